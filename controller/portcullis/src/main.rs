@@ -1,0 +1,3 @@
+//! The portcullis command and its daemon.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The pipeline over tables in user-space memory.

@@ -1,0 +1,150 @@
+//! One compiled policy, as plain data: what the controller hands to the data plane.
+//!
+//! An image holds everything that judges a packet and nothing about how it was written down. It
+//! is the same on every host that compiles the same policy; where ports are plugged in is not
+//! part of it. Class, network and rule numbers mean something inside one image only.
+
+use portcullis_pipeline::{
+    addr::{Addr, Mac},
+    layout::{SERVICE_TABLES, ServiceTable},
+};
+
+/// A complete compiled policy.
+#[derive(Clone)]
+pub struct Image {
+    /// Networks; the id of `networks[i]` is `i + 1`.
+    pub networks: Vec<Network>,
+    /// Every NIC of every declared guest.
+    pub nics: Vec<Nic>,
+    /// Class of each address that a rule or the inventory knows exactly: guests' addresses,
+    /// gateways (class of `host`), single addresses of sets. Sorted by (addr, scope), unique.
+    pub addresses: Vec<AddressClass>,
+    /// Class and network of all other addresses, by longest prefix. Sorted, unique.
+    pub prefixes: Vec<PrefixClass>,
+    /// Class of an address outside all of these.
+    pub world: u32,
+    /// Class of the hypervisor itself: addresses of the host that only it knows get this class
+    /// when the image is installed.
+    pub host: u32,
+    /// Number of identity classes.
+    pub classes: u32,
+    /// Number of service classes.
+    pub services: u32,
+    /// Service class by number, one table for each of
+    /// [`service_table`](portcullis_pipeline::layout::service_table).
+    pub service_tables: Vec<ServiceTable>,
+    /// `rows[src * classes + dst]`: which row of `cells` judges this pair.
+    pub rows: Vec<u32>,
+    /// `cells[row * services + service]`: a [`portcullis_pipeline::policy::Cell`].
+    pub cells: Vec<u32>,
+    /// The rules that cells name: rule id `i + 1` is `rules[i]`.
+    pub rules: Vec<Rule>,
+}
+
+/// A network as the data plane needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Name in the policy.
+    pub name: String,
+    /// VLAN id, 1..4094.
+    pub vlan: u16,
+    /// Subnets: address and prefix length (of the mapped form: an IPv4 /24 is 120).
+    pub subnets: Vec<(Addr, u8)>,
+    /// The gateway's addresses with the prefix length of their subnet (native: an IPv4 /24 is
+    /// 24); empty where the switch does not route for this network.
+    pub gateway: Vec<(Addr, u8)>,
+    /// MAC of the gateway, derived from the network's name.
+    pub gateway_mac: Mac,
+    /// Does everything undeclared in its subnets belong to the outside?
+    pub external: bool,
+    /// Largest L3 packet, bytes.
+    pub mtu: u32,
+}
+
+/// A NIC of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// The guest's name.
+    pub guest: String,
+    /// Id of its network.
+    pub network: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses, without the link-local one that follows from the MAC.
+    pub addrs: Vec<Addr>,
+}
+
+/// Class of one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressClass {
+    /// The address.
+    pub addr: Addr,
+    /// 0, or the network id for `fe80::/10`.
+    pub scope: u32,
+    /// Its class.
+    pub class: u32,
+}
+
+/// Class of all addresses of a prefix that no longer prefix and no address covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PrefixClass {
+    /// First address.
+    pub addr: Addr,
+    /// Prefix length of the mapped form, 0..=128.
+    pub len: u8,
+    /// Its class.
+    pub class: u32,
+    /// The network whose subnet contains it, 0 outside all of them.
+    pub network: u32,
+}
+
+/// Where a rule stands and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name; rules without one get `rule-LINE`.
+    pub name: String,
+    /// File as it was named by the user.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+    /// Does it allow (or deny)?
+    pub allow: bool,
+}
+
+impl Image {
+    /// An image that allows nothing and knows nobody: what a switch carries before its first
+    /// policy.
+    pub fn closed() -> Self {
+        Self {
+            networks: Vec::new(),
+            nics: Vec::new(),
+            addresses: Vec::new(),
+            prefixes: Vec::new(),
+            world: 0,
+            host: 0,
+            classes: 1,
+            services: 1,
+            service_tables: (0..SERVICE_TABLES).map(|_| ServiceTable { class: [0; 65_536] }).collect(),
+            rows: vec![0],
+            cells: vec![0],
+            rules: Vec::new(),
+        }
+    }
+
+    /// The network with this id.
+    pub fn network(&self, id: u32) -> Option<&Network> {
+        self.networks.get((id as usize).checked_sub(1)?)
+    }
+
+    /// The id of the network with this name.
+    pub fn network_id(&self, name: &str) -> Option<u32> {
+        self.networks.iter().position(|n| n.name == name).map(|i| i as u32 + 1)
+    }
+
+    /// The rule that a cell names.
+    pub fn rule(&self, id: u32) -> Option<&Rule> {
+        self.rules.get((id as usize).checked_sub(1)?)
+    }
+}

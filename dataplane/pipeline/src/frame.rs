@@ -1,0 +1,42 @@
+//! The bytes of one frame, wherever they lie.
+
+/// A VLAN tag that the kernel has already taken out of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Tag protocol: 0x8100 or 0x88a8.
+    pub protocol: u16,
+    /// Tag control information: the VLAN id in the low 12 bits.
+    pub tci: u16,
+}
+
+/// A frame: an skb, an XDP buffer, or memory of a ring. Offsets count from the first byte of the
+/// Ethernet header.
+pub trait Frame {
+    /// Length of the whole frame in bytes, also of what is not linear.
+    fn len(&self) -> u32;
+
+    /// Length in bytes of the largest packet on the wire that this frame becomes, from the
+    /// network header on: smaller than the frame's for one that is still to be segmented.
+    fn segment_len(&self, l3: u32) -> u32;
+
+    /// The tag that was taken out of the bytes, if there is one.
+    fn tag(&self) -> Option<Tag>;
+
+    /// `N` bytes at `at`, by value; `None` if they are not all there. `N` is at least 2: LLVM
+    /// turns the bounds check of a single byte into one that the verifier does not understand.
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
+
+    /// Replaces `N` bytes at `at`. `l3`: is it part of what a hardware checksum covers (all
+    /// behind the Ethernet header)? False if they are not all there.
+    fn store<const N: usize>(&mut self, at: u32, bytes: [u8; N], l3: bool) -> bool;
+
+    /// Takes the outer tag away (from the metadata or from the bytes).
+    fn pop_tag(&mut self) -> bool;
+
+    /// Puts an 802.1Q tag with this VLAN id on.
+    fn push_tag(&mut self, vlan: u16) -> bool;
+
+    /// Makes room for `grow` bytes behind the Ethernet header, and cuts the frame to `len`
+    /// bytes. For answers that quote the frame; segmentation state is dropped.
+    fn reshape(&mut self, grow: u32, len: u32) -> bool;
+}

@@ -1,0 +1,300 @@
+//! The tables that cross the line between the controller's image, the maps of the kernel and the
+//! tables of the user-space engine. Defined once, here.
+//!
+//! Everything that belongs to one generation is reached through its *slot*, `generation & 1`: a
+//! new generation is written whole into the slot that no packet reads, then the generation word
+//! is flipped, and one grace period later nothing reads the old slot any more.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{addr::Addr, word::Word};
+
+/// Declares a plain table entry: C layout, every byte named (padding and `bool` do not compile,
+/// by zerocopy's derive), its size asserted.
+macro_rules! entry {
+    ($(#[$doc:meta])* $name:ident: $size:literal { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
+        const _: () = assert!(core::mem::size_of::<$name>() == $size);
+    };
+}
+
+/// Slots of per-generation tables.
+pub const SLOTS: u32 = 2;
+/// Ports that one switch can hold, and entries of the port table per slot. A port's entry stands
+/// at `ifindex & (PORTS - 1)`; two live ports must not collide (the switch refuses the second).
+pub const PORTS: u32 = 16_384;
+/// Networks of one switch, and entries of the network table per slot. Network ids start at 1.
+pub const NETWORKS: u32 = 1024;
+/// Ports of one network that take part in broadcast and multicast.
+pub const MEMBERS: usize = 1023;
+/// Numbers in one chunk of the row and verdict tables.
+pub const CHUNK: usize = 4096;
+/// Chunks of the row table per slot: up to 2048 x 2048 class pairs.
+pub const ROW_CHUNKS: u32 = 1024;
+/// Chunks of the verdict table per slot: up to 4 Mi cells.
+pub const CELL_CHUNKS: u32 = 1024;
+/// Service tables per slot, see [`ServiceTable`].
+pub const SERVICE_TABLES: u32 = 6;
+/// Rules of one policy: ids 1..RULES; 0 is "no rule".
+pub const RULES: u32 = 131_072;
+
+/// What a port is. Zero, so also an entry never written, is closed.
+pub mod port_kind {
+    /// Passes nothing.
+    pub const CLOSED: u16 = 0;
+    /// A guest's NIC: one network, declared MAC and addresses only, untagged.
+    pub const GUEST: u16 = 1;
+    /// The hypervisor's own leg of a network.
+    pub const HOST: u16 = 2;
+    /// A physical-like NIC: tagged networks, at most one untagged network.
+    pub const UPLINK: u16 = 3;
+}
+
+/// Bits of [`PortEntry::flags`].
+pub mod port_flag {
+    /// The guest has more addresses than [`super::PortEntry::addrs`] holds: ask the address table.
+    pub const MORE_ADDRESSES: u16 = 1;
+}
+
+entry! {
+    /// A port, by slot and `ifindex & (PORTS - 1)`.
+    PortEntry: 96 {
+        /// Up to four addresses that the port may use as source; `::` is none. Guest ports only.
+        addrs: [Addr; 4],
+        /// MAC that the port may use as source (low 48 bits). Guest and host ports.
+        mac: u64,
+        /// Interface index of the port; an entry for another ifindex is no entry.
+        ifindex: u32,
+        /// Largest L3 packet that may leave here, bytes.
+        mtu: u32,
+        /// One of [`port_kind`].
+        kind: u16,
+        /// Bits of [`port_flag`].
+        flags: u16,
+        /// Its network; for an uplink the network of untagged frames, or 0.
+        network: u32,
+        /// Rule-counter and status identity of the port, assigned by the switch.
+        id: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+/// Bits of [`NetworkEntry::flags`].
+pub mod network_flag {
+    /// The switch routes for this network.
+    pub const GATEWAY: u32 = 1;
+    /// Frames leave the uplink with the network's VLAN tag.
+    pub const UPLINK_TAGGED: u32 = 2;
+    /// What is not declared in this network's subnets belongs to the outside (`world`).
+    pub const EXTERNAL: u32 = 4;
+}
+
+entry! {
+    /// A network, by slot and network id.
+    NetworkEntry: 64 {
+        /// IPv4 gateway address, `::` where there is none.
+        gateway_v4: Addr,
+        /// IPv6 gateway address (global), `::` where there is none.
+        gateway_v6: Addr,
+        /// MAC of the gateway (low 48 bits).
+        gateway_mac: u64,
+        /// Interface index of the switch's side of the host leg, 0 where there is none.
+        host_port: u32,
+        /// Interface index of the uplink that carries this network, 0 where none does.
+        uplink_port: u32,
+        /// VLAN id, 1..4094.
+        vlan: u32,
+        /// Bits of [`network_flag`].
+        flags: u32,
+        /// Largest L3 packet of this network, bytes.
+        mtu: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+entry! {
+    /// Who takes part in a network's broadcasts, by slot and network id.
+    Members: 4096 {
+        /// How many of `port` are in use.
+        count: u32,
+        /// Interface indexes of the guest and host ports.
+        port: [u32; MEMBERS],
+    }
+}
+
+impl Members {
+    /// No member.
+    pub const EMPTY: Self = Self { count: 0, port: [0; MEMBERS] };
+}
+
+entry! {
+    /// Key of a declared address.
+    AddressKey: 24 {
+        /// The address.
+        addr: Addr,
+        /// 0, or the network id where the address means something in one network only
+        /// (`fe80::/10`).
+        scope: u32,
+        /// Generation slot.
+        slot: u32,
+    }
+}
+
+entry! {
+    /// A declared address: whose it is, and where its frames go. This is the static forwarding
+    /// table, by address instead of by MAC: the frame's MAC must agree with it.
+    AddressEntry: 24 {
+        /// MAC that frames for it carry inside its network (low 48 bits).
+        mac: u64,
+        /// Identity class.
+        class: u32,
+        /// Interface index of its port; 0 while it has none here.
+        port: u32,
+        /// Its network.
+        network: u32,
+        /// One of [`port_kind`], `CLOSED` while it has no port here.
+        kind: u16,
+        /// Zero.
+        reserved: u16,
+    }
+}
+
+entry! {
+    /// Data of the longest-prefix table's key: the slot takes the first 32 bits of every prefix.
+    PrefixKey: 20 {
+        /// Generation slot, big-endian.
+        slot_be: [u8; 4],
+        /// Address in wire order, IPv4 mapped (so an IPv4 /24 is a /120).
+        addr: [u8; 16],
+    }
+}
+
+entry! {
+    /// What an address that is not declared belongs to.
+    PrefixEntry: 8 {
+        /// Identity class.
+        class: u32,
+        /// The network whose subnet contains it, 0 outside all of them.
+        network: u32,
+    }
+}
+
+entry! {
+    /// Key of a neighbour learned on an uplink.
+    NeighbourKey: 24 {
+        /// Its address.
+        addr: Addr,
+        /// Its network.
+        network: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+entry! {
+    /// A neighbour learned on an uplink (never on a guest port).
+    NeighbourEntry: 16 {
+        /// Its MAC (low 48 bits).
+        mac: u64,
+        /// When it was last heard, in ticks of [`crate::Tables::now`].
+        seen: u64,
+    }
+}
+
+/// Which [`ServiceTable`] a protocol uses.
+pub mod service_table {
+    /// By TCP destination port.
+    pub const TCP: u32 = 0;
+    /// By UDP destination port.
+    pub const UDP: u32 = 1;
+    /// By SCTP destination port.
+    pub const SCTP: u32 = 2;
+    /// By ICMP type << 8 | code.
+    pub const ICMP: u32 = 3;
+    /// By ICMPv6 type << 8 | code.
+    pub const ICMPV6: u32 = 4;
+    /// By protocol number, for everything else.
+    pub const PROTOCOL: u32 = 5;
+}
+
+/// Service class by port (or type and code, or protocol), by slot and [`service_table`].
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ServiceTable {
+    /// Service class of each number.
+    pub class: [u16; 65_536],
+}
+
+/// A chunk of a big table of numbers: one update writes it whole.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Chunk {
+    /// The numbers.
+    pub cell: [u32; CHUNK],
+}
+
+entry! {
+    /// What the dense tables of a generation look like, by slot.
+    GenerationEntry: 16 {
+        /// The generation that the slot holds.
+        generation: u32,
+        /// Identity classes: the stride of the row table, `row[src * classes + dst]`.
+        classes: u32,
+        /// Service classes: the stride of the verdict table, `cell[row * services + service]`.
+        services: u32,
+        /// Class of an address that no declared address and no prefix covers.
+        world: u32,
+    }
+}
+
+entry! {
+    /// Key of a connection: both ends sorted, so both directions have the same key.
+    FlowKey: 40 {
+        /// The smaller end's address.
+        a: Addr,
+        /// The larger end's address.
+        b: Addr,
+        /// Port of `a`; the identifier for ICMP echo.
+        a_port: u16,
+        /// Port of `b`; the identifier for ICMP echo.
+        b_port: u16,
+        /// IP protocol.
+        protocol: u16,
+        /// Network id for link-local ends, otherwise 0: addresses are unique over all networks.
+        scope: u16,
+    }
+}
+
+/// A connection. Each side's words are written only by packets from that side; `judged` and
+/// `last` by either, with values that are right whoever wins.
+#[derive(FromBytes, IntoBytes)]
+#[repr(C)]
+pub struct FlowEntry {
+    /// Generation << 32 | verdict cell (see [`crate::policy::Cell`]).
+    pub judged: Word,
+    /// Ticks of the last packet.
+    pub last: Word,
+    /// The side that `a` of the key is.
+    pub a: FlowSide,
+    /// The side that `b` of the key is.
+    pub b: FlowSide,
+}
+const _: () = assert!(core::mem::size_of::<FlowEntry>() == 64);
+
+/// One side of a connection: what its packets need.
+#[derive(FromBytes, IntoBytes)]
+#[repr(C)]
+pub struct FlowSide {
+    /// Generation << 32 | ingress port at which the side's source was checked.
+    pub from: Word,
+    /// Generation << 32 | egress port of its packets.
+    pub path: Word,
+    /// MAC that its packets get when they are routed << 16 | state bits, see
+    /// [`crate::conntrack`].
+    pub half: Word,
+}

@@ -1,0 +1,104 @@
+//! Why a packet was dropped: one list, one number and one sentence each.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $word:literal;)*) => {
+        /// Why a packet was dropped. The number is the index of its counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $name = $number,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of the numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word that `status` and JSON show.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// One sentence for people.
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The port carries no complete generation.
+    PortClosed = 0, "port-closed";
+    /// The frame ends before the header that it announces.
+    Truncated = 1, "truncated";
+    /// A guest or host port sent a VLAN tag.
+    TaggedFrame = 2, "tagged-frame";
+    /// Two VLAN tags, or an 802.1ad tag.
+    DoubleTag = 3, "double-tag";
+    /// The uplink carries no network with this tag.
+    UnknownVlan = 4, "unknown-vlan";
+    /// The source MAC is not the port's, or is a group address.
+    SpoofedMac = 5, "spoofed-mac";
+    /// The source address is not the port's, or cannot come from there.
+    SpoofedAddress = 6, "spoofed-address";
+    /// ARP or neighbour discovery that claims somebody else's address.
+    SpoofedNeighbour = 7, "spoofed-neighbour";
+    /// An EtherType other than ARP, IPv4 and IPv6.
+    EtherType = 8, "ether-type";
+    /// A malformed ARP packet.
+    BadArp = 9, "bad-arp";
+    /// A malformed IPv4 or IPv6 header.
+    BadIp = 10, "bad-ip";
+    /// A source route, or a malformed or overlong IPv4 option list.
+    IpOption = 11, "ip-option";
+    /// A forbidden, misplaced or overlong IPv6 extension header chain.
+    ExtensionHeader = 12, "extension-header";
+    /// A fragment that is tiny, overlapping, or without a known first fragment.
+    Fragment = 13, "fragment";
+    /// A malformed TCP, UDP, SCTP or ICMP header.
+    BadTransport = 14, "bad-transport";
+    /// An address that cannot stand on a wire.
+    Martian = 15, "martian";
+    /// No rule allows it: the default.
+    NoRule = 16, "no-rule";
+    /// A rule denies it.
+    Denied = 17, "denied";
+    /// Not the first packet of a connection, and the connection is unknown.
+    NoConnection = 18, "no-connection";
+    /// A packet that does not fit the connection's state.
+    BadState = 19, "bad-state";
+    /// An ICMP error about no known connection.
+    UnrelatedError = 20, "unrelated-error";
+    /// The connection table is full.
+    FlowTableFull = 21, "flow-table-full";
+    /// Nobody with the destination address is attached here.
+    NoDestination = 22, "no-destination";
+    /// The destination MAC does not belong to the destination address.
+    WrongMac = 23, "wrong-mac";
+    /// No route between the two networks: one of them has no gateway.
+    NoRoute = 24, "no-route";
+    /// The time to live or hop limit is used up.
+    TimeToLive = 25, "time-to-live";
+    /// Too large for the way out.
+    TooBig = 26, "too-big";
+    /// A base protocol that is not for this port: router advertisements, DHCP answers, ...
+    NotForGuests = 27, "not-for-guests";
+    /// The destination is the port that the frame came from.
+    Hairpin = 28, "hairpin";
+    /// A query that the switch does not answer: nobody has the address.
+    Unanswered = 29, "unanswered";
+    /// A broadcast or multicast that no member may receive.
+    NoListener = 30, "no-listener";
+    /// A table of the generation is missing or broken; closed is the safe side.
+    Fault = 31, "fault";
+    /// ICMP errors above the rate limit.
+    RateLimit = 32, "rate-limit";
+}
+
+/// Counters that have to exist: one for each reason, and room to grow within a layout version.
+pub const REASONS: u32 = 64;
+const _: () = assert!(DropReason::ALL.len() < REASONS as usize);
+
+impl core::fmt::Display for DropReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.word())
+    }
+}

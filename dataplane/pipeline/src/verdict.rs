@@ -1,0 +1,67 @@
+//! What is to be done with a frame.
+
+use crate::{addr::Addr, reason::DropReason};
+
+/// The answer of [`crate::decide()`] for one frame. A hook turns it into its return code on its
+/// last line.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send the frame, already rewritten, out of this port (interface index).
+    Forward(u32),
+    /// Send a copy to each member of the network that may have it, see [`crate::decide::flood`].
+    Flood(Flood),
+    /// Turn the frame into this answer and send it back to where it came from.
+    Answer(Answer),
+    /// Drop it.
+    Drop(DropReason),
+}
+
+/// A broadcast or multicast inside one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// The network.
+    pub network: u32,
+    /// Where it came from; never sent back there.
+    pub ingress: u32,
+    /// Identity class of the sender.
+    pub class: u32,
+    /// Service class.
+    pub service: u32,
+    /// The generation that judges all copies.
+    pub generation: u32,
+}
+
+/// An answer of the switch itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// ARP reply or neighbour advertisement with this MAC, for the frame's question.
+    Neighbour {
+        /// The MAC that was asked for.
+        mac: u64,
+        /// Offset of the ARP or ICMPv6 header in the frame, bytes.
+        at: u32,
+        /// Is the answer for IPv6 (a neighbour advertisement)?
+        v6: bool,
+    },
+    /// An ICMP or ICMPv6 error about the frame.
+    Error {
+        /// Which one.
+        error: IcmpError,
+        /// Source address: the gateway of the network that the frame came from.
+        source: Addr,
+        /// Offset of the IP header, bytes.
+        l3: u32,
+    },
+}
+
+/// ICMP errors that the switch sends as a router (RFC 1812, section 4.3; RFC 4443, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpError {
+    /// Time exceeded in transit / hop limit exceeded.
+    TimeExceeded,
+    /// Fragmentation needed / packet too big, with the MTU in bytes.
+    TooBig(u32),
+    /// Destination host unreachable / address unreachable.
+    Unreachable,
+}

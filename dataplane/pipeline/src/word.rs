@@ -1,0 +1,57 @@
+//! A 64-bit word that several processors read and write at once.
+
+#![allow(unsafe_code)]
+
+use core::cell::UnsafeCell;
+
+use zerocopy::{FromBytes, IntoBytes};
+
+/// A shared word of a table entry. Single reads and writes are never torn; a sequence of them is
+/// not atomic, so every word says in its doc comment who writes it.
+#[derive(FromBytes, IntoBytes)]
+#[repr(transparent)]
+pub struct Word(UnsafeCell<u64>);
+
+// SAFETY: all access goes through `get` and `set`, which are single 64-bit moves.
+unsafe impl Sync for Word {}
+
+impl Word {
+    /// A word that holds `value`.
+    #[inline(always)]
+    pub const fn new(value: u64) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// The value now. LLVM's BPF back end cannot select a relaxed atomic load, so eBPF reads
+    /// volatile, which is one 64-bit move there.
+    #[inline(always)]
+    pub fn get(&self) -> u64 {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the pointer comes from a live reference; volatile keeps it one move.
+        unsafe {
+            core::ptr::read_volatile(self.0.get())
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: valid and aligned as above; all access to it is atomic.
+        unsafe {
+            core::sync::atomic::AtomicU64::from_ptr(self.0.get())
+                .load(core::sync::atomic::Ordering::Relaxed)
+        }
+    }
+
+    /// Replaces the value.
+    #[inline(always)]
+    pub fn set(&self, value: u64) {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: as in `get`.
+        unsafe {
+            core::ptr::write_volatile(self.0.get(), value)
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: as in `get`.
+        unsafe {
+            core::sync::atomic::AtomicU64::from_ptr(self.0.get())
+                .store(value, core::sync::atomic::Ordering::Relaxed)
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Network devices of the switch: taps, veth pairs, namespaces, offloads.

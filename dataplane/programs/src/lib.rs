@@ -1,0 +1,1 @@
+//! The compiled eBPF object, built from ebpf/ and embedded.

@@ -1,0 +1,1 @@
+//! The kernel switch: loads, pins and fills the programs, owns the ports.

@@ -1,0 +1,3 @@
+//! Speed, side by side with its peers in one run.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Oracle, native pipeline and loaded programs held together, packet by packet.

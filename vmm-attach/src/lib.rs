@@ -1,0 +1,1 @@
+//! Hands the ports of the switch to virtual machine monitors.
