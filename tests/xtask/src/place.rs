@@ -1,0 +1,47 @@
+//! Where things lie: the repository, its target directory, the cache that outlives both.
+
+use std::{env, path::PathBuf, process::Command};
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").components().collect::<PathBuf>()
+}
+
+/// Cargo's target directory.
+pub fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => env::current_dir().unwrap_or_else(|_| root()).join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// Full logs of every step of the last run.
+pub fn logs() -> PathBuf {
+    target().join("xtask-logs")
+}
+
+/// What is downloaded or built once for a machine, whatever work tree asks for it.
+pub fn cache() -> PathBuf {
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let base = base.unwrap_or_else(|| {
+        PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache")
+    });
+    base.join("portcullis")
+}
+
+/// The eBPF linker and its library. `dataplane/programs/build.rs` looks here.
+pub fn toolchain() -> PathBuf {
+    cache().join("toolchain")
+}
+
+/// Kernels taken out of their packages.
+pub fn kernels() -> PathBuf {
+    cache().join("kernels")
+}
+
+/// The cargo that runs us, in the repository.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}

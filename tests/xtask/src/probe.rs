@@ -1,0 +1,101 @@
+//! What `kernel-probe` says on one kernel.
+//!
+//! It prints one line for each program, `program NAME verified N`, any other lines for people,
+//! and ends with 0 when all programs loaded and the short differential test found no difference.
+
+use std::fmt;
+
+/// Verified instructions that a program may cost on any kernel: half of what the kernel allows
+/// (BPF_COMPLEXITY_LIMIT_INSNS), so that one more header does not stop the project.
+pub const VERIFIED_MAX: u64 = 500_000;
+
+/// The report of one kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// `uname -r`.
+    pub kernel: String,
+    /// Programs and what the verifier counted.
+    pub programs: Vec<(String, u64)>,
+    /// What it said besides.
+    pub notes: Vec<String>,
+    /// Its exit status; none when the kernel never came that far.
+    pub status: Option<i32>,
+}
+
+impl Report {
+    /// Reads what the console of a kernel showed.
+    pub fn parse(console: &str) -> Self {
+        let mut report = Self::default();
+        for line in console.lines().map(str::trim) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["kernel", release] => report.kernel = release.to_owned(),
+                ["program", name, "verified", count] => {
+                    if let Ok(count) = count.parse() {
+                        report.programs.push((name.to_owned(), count));
+                    }
+                }
+                ["kernel-probe", "exit", status] => report.status = status.parse().ok(),
+                [_, ..] if words[0] == "differential" => report.notes.push(line.to_owned()),
+                _ => {}
+            }
+        }
+        report
+    }
+
+    /// Did all programs load, within the limit, and agree?
+    pub fn fine(&self) -> bool {
+        self.status == Some(0) && !self.programs.is_empty() && self.over().next().is_none()
+    }
+
+    /// Programs over the limit.
+    pub fn over(&self) -> impl Iterator<Item = &(String, u64)> {
+        self.programs.iter().filter(|(_, count)| *count > VERIFIED_MAX)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, count) in &self.programs {
+            let mark = if *count > VERIFIED_MAX { "  OVER THE LIMIT" } else { "" };
+            writeln!(f, "{:<32} {name:<16} {count:>10}{mark}", self.kernel)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "{:<32} {note}", self.kernel)?;
+        }
+        if self.status != Some(0) {
+            writeln!(f, "{:<32} kernel-probe failed: {:?}", self.kernel, self.status)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str = "SeaBIOS\r\nkernel 6.1.0-56-cloud-amd64\r\nprogram ingress verified 251432\r\n\
+                           program flood verified 912\r\ndifferential 2000 packets, 0 differ\r\nkernel-probe exit 0\r\n";
+
+    #[test]
+    fn a_console_is_read() {
+        let report = Report::parse(CONSOLE);
+        assert_eq!(report.kernel, "6.1.0-56-cloud-amd64");
+        assert_eq!(report.programs, [("ingress".to_owned(), 251_432), ("flood".to_owned(), 912)]);
+        assert_eq!(report.notes, ["differential 2000 packets, 0 differ"]);
+        assert!(report.fine());
+    }
+
+    #[test]
+    fn a_kernel_that_never_came_up_is_a_failure() {
+        assert!(!Report::parse("Kernel panic - not syncing").fine());
+        assert!(!Report::parse("kernel-probe exit 0").fine());
+    }
+
+    #[test]
+    fn over_the_limit_is_a_failure() {
+        let report = Report::parse("program ingress verified 500001\nkernel-probe exit 0\n");
+        assert!(!report.fine());
+        assert_eq!(report.over().count(), 1);
+    }
+}

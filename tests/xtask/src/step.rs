@@ -1,0 +1,176 @@
+//! A long step: its output goes to a log, its progress to the terminal.
+
+use std::{
+    fs::{self, File},
+    io::{IsTerminal, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::place;
+
+/// How often a terminal shows progress.
+const TICK: Duration = Duration::from_millis(120);
+/// How often a log (no terminal) hears that a step still runs.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Lines of the log that a failure shows.
+const TAIL_LINES: usize = 60;
+
+/// A command that may take long.
+pub struct Step {
+    title: String,
+    command: Command,
+    log: PathBuf,
+    quiet: bool,
+}
+
+/// A step that ended.
+pub struct Done {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All that it printed.
+    pub output: String,
+    /// The file that holds the same.
+    pub log: PathBuf,
+}
+
+impl Step {
+    /// A step with this title, which names its log too.
+    pub fn new(title: impl Into<String>, command: Command) -> Self {
+        let title = title.into();
+        let name: String = title
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+            .collect();
+        let log = place::logs().join(format!("{name}.log"));
+        Self { title, command, log, quiet: false }
+    }
+
+    /// The same, but neither a start line nor an end line: the caller prints its own.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
+    /// Runs to the end, whatever the status.
+    pub fn finish(mut self) -> Result<Done> {
+        let mut child = self.spawn()?;
+        let mut progress = Progress::start(&self.title, self.quiet);
+        let status = loop {
+            if let Some(status) = child.try_wait().context("waiting for a child")? {
+                break status;
+            }
+            progress.tick(&self.log);
+            sleep(TICK);
+        };
+        progress.end(status.success());
+        let output = String::from_utf8_lossy(&fs::read(&self.log)?).into_owned();
+        Ok(Done { status, output, log: self.log })
+    }
+
+    /// Runs to the end; a failure shows the tail of the log and is an error.
+    pub fn succeed(self) -> Result<Done> {
+        let title = self.title.clone();
+        let done = self.finish()?;
+        if !done.status.success() {
+            done.print_tail();
+            bail!("{title}: {}", done.status);
+        }
+        Ok(done)
+    }
+
+    /// Starts it, to be waited for by the caller.
+    pub fn spawn(&mut self) -> Result<Child> {
+        fs::create_dir_all(place::logs()).context("creating the log directory")?;
+        let log = File::create(&self.log)
+            .with_context(|| format!("creating the log {}", self.log.display()))?;
+        self.command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.command
+            .spawn()
+            .with_context(|| format!("{}: starting {:?}", self.title, self.command.get_program()))
+    }
+}
+
+impl Done {
+    /// Shows the end of the log and where all of it is.
+    pub fn print_tail(&self) {
+        let lines: Vec<&str> = self.output.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+        if tail.len() < lines.len() {
+            println!("    ... {} lines before these", lines.len() - tail.len());
+        }
+        for line in tail {
+            println!("    {line}");
+        }
+        println!("    full log: {}", self.log.display());
+    }
+}
+
+/// The line on the terminal while a step runs.
+struct Progress {
+    title: String,
+    started: Instant,
+    said: Instant,
+    terminal: bool,
+    quiet: bool,
+}
+
+impl Progress {
+    fn start(title: &str, quiet: bool) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        if !terminal && !quiet {
+            println!("  ..  {title}");
+        }
+        let now = Instant::now();
+        Self { title: title.to_owned(), started: now, said: now, terminal, quiet }
+    }
+
+    fn tick(&mut self, log: &Path) {
+        let seconds = self.started.elapsed().as_secs();
+        if self.terminal {
+            let wheel = ['|', '/', '-', '\\'];
+            let turn = wheel[(self.started.elapsed().as_millis() / TICK.as_millis()) as usize % 4];
+            let line: String = format!(" {turn}    {} {seconds} s  {}", self.title, last_line(log))
+                .chars()
+                .take(terminal_width())
+                .collect();
+            print!("\r\x1b[2K{line}");
+            let _ = std::io::stdout().flush();
+        } else if self.said.elapsed() >= HEARTBEAT {
+            self.said = Instant::now();
+            println!("  ..  {} {seconds} s  {}", self.title, last_line(log));
+        }
+    }
+
+    fn end(&self, fine: bool) {
+        if self.terminal {
+            print!("\r\x1b[2K");
+            let _ = std::io::stdout().flush();
+        }
+        if !self.quiet {
+            let word = if fine { "  ok" } else { "FAIL" };
+            println!("{word}  {} ({:.1} s)", self.title, self.started.elapsed().as_secs_f64());
+        }
+    }
+}
+
+fn terminal_width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|w| w.parse().ok()).unwrap_or(80).max(40) - 1
+}
+
+/// The last line of a log that says something.
+fn last_line(log: &Path) -> String {
+    let mut text = Vec::new();
+    if let Ok(mut file) = File::open(log) {
+        let length = file.metadata().map_or(0, |m| m.len());
+        let _ = file.seek(SeekFrom::Start(length.saturating_sub(1024)));
+        let _ = file.read_to_end(&mut text);
+    }
+    let text = String::from_utf8_lossy(&text);
+    let line = text.split(['\n', '\r']).rev().map(str::trim).find(|line| !line.is_empty());
+    line.unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
+}
