@@ -59,8 +59,8 @@ impl Addr {
         let h = self.hi.to_be_bytes();
         let l = self.lo.to_be_bytes();
         [
-            h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6],
-            l[7],
+            h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5],
+            l[6], l[7],
         ]
     }
 
@@ -116,10 +116,7 @@ impl Addr {
     #[inline(always)]
     pub const fn link_local_of(mac: Mac) -> Self {
         let m = mac.0 ^ 0x0200_0000_0000;
-        Self {
-            hi: 0xfe80_0000_0000_0000,
-            lo: (m >> 24) << 40 | 0xff_fe00_0000 | (m & 0xff_ffff),
-        }
+        Self { hi: 0xfe80_0000_0000_0000, lo: (m >> 24) << 40 | 0xff_fe00_0000 | (m & 0xff_ffff) }
     }
 }
 

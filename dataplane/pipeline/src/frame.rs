@@ -36,7 +36,8 @@ pub trait Frame {
     /// Puts an 802.1Q tag with this VLAN id on.
     fn push_tag(&mut self, vlan: u16) -> bool;
 
-    /// Makes room for `grow` bytes behind the Ethernet header, and cuts the frame to `len`
-    /// bytes. For answers that quote the frame; segmentation state is dropped.
-    fn reshape(&mut self, grow: u32, len: u32) -> bool;
+    /// Cuts the frame to its first `keep` bytes, then makes room for `grow` bytes behind the
+    /// Ethernet header. For answers that quote the frame: it is one packet afterwards, no longer
+    /// to be segmented.
+    fn quote(&mut self, keep: u32, grow: u32) -> bool;
 }

@@ -14,7 +14,7 @@ use crate::{addr::Addr, word::Word};
 macro_rules! entry {
     ($(#[$doc:meta])* $name:ident: $size:literal { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
         #[repr(C)]
         pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
         const _: () = assert!(core::mem::size_of::<$name>() == $size);
@@ -78,8 +78,8 @@ entry! {
         network: u32,
         /// Rule-counter and status identity of the port, assigned by the switch.
         id: u32,
-        /// Zero.
-        reserved: u32,
+        /// Identity class of its first address: judges the broadcasts that it may receive.
+        class: u32,
     }
 }
 

@@ -17,6 +17,7 @@ pub mod decide;
 pub mod flow;
 pub mod frame;
 pub mod layout;
+pub mod link;
 pub mod parse;
 pub mod policy;
 pub mod reason;

@@ -91,6 +91,9 @@ reasons! {
     Fault = 31, "fault";
     /// ICMP errors above the rate limit.
     RateLimit = 32, "rate-limit";
+    /// A base protocol that ends at the switch: membership reports, announcements, duplicate
+    /// address detection.
+    Absorbed = 33, "absorbed";
 }
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.

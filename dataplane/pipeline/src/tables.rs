@@ -1,13 +1,13 @@
 //! All state that a decision reads or writes.
 
+use crate::addr::Addr;
 use crate::{
     layout::{
-        AddressEntry, AddressKey, FlowEntry, FlowKey, GenerationEntry, NeighbourEntry, NeighbourKey,
-        NetworkEntry, PortEntry, PrefixEntry,
+        AddressEntry, AddressKey, FlowEntry, FlowKey, GenerationEntry, NeighbourEntry,
+        NeighbourKey, NetworkEntry, PortEntry, PrefixEntry,
     },
     reason::DropReason,
 };
-use crate::addr::Addr;
 
 /// Ticks of [`Tables::now`] in a second. eBPF counts the kernel's jiffies, which are free to
 /// read; the back end scales them to this rate.

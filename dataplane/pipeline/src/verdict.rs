@@ -39,10 +39,12 @@ pub enum Answer {
     Neighbour {
         /// The MAC that was asked for.
         mac: u64,
-        /// Offset of the ARP or ICMPv6 header in the frame, bytes.
-        at: u32,
-        /// Is the answer for IPv6 (a neighbour advertisement)?
+        /// A neighbour advertisement, or an ARP reply?
         v6: bool,
+        /// Is it the gateway's?
+        router: bool,
+        /// VLAN id that the answer is to carry; 0 for none.
+        vlan: u32,
     },
     /// An ICMP or ICMPv6 error about the frame.
     Error {
@@ -50,8 +52,10 @@ pub enum Answer {
         error: IcmpError,
         /// Source address: the gateway of the network that the frame came from.
         source: Addr,
-        /// Offset of the IP header, bytes.
-        l3: u32,
+        /// ICMPv6, or ICMP?
+        v6: bool,
+        /// VLAN id that the answer is to carry; 0 for none.
+        vlan: u32,
     },
 }
 

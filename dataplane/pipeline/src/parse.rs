@@ -1,0 +1,429 @@
+//! From bytes to scalars. Anything not understood is an error with a name.
+//!
+//! One load per header, of a constant size; nothing is kept that points into the frame.
+
+use crate::{
+    addr::{Addr, Mac},
+    conntrack::Event,
+    frame::Frame,
+    reason::DropReason,
+    wire::{ethernet, icmp, icmpv6, ipv4, ipv6, protocol, sctp, tcp, udp},
+};
+
+/// The Ethernet header, tag included.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Destination.
+    pub dst: Mac,
+    /// Source.
+    pub src: Mac,
+    /// EtherType behind the tag.
+    pub ethertype: u16,
+    /// Is there a tag, in the bytes or in the metadata?
+    pub tagged: bool,
+    /// VLAN id of the tag; 0 without one or with a priority tag.
+    pub vlan: u16,
+}
+
+/// Reads the Ethernet header and at most one 802.1Q tag.
+#[inline(always)]
+pub fn link<F: Frame>(f: &F) -> Result<Link, DropReason> {
+    let Some(b) = f.load::<14>(0) else { return Err(DropReason::Truncated) };
+    let dst = Mac::new([b[0], b[1], b[2], b[3], b[4], b[5]]);
+    let src = Mac::new([b[6], b[7], b[8], b[9], b[10], b[11]]);
+    let mut ethertype = u16::from_be_bytes([b[12], b[13]]);
+    let mut tagged = false;
+    let mut vlan = 0;
+    if let Some(tag) = f.tag() {
+        if tag.protocol != ethernet::VLAN || is_tag(ethertype) {
+            return Err(DropReason::DoubleTag);
+        }
+        tagged = true;
+        vlan = tag.tci & ethernet::VLAN_ID;
+    } else if ethertype == ethernet::VLAN {
+        let Some(b) = f.load::<4>(ethernet::LEN) else { return Err(DropReason::Truncated) };
+        ethertype = u16::from_be_bytes([b[2], b[3]]);
+        tagged = true;
+        vlan = u16::from_be_bytes([b[0], b[1]]) & ethernet::VLAN_ID;
+    }
+    if is_tag(ethertype) {
+        return Err(DropReason::DoubleTag);
+    }
+    Ok(Link { dst, src, ethertype, tagged, vlan })
+}
+
+#[inline(always)]
+fn is_tag(ethertype: u16) -> bool {
+    ethertype == ethernet::VLAN
+        || ethertype == ethernet::SERVICE_VLAN
+        || ethertype == ethernet::OLD_SERVICE_VLAN
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    /// All of it.
+    Whole,
+    /// The first of several.
+    First,
+    /// A later one: no transport header.
+    Later,
+}
+
+/// The IP header, options or extension headers walked.
+#[derive(Clone, Copy, Debug)]
+pub struct Ip {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Offset of the transport header, bytes.
+    pub l4: u32,
+    /// Bytes from the transport header to the end of the packet.
+    pub rest: u32,
+    /// Fragment identification.
+    pub fragment_id: u32,
+    /// Transport protocol.
+    pub protocol: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// Is it IPv6?
+    pub v6: bool,
+    /// May it not be fragmented on its way? Always true for IPv6.
+    pub keep_whole: bool,
+    /// Which part of a datagram it is.
+    pub fragment: Fragment,
+}
+
+/// Reads the IP header at `l3`. `quoted`: it stands inside an ICMP error, so the packet that it
+/// announces need not be there (RFC 792: header and 64 bits; RFC 4443: as much as fits).
+#[inline(always)]
+pub fn ip<F: Frame>(f: &F, l3: u32, v6: bool, quoted: bool) -> Result<Ip, DropReason> {
+    if v6 { ip6(f, l3, quoted) } else { ip4(f, l3, quoted) }
+}
+
+#[inline(always)]
+fn ip4<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
+    let Some(b) = f.load::<20>(l3) else { return Err(DropReason::Truncated) };
+    let header = ((b[0] & 0xf) as u32) << 2;
+    let total = u16::from_be_bytes([b[2], b[3]]) as u32;
+    if b[0] >> 4 != 4 || header < ipv4::LEN || total < header {
+        return Err(DropReason::BadIp);
+    }
+    if !quoted && l3 + total > f.len() {
+        return Err(DropReason::Truncated);
+    }
+    if header > ipv4::LEN {
+        ip4_options(f, l3 + ipv4::LEN, header - ipv4::LEN)?;
+    }
+    let bits = u16::from_be_bytes([b[6], b[7]]);
+    let offset = bits & ipv4::OFFSET;
+    let more = bits & ipv4::MORE_FRAGMENTS != 0;
+    Ok(Ip {
+        src: Addr::v4([b[12], b[13], b[14], b[15]]),
+        dst: Addr::v4([b[16], b[17], b[18], b[19]]),
+        l4: l3 + header,
+        rest: total - header,
+        fragment_id: u16::from_be_bytes([b[4], b[5]]) as u32,
+        protocol: b[9],
+        ttl: b[8],
+        v6: false,
+        keep_whole: bits & ipv4::DONT_FRAGMENT != 0,
+        fragment: fragment(offset, more, total - header)?,
+    })
+}
+
+/// Tells the parts of a datagram apart and refuses those made to hide a header: a first
+/// fragment too short for one, a later one that reaches back into it (RFC 1858, RFC 5722).
+/// `offset` in units of 8 bytes.
+#[inline(always)]
+fn fragment(offset: u16, more: bool, bytes: u32) -> Result<Fragment, DropReason> {
+    if offset == 0 {
+        if !more {
+            return Ok(Fragment::Whole);
+        }
+        return if bytes < 40 { Err(DropReason::Fragment) } else { Ok(Fragment::First) };
+    }
+    let end = ((offset as u32) << 3) + bytes;
+    if offset < 5 || end > 65_535 || bytes == 0 || (more && bytes & 7 != 0) {
+        return Err(DropReason::Fragment);
+    }
+    Ok(Fragment::Later)
+}
+
+/// Walks IPv4 options: `len` bytes from `at`.
+#[inline(always)]
+fn ip4_options<F: Frame>(f: &F, at: u32, len: u32) -> Result<(), DropReason> {
+    let mut done = 0;
+    for _ in 0..ipv4::OPTIONS_MAX {
+        if done >= len {
+            return Ok(());
+        }
+        let Some(b) = f.load::<2>(at + done) else { return Err(DropReason::Truncated) };
+        match b[0] {
+            ipv4::OPTION_END => return Ok(()),
+            ipv4::OPTION_NOP => done += 1,
+            ipv4::OPTION_LOOSE_ROUTE | ipv4::OPTION_STRICT_ROUTE => {
+                return Err(DropReason::IpOption);
+            }
+            _ => {
+                if b[1] < 2 || done + b[1] as u32 > len {
+                    return Err(DropReason::IpOption);
+                }
+                done += b[1] as u32;
+            }
+        }
+    }
+    if done >= len { Ok(()) } else { Err(DropReason::IpOption) }
+}
+
+#[inline(always)]
+fn ip6<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
+    let Some(b) = f.load::<40>(l3) else { return Err(DropReason::Truncated) };
+    let payload = u16::from_be_bytes([b[4], b[5]]) as u32;
+    if b[0] >> 4 != 6 {
+        return Err(DropReason::BadIp);
+    }
+    if !quoted && l3 + ipv6::LEN + payload > f.len() {
+        return Err(DropReason::Truncated);
+    }
+    let src = Addr::v6([
+        b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], b[16], b[17], b[18], b[19], b[20],
+        b[21], b[22], b[23],
+    ]);
+    let dst = Addr::v6([
+        b[24], b[25], b[26], b[27], b[28], b[29], b[30], b[31], b[32], b[33], b[34], b[35], b[36],
+        b[37], b[38], b[39],
+    ]);
+    let chain = ip6_chain(f, l3 + ipv6::LEN, b[6], payload)?;
+    Ok(Ip {
+        src,
+        dst,
+        l4: chain.at,
+        rest: payload - chain.used,
+        fragment_id: chain.fragment_id,
+        protocol: chain.next,
+        ttl: b[7],
+        v6: true,
+        keep_whole: true,
+        fragment: chain.fragment,
+    })
+}
+
+/// Where an extension header chain ends.
+#[derive(Clone, Copy)]
+struct Chain {
+    at: u32,
+    used: u32,
+    fragment_id: u32,
+    next: u8,
+    fragment: Fragment,
+}
+
+/// Walks the extension headers from `at` (RFC 8200, section 4): hop-by-hop options first only,
+/// no routing header that still has segments to visit (RFC 5095), one fragment header.
+#[inline(always)]
+fn ip6_chain<F: Frame>(f: &F, start: u32, first: u8, payload: u32) -> Result<Chain, DropReason> {
+    let mut c =
+        Chain { at: start, used: 0, fragment_id: 0, next: first, fragment: Fragment::Whole };
+    let mut fragmented = false;
+    for step in 0..=ipv6::EXTENSIONS_MAX {
+        let is_fragment = c.next == protocol::FRAGMENT;
+        let known = match c.next {
+            protocol::HOP_BY_HOP if step > 0 => return Err(DropReason::ExtensionHeader),
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => true,
+            protocol::AUTHENTICATION => true,
+            _ => is_fragment,
+        };
+        if !known {
+            return Ok(c);
+        }
+        if step == ipv6::EXTENSIONS_MAX || c.used + 8 > payload || (is_fragment && fragmented) {
+            return Err(DropReason::ExtensionHeader);
+        }
+        let Some(b) = f.load::<8>(c.at) else { return Err(DropReason::Truncated) };
+        if c.next == protocol::ROUTING && b[3] != 0 {
+            return Err(DropReason::ExtensionHeader);
+        }
+        let len = if is_fragment {
+            8
+        } else if c.next == protocol::AUTHENTICATION {
+            (b[1] as u32 + 2) << 2
+        } else {
+            (b[1] as u32 + 1) << 3
+        };
+        if c.used + len > payload {
+            return Err(DropReason::ExtensionHeader);
+        }
+        c.next = b[0];
+        c.at += len;
+        c.used += len;
+        if is_fragment {
+            fragmented = true;
+            let bits = u16::from_be_bytes([b[2], b[3]]);
+            c.fragment_id = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
+            c.fragment = fragment(bits >> 3, bits & 1 != 0, payload - c.used)?;
+            if c.fragment == Fragment::Later {
+                return Ok(c);
+            }
+        }
+    }
+    Err(DropReason::ExtensionHeader)
+}
+
+/// What the transport header makes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A packet of a connection.
+    Flow,
+    /// An ICMP or ICMPv6 error: belongs to the connection that it quotes.
+    Error,
+    /// Neighbour or router discovery.
+    Discovery,
+    /// Ends at the switch: group membership.
+    Membership,
+    /// Judged alone, starts no connection (other ICMP types).
+    Single,
+}
+
+/// The transport header.
+#[derive(Clone, Copy, Debug)]
+pub struct Transport {
+    /// Source port, or identifier of an echo.
+    pub sport: u16,
+    /// Destination port, or identifier of an echo.
+    pub dport: u16,
+    /// ICMP type << 8 | code.
+    pub icmp: u16,
+    /// What it means to the connection's state.
+    pub event: Event,
+    /// What it is.
+    pub kind: Kind,
+}
+
+impl Transport {
+    #[inline(always)]
+    const fn ports(sport: u16, dport: u16, event: Event) -> Self {
+        Self { sport, dport, icmp: 0, event, kind: Kind::Flow }
+    }
+}
+
+/// Reads the transport header of a whole packet or a first fragment.
+#[inline(always)]
+pub fn transport<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
+    match ip.protocol {
+        protocol::TCP => tcp(f, ip),
+        protocol::UDP => udp(f, ip),
+        protocol::SCTP => sctp(f, ip),
+        protocol::ICMP if !ip.v6 => icmp(f, ip),
+        protocol::ICMPV6 if ip.v6 => icmp(f, ip),
+        // The other family's ICMP means nothing here.
+        protocol::ICMP | protocol::ICMPV6 => Err(DropReason::BadTransport),
+        protocol::IGMP => {
+            Ok(Transport { kind: Kind::Membership, ..Transport::ports(0, 0, Event::Datagram) })
+        }
+        _ => Ok(Transport::ports(0, 0, Event::Datagram)),
+    }
+}
+
+#[inline(always)]
+fn tcp<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
+    if ip.rest < tcp::LEN {
+        return Err(DropReason::BadTransport);
+    }
+    let Some(b) = f.load::<20>(ip.l4) else { return Err(DropReason::Truncated) };
+    let header = ((b[12] >> 4) as u32) << 2;
+    if header < tcp::LEN || header > ip.rest {
+        return Err(DropReason::BadTransport);
+    }
+    let Some(event) = Event::of_tcp(b[13]) else { return Err(DropReason::BadTransport) };
+    Ok(Transport::ports(u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]), event))
+}
+
+#[inline(always)]
+fn udp<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
+    if ip.rest < udp::LEN {
+        return Err(DropReason::BadTransport);
+    }
+    let Some(b) = f.load::<8>(ip.l4) else { return Err(DropReason::Truncated) };
+    let len = u16::from_be_bytes([b[4], b[5]]) as u32;
+    // A first fragment announces the whole datagram.
+    if len < udp::LEN || (len > ip.rest && ip.fragment == Fragment::Whole) {
+        return Err(DropReason::BadTransport);
+    }
+    Ok(Transport::ports(
+        u16::from_be_bytes([b[0], b[1]]),
+        u16::from_be_bytes([b[2], b[3]]),
+        Event::Datagram,
+    ))
+}
+
+#[inline(always)]
+fn sctp<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
+    if ip.rest < sctp::LEN {
+        return Err(DropReason::BadTransport);
+    }
+    let Some(b) = f.load::<12>(ip.l4) else { return Err(DropReason::Truncated) };
+    Ok(Transport::ports(
+        u16::from_be_bytes([b[0], b[1]]),
+        u16::from_be_bytes([b[2], b[3]]),
+        Event::Datagram,
+    ))
+}
+
+#[inline(always)]
+fn icmp<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
+    if ip.rest < icmp::LEN {
+        return Err(DropReason::BadTransport);
+    }
+    let Some(b) = f.load::<8>(ip.l4) else { return Err(DropReason::Truncated) };
+    let id = u16::from_be_bytes([b[4], b[5]]);
+    let (kind, event) = if ip.v6 { icmp6_kind(b[0]) } else { icmp4_kind(b[0])? };
+    Ok(Transport { sport: id, dport: id, icmp: u16::from_be_bytes([b[0], b[1]]), event, kind })
+}
+
+#[inline(always)]
+fn icmp4_kind(kind: u8) -> Result<(Kind, Event), DropReason> {
+    Ok(match kind {
+        icmp::ECHO => (Kind::Flow, Event::Datagram),
+        icmp::ECHO_REPLY => (Kind::Flow, Event::Reply),
+        icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => {
+            (Kind::Error, Event::Datagram)
+        }
+        icmp::SOURCE_QUENCH | icmp::REDIRECT | icmp::ROUTER_ADVERTISEMENT => {
+            return Err(DropReason::NotForGuests);
+        }
+        _ => (Kind::Single, Event::Datagram),
+    })
+}
+
+#[inline(always)]
+fn icmp6_kind(kind: u8) -> (Kind, Event) {
+    match kind {
+        icmpv6::ECHO => (Kind::Flow, Event::Datagram),
+        icmpv6::ECHO_REPLY => (Kind::Flow, Event::Reply),
+        icmpv6::UNREACHABLE..=icmpv6::PARAMETER_PROBLEM => (Kind::Error, Event::Datagram),
+        icmpv6::LISTENER_QUERY..=icmpv6::LISTENER_DONE | icmpv6::LISTENER_REPORT => {
+            (Kind::Membership, Event::Datagram)
+        }
+        icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT => (Kind::Discovery, Event::Datagram),
+        _ => (Kind::Single, Event::Datagram),
+    }
+}
+
+/// Ports of the packet that an ICMP error quotes: only the first 8 bytes of its transport
+/// header are sure to be there. Echo requests and replies have their identifier on both sides.
+#[inline(always)]
+pub fn quoted_ports<F: Frame>(f: &F, ip: &Ip) -> Result<(u16, u16), DropReason> {
+    let Some(b) = f.load::<8>(ip.l4) else { return Err(DropReason::UnrelatedError) };
+    Ok(match ip.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            (u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]))
+        }
+        protocol::ICMP | protocol::ICMPV6 => {
+            let id = u16::from_be_bytes([b[4], b[5]]);
+            (id, id)
+        }
+        _ => (0, 0),
+    })
+}

@@ -1,0 +1,271 @@
+//! Where an address is, what class it has, and where frames for it go. Only packets that open a
+//! connection, and the first ones after a change, come here.
+
+use crate::{
+    addr::{Addr, Mac},
+    layout::{AddressEntry, AddressKey, NeighbourKey, NetworkEntry, network_flag, port_kind},
+    reason::DropReason,
+    tables::{TICKS_PER_SECOND, Tables},
+};
+
+/// A learned neighbour that was silent for longer is asked for again, by the host's stack.
+pub const NEIGHBOUR_FRESH: u64 = 120 * TICKS_PER_SECOND;
+
+/// Where a frame came in.
+#[derive(Clone, Copy)]
+pub struct Ingress<'a> {
+    /// Interface index of the port.
+    pub port: u32,
+    /// One of [`port_kind`].
+    pub kind: u16,
+    /// Its network's id.
+    pub id: u32,
+    /// Its network.
+    pub network: &'a NetworkEntry,
+    /// Source MAC of the frame.
+    pub src: Mac,
+    /// Destination MAC of the frame.
+    pub dst: Mac,
+}
+
+impl Ingress<'_> {
+    /// Is the frame addressed to the network's gateway?
+    #[inline(always)]
+    pub fn to_gateway(&self) -> bool {
+        self.network.flags & network_flag::GATEWAY != 0 && self.dst.0 == self.network.gateway_mac
+    }
+}
+
+/// The declared entry of an address.
+#[inline(always)]
+pub fn declared<T: Tables>(t: &T, slot: u32, network: u32, addr: Addr) -> Option<&AddressEntry> {
+    let scope = if addr.is_link_local_v6() { network } else { 0 };
+    t.address(&AddressKey { addr, scope, slot })
+}
+
+/// Identity class of an address.
+#[inline(always)]
+pub fn class<T: Tables>(t: &T, slot: u32, network: u32, addr: Addr) -> Result<u32, DropReason> {
+    if let Some(a) = declared(t, slot, network, addr) {
+        return Ok(a.class);
+    }
+    if let Some(p) = t.prefix(slot, addr) {
+        return Ok(p.class);
+    }
+    match t.generation_entry(slot) {
+        Some(g) => Ok(g.world),
+        None => Err(DropReason::Fault),
+    }
+}
+
+/// The way to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Interface index of the egress port.
+    pub port: u32,
+    /// MAC that the frame carries there.
+    pub mac: u64,
+    /// Network it travels in there.
+    pub network: u32,
+    /// Does it leave through an uplink?
+    pub uplink: bool,
+    /// Does it hold for the next packet too? False where the host's stack is to find the
+    /// neighbour first.
+    pub lasting: bool,
+    /// Identity class of the destination.
+    pub class: u32,
+}
+
+/// Finds the way for a unicast packet.
+#[inline(always)]
+pub fn find<T: Tables>(t: &T, slot: u32, i: &Ingress<'_>, dst: Addr) -> Result<Route, DropReason> {
+    let route = match declared(t, slot, i.id, dst) {
+        Some(a) => to_declared(t, slot, i, a),
+        None => to_undeclared(t, slot, i, dst),
+    }?;
+    if route.port == i.port { Err(DropReason::Hairpin) } else { Ok(route) }
+}
+
+#[inline(always)]
+fn to_declared<T: Tables>(
+    t: &T,
+    slot: u32,
+    i: &Ingress<'_>,
+    a: &AddressEntry,
+) -> Result<Route, DropReason> {
+    if a.kind == port_kind::HOST {
+        return to_host(i, a.class);
+    }
+    let Some(network) = t.network(slot, a.network) else { return Err(DropReason::NoDestination) };
+    check_link(i, a.network, a.mac, network)?;
+    let here = a.port != 0;
+    let port = if here { a.port } else { network.uplink_port };
+    if port == 0 {
+        return Err(DropReason::NoDestination);
+    }
+    Ok(Route { port, mac: a.mac, network: a.network, uplink: !here, lasting: true, class: a.class })
+}
+
+/// To the hypervisor itself: by the leg of the network that the packet came from, whichever of
+/// the host's addresses it wants.
+#[inline(always)]
+fn to_host(i: &Ingress<'_>, class: u32) -> Result<Route, DropReason> {
+    if i.kind == port_kind::HOST {
+        return Err(DropReason::Hairpin);
+    }
+    if !i.to_gateway() {
+        return Err(DropReason::WrongMac);
+    }
+    if i.network.host_port == 0 {
+        return Err(DropReason::NoDestination);
+    }
+    Ok(Route {
+        port: i.network.host_port,
+        mac: i.network.gateway_mac,
+        network: i.id,
+        uplink: false,
+        lasting: true,
+        class,
+    })
+}
+
+/// The frame must be addressed either to the destination itself, in the same network, or to
+/// the gateway, with a gateway on both sides.
+#[inline(always)]
+fn check_link(
+    i: &Ingress<'_>,
+    network: u32,
+    mac: u64,
+    to: &NetworkEntry,
+) -> Result<(), DropReason> {
+    if network == i.id && i.dst.0 == mac {
+        Ok(())
+    } else if !i.to_gateway() {
+        Err(DropReason::WrongMac)
+    } else if to.flags & network_flag::GATEWAY == 0 {
+        Err(DropReason::NoRoute)
+    } else {
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn to_undeclared<T: Tables>(
+    t: &T,
+    slot: u32,
+    i: &Ingress<'_>,
+    dst: Addr,
+) -> Result<Route, DropReason> {
+    let Some(shape) = t.generation_entry(slot) else { return Err(DropReason::Fault) };
+    let mut class = shape.world;
+    let mut id = 0;
+    if let Some(p) = t.prefix(slot, dst) {
+        class = p.class;
+        id = p.network;
+    }
+    if dst.is_link_local_v6() {
+        id = i.id;
+    }
+    if !i.to_gateway() {
+        return through_uplink(i, id, class);
+    }
+    if id == 0 {
+        return outside(i, class);
+    }
+    let Some(network) = t.network(slot, id) else { return Err(DropReason::Fault) };
+    if network.flags & network_flag::GATEWAY == 0 {
+        return Err(DropReason::NoRoute);
+    }
+    if network.uplink_port == 0 {
+        return Err(DropReason::NoDestination);
+    }
+    match t.neighbour(&NeighbourKey { addr: dst, network: id, reserved: 0 }) {
+        Some(n) if t.now().wrapping_sub(n.seen) < NEIGHBOUR_FRESH => Ok(Route {
+            port: network.uplink_port,
+            mac: n.mac,
+            network: id,
+            uplink: true,
+            lasting: true,
+            class,
+        }),
+        // The host's stack asks for it; the answer is learned on its way in.
+        _ => Ok(Route { lasting: false, ..outside(i, class)? }),
+    }
+}
+
+/// A neighbour of the same network, or a router in it, behind the uplink: the frame keeps the
+/// MAC that its sender gave it.
+#[inline(always)]
+fn through_uplink(i: &Ingress<'_>, id: u32, class: u32) -> Result<Route, DropReason> {
+    if id != i.id && id != 0 {
+        return Err(DropReason::NoRoute);
+    }
+    if i.network.uplink_port == 0 {
+        return Err(DropReason::NoDestination);
+    }
+    Ok(Route {
+        port: i.network.uplink_port,
+        mac: i.dst.0,
+        network: i.id,
+        uplink: true,
+        lasting: true,
+        class,
+    })
+}
+
+/// Outside all networks: the host's stack routes it.
+#[inline(always)]
+fn outside(i: &Ingress<'_>, class: u32) -> Result<Route, DropReason> {
+    if i.network.host_port == 0 {
+        return Err(DropReason::NoRoute);
+    }
+    Ok(Route {
+        port: i.network.host_port,
+        mac: i.network.gateway_mac,
+        network: i.id,
+        uplink: false,
+        lasting: true,
+        class,
+    })
+}
+
+/// May a packet with this source come in through a host or uplink port? (A guest port has its
+/// list of addresses.) `known`: the packet belongs to a connection that was allowed.
+#[inline(always)]
+pub fn check_source<T: Tables>(
+    t: &T,
+    slot: u32,
+    i: &Ingress<'_>,
+    src: Addr,
+    known: bool,
+) -> Result<(), DropReason> {
+    let ok = match declared(t, slot, i.id, src) {
+        Some(a) if i.kind == port_kind::HOST => a.kind == port_kind::HOST || known,
+        Some(a) => a.kind == port_kind::CLOSED && comes_by_trunk(i, a.network),
+        None => {
+            let network = match t.prefix(slot, src) {
+                Some(p) => p.network,
+                None => 0,
+            };
+            let network = if src.is_link_local_v6() { i.id } else { network };
+            if i.kind == port_kind::HOST {
+                // The host may route for the outside, and hands on what it finds neighbours
+                // for; nobody else in a network of ours sends through its leg.
+                network == 0 || known
+            } else if network == 0 {
+                i.network.flags & network_flag::EXTERNAL != 0
+            } else {
+                comes_by_trunk(i, network)
+            }
+        }
+    };
+    if ok { Ok(()) } else { Err(DropReason::SpoofedAddress) }
+}
+
+/// Something that is not plugged in here comes by its own network's VLAN, or was routed into
+/// this one by the gateway on its own host. Nothing outside may claim the latter.
+#[inline(always)]
+fn comes_by_trunk(i: &Ingress<'_>, network: u32) -> bool {
+    network == i.id
+        || (i.src.0 == i.network.gateway_mac && i.network.flags & network_flag::EXTERNAL == 0)
+}
