@@ -1,0 +1,172 @@
+//! Interfaces: what they are, and the changes that every kind takes.
+
+use std::io;
+
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+};
+
+use crate::{
+    error::{Error, Result},
+    name,
+    netlink::Netlink,
+};
+
+/// An interface as the kernel shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Interface index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Kind of virtual interface (`veth`, `tun`, ...); empty for a physical one.
+    pub kind: String,
+    /// Alias, empty where there is none.
+    pub alias: String,
+    /// Ethernet address, zero where there is none.
+    pub mac: [u8; 6],
+    /// Largest L3 packet, bytes.
+    pub mtu: u32,
+    /// Administratively up?
+    pub up: bool,
+    /// Promiscuous by somebody's wish?
+    pub promiscuous: bool,
+}
+
+/// The interface with this name in the calling thread's network namespace.
+pub fn get(name: &str) -> Result<Link> {
+    find(name)?.ok_or_else(|| Error::NoSuchInterface { name: name.into() })
+}
+
+/// As [`get`], but `None` where there is no such interface.
+pub fn find(name: &str) -> Result<Option<Link>> {
+    name::check(name)?;
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.into()));
+    match open()?.get(RouteNetlinkMessage::GetLink(message)) {
+        Ok(RouteNetlinkMessage::NewLink(m)) => Ok(Some(read(&m))),
+        Ok(_) => Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(e) => Err(Error::kernel(format!("look for the interface {name}"), e)),
+    }
+}
+
+/// All interfaces of the calling thread's network namespace.
+pub fn list() -> Result<Vec<Link>> {
+    let answers = open()?
+        .dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
+        .map_err(|e| Error::kernel("list the interfaces", e))?;
+    Ok(answers
+        .iter()
+        .filter_map(|m| if let RouteNetlinkMessage::NewLink(l) = m { Some(read(l)) } else { None })
+        .collect())
+}
+
+/// Interfaces with this alias: those that an instance of the switch made.
+pub fn list_ours(alias: &str) -> Result<Vec<Link>> {
+    Ok(list()?.into_iter().filter(|l| l.alias == alias).collect())
+}
+
+/// Brings an interface up or takes it down.
+pub fn set_up(index: u32, up: bool) -> Result<()> {
+    let what = if up { "bring the interface up" } else { "take the interface down" };
+    set_flags(index, LinkFlags::Up, up).map_err(|e| Error::kernel(what, e))
+}
+
+/// Makes an interface take frames for every MAC, or only for its own.
+pub fn set_promiscuous(index: u32, on: bool) -> Result<()> {
+    set_flags(index, LinkFlags::Promisc, on)
+        .map_err(|e| Error::kernel("change the promiscuous mode", e))
+}
+
+/// Turns the kernel's own ARP on an interface off: the switch answers there.
+pub fn set_no_arp(index: u32) -> Result<()> {
+    set_flags(index, LinkFlags::Noarp, true).map_err(|e| Error::kernel("turn ARP off", e))
+}
+
+/// Sets the alias.
+pub fn set_alias(index: u32, alias: &str) -> Result<()> {
+    set(index, LinkAttribute::IfAlias(alias.into()), "set the interface's alias")
+}
+
+/// Sets the largest L3 packet, bytes.
+pub fn set_mtu(index: u32, mtu: u32) -> Result<()> {
+    set(index, LinkAttribute::Mtu(mtu), "set the interface's MTU")
+}
+
+/// Sets the Ethernet address.
+pub fn set_mac(index: u32, mac: [u8; 6]) -> Result<()> {
+    set(index, LinkAttribute::Address(mac.to_vec()), "set the interface's MAC")
+}
+
+/// Sets how many packets may wait for a reader.
+pub fn set_queue_length(index: u32, packets: u32) -> Result<()> {
+    set(index, LinkAttribute::TxQueueLen(packets), "set the length of the interface's queue")
+}
+
+/// Deletes an interface (of a veth pair: both ends). One that is gone already is fine.
+pub fn delete(index: u32) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    match open()?.change(RouteNetlinkMessage::DelLink(message), 0) {
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        other => other.map_err(|e| Error::kernel("delete the interface", e)),
+    }
+}
+
+/// Creates an interface from its attributes.
+pub(crate) fn create(attributes: Vec<LinkAttribute>) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.attributes = attributes;
+    let flags = NLM_F_CREATE | netlink_packet_core::NLM_F_EXCL;
+    Netlink::open()?.change(RouteNetlinkMessage::NewLink(message), flags)
+}
+
+fn open() -> Result<Netlink> {
+    Netlink::open().map_err(|e| Error::kernel("open a netlink socket", e))
+}
+
+fn set(index: u32, attribute: LinkAttribute, action: &str) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(attribute);
+    open()?.change(RouteNetlinkMessage::SetLink(message), 0).map_err(|e| Error::kernel(action, e))
+}
+
+fn set_flags(index: u32, flag: LinkFlags, on: bool) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = flag;
+    message.header.flags = if on { flag } else { LinkFlags::empty() };
+    Netlink::open()?.change(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+fn read(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
+        promiscuous: message.header.flags.contains(LinkFlags::Promisc),
+        ..Link::default()
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Address(bytes) => {
+                link.mac = bytes.as_slice().try_into().unwrap_or_default();
+            }
+            LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind(infos: &[LinkInfo]) -> String {
+    let kind: Option<&InfoKind> =
+        infos.iter().find_map(|i| if let LinkInfo::Kind(k) = i { Some(k) } else { None });
+    kind.map(ToString::to_string).unwrap_or_default()
+}
