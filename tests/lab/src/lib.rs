@@ -1,1 +1,23 @@
 //! Hosts, guests and worlds made of network namespaces, for tests and the demo.
+//!
+//! A [`Lab`] owns everything that it makes (namespaces, processes, a directory, the switch of its
+//! host) and removes it when it is dropped, also on panic. A lab whose process was killed is
+//! removed by the next one. Nothing here knows how Portcullis works: it runs the `portcullis`
+//! command as a person would, and looks at packets.
+
+pub mod capture;
+pub mod error;
+pub mod frame;
+pub mod host;
+pub mod lab;
+pub mod probe;
+pub mod process;
+pub mod server;
+pub mod space;
+pub mod stream;
+pub mod sys;
+pub mod tap;
+
+pub use error::{Error, Result};
+pub use lab::Lab;
+pub use space::Space;

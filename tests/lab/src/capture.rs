@@ -1,0 +1,112 @@
+//! Whole frames on an interface: seen as they come, sent as they are.
+
+use std::{
+    os::fd::{AsRawFd, OwnedFd},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use nix::sys::socket::{LinkAddr, MsgFlags, recvfrom, send};
+
+use crate::{Error, Result, Space, process, sys};
+
+/// Bytes of a frame that are kept.
+const KEPT: usize = 256;
+
+/// A frame that was seen coming in.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its length on the wire (of a super-packet: all of it), bytes.
+    pub length: usize,
+    /// Its first [`KEPT`] bytes.
+    pub head: Vec<u8>,
+}
+
+/// Collects the frames that come in on an interface.
+#[derive(Debug)]
+pub struct Capture {
+    stop: Arc<AtomicBool>,
+    frames: Arc<Mutex<Vec<Seen>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Capture {
+    /// Starts; frames that come in from now on are seen.
+    pub fn start(space: &Space, interface: &str) -> Result<Self> {
+        let socket = space.enter(|| sys::packet_socket(interface))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let frames = Arc::new(Mutex::new(Vec::new()));
+        let thread = thread::spawn({
+            let (stop, frames) = (stop.clone(), frames.clone());
+            move || collect(&socket, &stop, &frames)
+        });
+        Ok(Self { stop, frames, thread: Some(thread) })
+    }
+
+    /// The frames so far.
+    pub fn frames(&self) -> Vec<Seen> {
+        self.frames.lock().map(|frames| frames.clone()).unwrap_or_default()
+    }
+
+    /// Waits up to two seconds for a frame that fits.
+    pub fn wait_for(&self, fits: impl Fn(&Seen) -> bool) -> Option<Seen> {
+        let mut found = None;
+        let _ = process::wait_for("a frame", 2, || {
+            found = self.frames().into_iter().find(|seen| fits(seen));
+            found.is_some()
+        });
+        found
+    }
+
+    /// Lets frames that are on their way arrive, then tells whether one fits.
+    pub fn saw(&self, fits: impl Fn(&Seen) -> bool) -> bool {
+        thread::sleep(Duration::from_millis(300));
+        self.frames().iter().any(fits)
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn collect(socket: &OwnedFd, stop: &AtomicBool, frames: &Mutex<Vec<Seen>>) {
+    let mut buffer = vec![0; 80_000];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((length, from)) = recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) else {
+            continue;
+        };
+        let outgoing = from.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING);
+        if let (false, Ok(mut frames)) = (outgoing, frames.lock()) {
+            frames.push(Seen { length, head: buffer[..length.min(KEPT)].to_vec() });
+        }
+    }
+}
+
+/// Sends whole frames on an interface.
+#[derive(Debug)]
+pub struct Injector {
+    socket: OwnedFd,
+}
+
+impl Injector {
+    /// A sender on an interface of a namespace.
+    pub fn new(space: &Space, interface: &str) -> Result<Self> {
+        Ok(Self { socket: space.enter(|| sys::packet_socket(interface))? })
+    }
+
+    /// Sends one frame.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        send(self.socket.as_raw_fd(), frame, MsgFlags::empty())
+            .map(drop)
+            .map_err(Error::system("sending a frame"))
+    }
+}

@@ -1,0 +1,115 @@
+//! The few system calls that no safe wrapper offers: tap ioctls, and binding a packet socket.
+#![allow(unsafe_code)]
+
+use std::{
+    fs::{File, OpenOptions},
+    io, mem,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+};
+
+use crate::{Error, Result};
+
+/// Length of the virtio-net header in front of every frame of a tap, bytes (virtio 1.1,
+/// section 5.1.6: with `num_buffers`).
+pub const VNET_HEADER: usize = 12;
+
+nix::ioctl_write_int!(
+    /// TUNSETIFF of linux/if_tun.h.
+    tun_set_iff,
+    b'T',
+    202
+);
+nix::ioctl_write_int!(
+    /// TUNSETOFFLOAD of linux/if_tun.h.
+    tun_set_offload,
+    b'T',
+    208
+);
+nix::ioctl_write_ptr!(
+    /// TUNSETVNETHDRSZ of linux/if_tun.h.
+    tun_set_vnet_hdr_sz,
+    b'T',
+    216,
+    libc::c_int
+);
+
+/// TUNSETIFF is declared with the size of an int but takes a `struct ifreq`.
+fn set_iff(tap: &File, name: &str, flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: all bytes zero is a valid `ifreq`: it is plain data.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: the pointer is to a live `ifreq`, which is what this request reads and writes.
+    unsafe { tun_set_iff(tap.as_raw_fd(), &raw mut request as libc::c_ulong) }?;
+    Ok(())
+}
+
+/// Opens a queue of a tap in this thread's network namespace, making the tap when there is none;
+/// frames carry a virtio-net header of [`VNET_HEADER`] bytes. Non-blocking.
+pub fn open_tap(name: &str) -> Result<File> {
+    if name.len() > 15 {
+        return Err(Error::NameTooLong { name: name.to_owned() });
+    }
+    let open = || {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open("/dev/net/tun")
+    };
+    let base = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    let mut tap = open().map_err(Error::file("/dev/net/tun"))?;
+    if set_iff(&tap, name, base).is_err() {
+        // A tap with several queues wants to be asked as one.
+        tap = open().map_err(Error::file("/dev/net/tun"))?;
+        set_iff(&tap, name, base | libc::IFF_MULTI_QUEUE)
+            .map_err(Error::system(format!("TUNSETIFF {name}")))?;
+    }
+    let size = VNET_HEADER as libc::c_int;
+    // SAFETY: the pointer is to a live int, which is what this request reads.
+    unsafe { tun_set_vnet_hdr_sz(tap.as_raw_fd(), &raw const size) }
+        .map_err(Error::system(format!("TUNSETVNETHDRSZ {name}")))?;
+    Ok(tap)
+}
+
+/// Says that whoever reads the tap takes partial checksums and segmentation left to do.
+pub fn accept_offloads(tap: &File) -> Result<()> {
+    let flags = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    // SAFETY: this request takes its argument by value.
+    unsafe { tun_set_offload(tap.as_raw_fd(), flags.into()) }
+        .map_err(Error::system("TUNSETOFFLOAD"))?;
+    Ok(())
+}
+
+/// A raw socket that sees and sends whole frames on one interface of this thread's namespace.
+/// Reads time out after 100 ms.
+pub fn packet_socket(interface: &str) -> Result<OwnedFd> {
+    let index = nix::net::if_::if_nametoindex(interface)
+        .map_err(Error::system(format!("looking up interface {interface}")))?;
+    // SAFETY: a plain system call without pointers.
+    let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if raw < 0 {
+        return Err(Error::system("socket AF_PACKET")(io::Error::last_os_error()));
+    }
+    // SAFETY: the descriptor was just made and nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: all bytes zero is a valid `sockaddr_ll`: it is plain data.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = index as libc::c_int;
+    let length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: pointer and length describe the live `sockaddr_ll` above.
+    if unsafe { libc::bind(raw, (&raw const address).cast(), length) } != 0 {
+        return Err(Error::system(format!("binding to {interface}"))(io::Error::last_os_error()));
+    }
+    let timeout = nix::sys::time::TimeVal::new(0, 100_000);
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &timeout)
+        .map_err(Error::system("SO_RCVTIMEO"))?;
+    Ok(socket)
+}
