@@ -1,0 +1,72 @@
+//! What can stop a bench.
+
+use std::io;
+
+/// Why a measurement could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tool that a peer needs is not installed.
+    #[error("`{program}` cannot be started ({source}); install the Debian package `{package}`")]
+    MissingTool {
+        /// The program.
+        program: &'static str,
+        /// Debian package that has it.
+        package: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A tool failed.
+    #[error("`{command}` ended with {status}: {stderr}")]
+    Command {
+        /// Its command line.
+        command: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// What it printed to standard error.
+        stderr: String,
+    },
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The verifier refused a program.
+    #[error("the kernel refused the program `{program}` ({source}): {log}")]
+    Verifier {
+        /// The program.
+        program: &'static str,
+        /// What the system said.
+        source: io::Error,
+        /// The verifier's words.
+        log: String,
+    },
+    /// A path does not forward what it must forward.
+    #[error("{what}: {received} of {sent} frames arrived")]
+    Lost {
+        /// Which frames.
+        what: &'static str,
+        /// Frames written.
+        sent: u64,
+        /// Frames read at the other end.
+        received: u64,
+    },
+    /// iperf3's report has no throughput.
+    #[error("iperf3 reported no throughput: {report}")]
+    Iperf {
+        /// The first part of its report.
+        report: String,
+    },
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted; everything that was made is removed")]
+    Interrupted,
+}
+
+impl Error {
+    /// A failed system call.
+    pub fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::System { what: what.into(), source: source.into() }
+    }
+}

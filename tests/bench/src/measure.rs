@@ -1,0 +1,202 @@
+//! One reading of one path.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    error::Error,
+    frame::{Direction, Template},
+    generator::{self, BULK_WINDOW, Connections, Limit, Reading, Traffic, WINDOW},
+    interrupt::Interrupt,
+    iperf,
+    netns::on_cpu,
+    tap::Tap,
+    world::{Attached, Ends, Medium, World},
+};
+
+/// The generator's CPU.
+const CPU: usize = 0;
+/// Flows of the many-flow readings.
+pub const MANY_FLOWS: u32 = 10_000;
+/// Connections that priming and bulk use; new ones start behind them.
+const PRIMED: u32 = MANY_FLOWS;
+
+/// What is measured on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// 64-byte frames of one flow, packets per second.
+    OneFlow,
+    /// 64-byte frames of 10,000 flows in turn, packets per second.
+    ManyFlows,
+    /// 64 KB super-packets between taps, Gbit/s.
+    Super,
+    /// SYNs of connections never seen before, connections per second.
+    NewConnections,
+    /// One iperf3 stream between guests, Gbit/s.
+    Tcp,
+}
+
+impl Metric {
+    /// All of them that need taps, in the order in which they are measured.
+    pub const ON_TAPS: [Self; 4] =
+        [Self::OneFlow, Self::ManyFlows, Self::Super, Self::NewConnections];
+
+    /// Head of its column.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::OneFlow => "64 B 1 flow kpps",
+            Self::ManyFlows => "64 B 10k flows kpps",
+            Self::Super => "GSO 64 KB Gbit/s",
+            Self::NewConnections => "new conn. k/s",
+            Self::Tcp => "TCP Gbit/s",
+        }
+    }
+
+    /// What it needs on the ports.
+    pub const fn medium(self) -> Medium {
+        match self {
+            Self::Tcp => Medium::Guests,
+            _ => Medium::Taps,
+        }
+    }
+}
+
+/// How long things take.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Times {
+    /// One generator reading, ms.
+    pub reading_ms: u64,
+    /// One TCP stream, s.
+    pub tcp_s: u64,
+}
+
+/// One number, and what it cost.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Value {
+    /// Packets or connections per second, or Gbit/s.
+    pub value: f64,
+    /// CPU time of generator and forwarding per packet, ns; `None` for iperf3.
+    pub cpu_ns: Option<f64>,
+    /// Longest frame that arrived, bytes; `None` for iperf3.
+    pub longest: Option<usize>,
+}
+
+/// A path that is being measured: which connections are used up already.
+pub struct Path {
+    world: World,
+    next_connection: u32,
+    primed: bool,
+}
+
+impl Path {
+    /// A path nobody has sent anything over.
+    pub fn new(world: World) -> Self {
+        Self { world, next_connection: PRIMED, primed: false }
+    }
+
+    /// Takes one reading.
+    pub fn measure(
+        &mut self,
+        metric: Metric,
+        times: Times,
+        interrupt: &Interrupt,
+    ) -> Result<Value, Error> {
+        let ends = self.world.ends;
+        match &self.world.attached {
+            Attached::Guests(client, server) => {
+                let value =
+                    iperf::throughput(client, server, ends.server.ip, times.tcp_s, interrupt)?;
+                Ok(Value { value, cpu_ns: None, longest: None })
+            }
+            Attached::Taps(client, server) => {
+                let wire = Wire { client, server, ends, interrupt };
+                let (next, primed) = (&mut self.next_connection, &mut self.primed);
+                on_cpu(CPU, || {
+                    if !*primed {
+                        wire.prime()?;
+                        *primed = true;
+                    }
+                    wire.measure(metric, Duration::from_millis(times.reading_ms), next)
+                })
+            }
+        }
+    }
+}
+
+/// Two taps with a peer between them.
+struct Wire<'a> {
+    client: &'a Tap,
+    server: &'a Tap,
+    ends: Ends,
+    interrupt: &'a Interrupt,
+}
+
+impl Wire<'_> {
+    /// Sends one frame of each flow there and back, and shakes hands for the bulk connection, so
+    /// that a stateful peer shows its established path.
+    fn prime(&self) -> Result<(), Error> {
+        let Ends { client, server } = self.ends;
+        let flows = Connections { first: 0, count: MANY_FLOWS };
+        let one = Connections { first: 0, count: 1 };
+        let there = Template::udp(client, server, Direction::Forward);
+        let back = Template::udp(server, client, Direction::Reply);
+        for (what, template, connections) in [
+            ("a first datagram", there, flows),
+            ("an answer", back, flows),
+            ("a SYN", Template::syn(client, server), one),
+            ("a SYN with ACK", Template::syn_ack(client, server), one),
+            ("an ACK", Template::ack(client, server), one),
+        ] {
+            let limit = Limit::Frames(connections.count.into());
+            self.send(template, connections, WINDOW, limit)?.checked(what)?;
+        }
+        Ok(())
+    }
+
+    fn measure(&self, metric: Metric, time: Duration, next: &mut u32) -> Result<Value, Error> {
+        let Ends { client, server } = self.ends;
+        let udp = || Template::udp(client, server, Direction::Forward);
+        let flows = |count| Connections { first: 0, count };
+        let limit = Limit::Time(time);
+        let (reading, value) = match metric {
+            Metric::OneFlow => {
+                let reading = self.send(udp(), flows(1), WINDOW, limit)?.checked("one flow")?;
+                (reading, reading.rate())
+            }
+            Metric::ManyFlows => {
+                let reading = self.send(udp(), flows(MANY_FLOWS), WINDOW, limit)?;
+                (reading.checked("10,000 flows")?, reading.rate())
+            }
+            Metric::Super | Metric::Tcp => {
+                let template = Template::super_packet(client, server);
+                let reading = self.send(template, flows(1), BULK_WINDOW, limit)?;
+                (reading.checked("super-packets")?, reading.gigabits())
+            }
+            Metric::NewConnections => {
+                let fresh = Connections { first: *next, count: u32::MAX };
+                let reading = self.send(Template::syn(client, server), fresh, WINDOW, limit)?;
+                *next = next.wrapping_add(reading.sent as u32);
+                (reading.checked("new connections")?, reading.rate())
+            }
+        };
+        Ok(Value { value, cpu_ns: Some(reading.cpu_ns()), longest: Some(reading.longest) })
+    }
+
+    /// Sends towards the end that the template is for.
+    fn send(
+        &self,
+        template: Template,
+        connections: Connections,
+        window: u64,
+        limit: Limit,
+    ) -> Result<Reading, Error> {
+        let (taps, receiver) = match template.direction() {
+            Direction::Forward => ((self.client, self.server), self.ends.server.ip),
+            Direction::Reply => ((self.server, self.client), self.ends.client.ip),
+        };
+        let mut traffic = Traffic { template, connections, receiver, window };
+        generator::run(taps, &mut traffic, limit, self.interrupt)
+    }
+}

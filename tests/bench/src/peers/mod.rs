@@ -1,0 +1,33 @@
+//! What a user would use instead, what bounds everybody, and Portcullis itself.
+
+mod bridge;
+mod rules;
+mod router;
+
+pub use bridge::{Bridge, FilteredBridge};
+pub use router::Router;
+pub use rules::Shape;
+
+use crate::{
+    error::Error,
+    world::{Medium, World},
+};
+
+/// Something that forwards between two ports.
+pub trait Peer {
+    /// Name of its row.
+    fn name(&self) -> &'static str;
+
+    /// How many rules it carries; 0 where it decides nothing.
+    fn rules(&self) -> u32 {
+        0
+    }
+
+    /// Is this the project itself? Its readings are set against the bare redirect as well.
+    fn is_ours(&self) -> bool {
+        false
+    }
+
+    /// Puts it between two new ports.
+    fn build(&self, medium: Medium) -> Result<World, Error>;
+}
