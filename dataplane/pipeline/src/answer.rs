@@ -4,6 +4,7 @@
 use crate::{
     addr::{Addr, Mac},
     frame::Frame,
+    tables::Tables,
     verdict::{Answer, IcmpError},
     wire::{arp, ethernet, icmp, icmpv6, ipv4, ipv6, protocol},
 };
@@ -14,14 +15,18 @@ const L3: u32 = ethernet::LEN;
 
 /// Rewrites `f` into `answer`. False if it cannot be done; the frame is to be dropped then.
 #[inline(always)]
-pub fn build<F: Frame>(f: &mut F, answer: &Answer) -> bool {
+pub fn build<F: Frame, T: Tables>(f: &mut F, t: &T, answer: &Answer) -> bool {
     let (ok, vlan) = match *answer {
         Answer::Neighbour { mac, v6: false, vlan, .. } => (arp_reply(f, Mac(mac)), vlan),
         Answer::Neighbour { mac, v6: true, router, vlan } => {
             (advertisement(f, Mac(mac), router), vlan)
         }
-        Answer::Error { error, source, v6: false, vlan } => (error4(f, error, source), vlan),
-        Answer::Error { error, source, v6: true, vlan } => (error6(f, error, source), vlan),
+        Answer::Error { error, network, generation, v6, vlan } => {
+            let Some(n) = t.network(generation & 1, network) else { return false };
+            let ok =
+                if v6 { error6(f, error, n.gateway_v6) } else { error4(f, error, n.gateway_v4) };
+            (ok, vlan)
+        }
     };
     ok && (vlan == 0 || f.push_tag(vlan as u16))
 }

@@ -14,7 +14,7 @@ use crate::{
     policy::{self, Cell},
     reason::DropReason,
     route::{self, Ingress, Route},
-    tables::{TICKS_PER_SECOND, Tables},
+    tables::{Inserted, TICKS_PER_SECOND, Tables},
     verdict::{Answer, Flood, IcmpError, Verdict},
     wire::{ethernet, icmp, icmpv6, protocol, udp},
     word::Word,
@@ -450,7 +450,8 @@ fn side(from: u64, path: u64, half: u64) -> FlowSide {
     FlowSide { from: Word::new(from), path: Word::new(path), half: Word::new(half) }
 }
 
-/// Inserts a connection; what was left of an old one on the same addresses is overwritten.
+/// Inserts a connection. What was left of an old one on the same addresses is overwritten; of
+/// two processors that see the first packets of one connection, the later writes the same again.
 #[inline(always)]
 fn remember<T: Tables>(
     t: &T,
@@ -458,26 +459,22 @@ fn remember<T: Tables>(
     key: &FlowKey,
     new: &FlowEntry,
 ) -> Result<(), DropReason> {
-    let Some(e) = t.flow_insert(key, new) else { return Err(DropReason::FlowTableFull) };
-    // Another processor's entry for the same first packets stays; an old one is made new.
-    if e.judged.get() != new.judged.get() || e.is_expired(key.protocol, m.now) || !is_fresh(e) {
-        e.a.from.set(new.a.from.get());
-        e.a.path.set(new.a.path.get());
-        e.a.half.set(new.a.half.get());
-        e.b.from.set(new.b.from.get());
-        e.b.path.set(new.b.path.get());
-        e.b.half.set(new.b.half.get());
-        e.judged.set(new.judged.get());
+    match t.flow_insert(key, new) {
+        Inserted::New => return Ok(()),
+        Inserted::Full => return Err(DropReason::FlowTableFull),
+        Inserted::Exists => {}
     }
+    // Removed between the two calls: its next packet will open it again.
+    let Some(e) = t.flow(key) else { return Ok(()) };
+    e.a.from.set(new.a.from.get());
+    e.a.path.set(new.a.path.get());
+    e.a.half.set(new.a.half.get());
+    e.b.from.set(new.b.from.get());
+    e.b.path.set(new.b.path.get());
+    e.b.half.set(new.b.half.get());
+    e.judged.set(new.judged.get());
     e.last.set(m.now);
     Ok(())
-}
-
-/// Has only one side of the connection sent so far, and nothing but its first packet?
-#[inline(always)]
-fn is_fresh(e: &FlowEntry) -> bool {
-    let (a, b) = (e.a.state(), e.b.state());
-    (a == conntrack::NONE) != (b == conntrack::NONE)
 }
 
 /// An ICMP error: goes to the sender of the packet that it quotes, if that packet belongs to a
@@ -607,7 +604,7 @@ fn send<F: Frame, T: Tables>(
         if !i.to_gateway() {
             return Err(DropReason::WrongMac);
         }
-        if let Some(answer) = hop(f, t, i, ip, network, way)? {
+        if let Some(answer) = hop(f, t, m, i, ip, network, way)? {
             return Ok(answer);
         }
     }
@@ -625,19 +622,20 @@ fn send<F: Frame, T: Tables>(
 fn hop<F: Frame, T: Tables>(
     f: &mut F,
     t: &T,
+    m: &Moment,
     i: &Ingress<'_>,
     ip: &Ip,
     network: &NetworkEntry,
     way: Way,
 ) -> Result<Option<Verdict>, DropReason> {
     if ip.ttl <= 1 {
-        return error(t, i, ip, way, IcmpError::TimeExceeded, DropReason::TimeToLive);
+        return error(t, m, i, ip, way, IcmpError::TimeExceeded, DropReason::TimeToLive);
     }
-    if f.segment_len(ethernet::LEN) > network.mtu {
+    if packet_len(f, ip)? > network.mtu {
         if !ip.keep_whole {
             return Err(DropReason::TooBig);
         }
-        return error(t, i, ip, way, IcmpError::TooBig(network.mtu), DropReason::TooBig);
+        return error(t, m, i, ip, way, IcmpError::TooBig(network.mtu), DropReason::TooBig);
     }
     let to = Mac(way.half >> conntrack::MAC_SHIFT).octets();
     let from = Mac(network.gateway_mac).octets();
@@ -650,6 +648,24 @@ fn hop<F: Frame, T: Tables>(
     } else {
         Err(DropReason::Fault)
     }
+}
+
+/// Length of the largest packet on the wire that this frame becomes, from the IP header on,
+/// bytes.
+#[inline(always)]
+fn packet_len<F: Frame>(f: &F, ip: &Ip) -> Result<u32, DropReason> {
+    let segment = f.segment_size();
+    let header = ip.l4 - ethernet::LEN;
+    if segment == 0 {
+        return Ok(header + ip.rest);
+    }
+    let transport = if ip.protocol == protocol::TCP {
+        let Some(b) = f.load::<2>(ip.l4 + 12) else { return Err(DropReason::Truncated) };
+        ((b[0] >> 4) as u32) << 2
+    } else {
+        udp::LEN
+    };
+    Ok(header + transport + segment)
 }
 
 /// Takes one from the time to live, with the IPv4 header checksum (RFC 1624, equation 3).
@@ -674,6 +690,7 @@ fn lower_ttl<F: Frame>(f: &mut F, v6: bool) -> bool {
 #[inline(always)]
 fn error<T: Tables>(
     t: &T,
+    m: &Moment,
     i: &Ingress<'_>,
     ip: &Ip,
     way: Way,
@@ -688,5 +705,11 @@ fn error<T: Tables>(
         return Err(DropReason::RateLimit);
     }
     t.count_drop(reason);
-    Ok(Some(Verdict::Answer(Answer::Error { error, source, v6: ip.v6, vlan: link::answer_tag(i) })))
+    Ok(Some(Verdict::Answer(Answer::Error {
+        error,
+        network: i.id,
+        generation: m.generation,
+        v6: ip.v6,
+        vlan: link::answer_tag(i),
+    })))
 }

@@ -15,9 +15,9 @@ pub trait Frame {
     /// Length of the whole frame in bytes, also of what is not linear.
     fn len(&self) -> u32;
 
-    /// Length in bytes of the largest packet on the wire that this frame becomes, from the
-    /// network header on: smaller than the frame's for one that is still to be segmented.
-    fn segment_len(&self, l3: u32) -> u32;
+    /// Payload bytes of each packet that this frame is still to be segmented into; 0 if it is
+    /// one packet.
+    fn segment_size(&self) -> u32;
 
     /// The tag that was taken out of the bytes, if there is one.
     fn tag(&self) -> Option<Tag>;
@@ -25,6 +25,12 @@ pub trait Frame {
     /// `N` bytes at `at`, by value; `None` if they are not all there. `N` is at least 2: LLVM
     /// turns the bounds check of a single byte into one that the verifier does not understand.
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
+
+    /// [`Frame::load`] at an offset that is known when compiling.
+    #[inline(always)]
+    fn fixed<const AT: u32, const N: usize>(&self) -> Option<[u8; N]> {
+        self.load::<N>(AT)
+    }
 
     /// Replaces `N` bytes at `at`. `l3`: is it part of what a hardware checksum covers (all
     /// behind the Ethernet header)? False if they are not all there.

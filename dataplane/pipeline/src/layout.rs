@@ -253,6 +253,18 @@ entry! {
 }
 
 entry! {
+    /// What the programs need besides the tables: one entry.
+    Settings: 24 {
+        /// Ticks ([`crate::tables::TICKS_PER_SECOND`]) per jiffy of this kernel, times 65,536.
+        tick_scale: u64,
+        /// Added to the scaled jiffies; with a scale of 0 the clock stands still here.
+        tick_offset: u64,
+        /// ICMP errors that the switch may send in a second, per processor.
+        errors_per_second: u64,
+    }
+}
+
+entry! {
     /// Key of a connection: both ends sorted, so both directions have the same key.
     FlowKey: 40 {
         /// The smaller end's address.

@@ -5,7 +5,7 @@ use crate::{
     addr::{Addr, Mac},
     decide::{Moment, owns},
     frame::Frame,
-    layout::{NeighbourEntry, NeighbourKey, PortEntry, network_flag, port_kind},
+    layout::{PortEntry, network_flag, port_kind},
     parse::{Ip, Transport},
     reason::DropReason,
     route::{self, Ingress},
@@ -23,7 +23,7 @@ pub fn arp<F: Frame, T: Tables>(
     i: &Ingress<'_>,
     port: &PortEntry,
 ) -> Result<Verdict, DropReason> {
-    let Some(b) = f.load::<28>(ethernet::LEN) else { return Err(DropReason::Truncated) };
+    let Some(b) = f.fixed::<{ ethernet::LEN }, 28>() else { return Err(DropReason::Truncated) };
     if [b[0], b[1], b[2], b[3], b[4], b[5]] != arp::PREAMBLE {
         return Err(DropReason::BadArp);
     }
@@ -146,8 +146,7 @@ fn learn<T: Tables>(t: &T, m: &Moment, i: &Ingress<'_>, addr: Addr) -> bool {
     }
     match t.prefix(m.slot, addr) {
         Some(p) if p.network == i.id => {
-            let key = NeighbourKey { addr, network: i.id, reserved: 0 };
-            t.neighbour_insert(&key, &NeighbourEntry { mac: i.src.0, seen: m.now });
+            t.neighbour_insert(i.id, addr, i.src.0, m.now);
             true
         }
         _ => false,

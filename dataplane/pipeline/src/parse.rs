@@ -28,7 +28,7 @@ pub struct Link {
 /// Reads the Ethernet header and at most one 802.1Q tag.
 #[inline(always)]
 pub fn link<F: Frame>(f: &F) -> Result<Link, DropReason> {
-    let Some(b) = f.load::<14>(0) else { return Err(DropReason::Truncated) };
+    let Some(b) = f.fixed::<0, 14>() else { return Err(DropReason::Truncated) };
     let dst = Mac::new([b[0], b[1], b[2], b[3], b[4], b[5]]);
     let src = Mac::new([b[6], b[7], b[8], b[9], b[10], b[11]]);
     let mut ethertype = u16::from_be_bytes([b[12], b[13]]);
@@ -41,7 +41,7 @@ pub fn link<F: Frame>(f: &F) -> Result<Link, DropReason> {
         tagged = true;
         vlan = tag.tci & ethernet::VLAN_ID;
     } else if ethertype == ethernet::VLAN {
-        let Some(b) = f.load::<4>(ethernet::LEN) else { return Err(DropReason::Truncated) };
+        let Some(b) = f.fixed::<{ ethernet::LEN }, 4>() else { return Err(DropReason::Truncated) };
         ethertype = u16::from_be_bytes([b[2], b[3]]);
         tagged = true;
         vlan = u16::from_be_bytes([b[0], b[1]]) & ethernet::VLAN_ID;

@@ -3,7 +3,7 @@
 
 use crate::{
     addr::{Addr, Mac},
-    layout::{AddressEntry, AddressKey, NeighbourKey, NetworkEntry, network_flag, port_kind},
+    layout::{AddressEntry, NetworkEntry, network_flag, port_kind},
     reason::DropReason,
     tables::{TICKS_PER_SECOND, Tables},
 };
@@ -40,7 +40,7 @@ impl Ingress<'_> {
 #[inline(always)]
 pub fn declared<T: Tables>(t: &T, slot: u32, network: u32, addr: Addr) -> Option<&AddressEntry> {
     let scope = if addr.is_link_local_v6() { network } else { 0 };
-    t.address(&AddressKey { addr, scope, slot })
+    t.address(slot, scope, addr)
 }
 
 /// Identity class of an address.
@@ -179,7 +179,7 @@ fn to_undeclared<T: Tables>(
     if network.uplink_port == 0 {
         return Err(DropReason::NoDestination);
     }
-    match t.neighbour(&NeighbourKey { addr: dst, network: id, reserved: 0 }) {
+    match t.neighbour(id, dst) {
         Some(n) if t.now().wrapping_sub(n.seen) < NEIGHBOUR_FRESH => Ok(Route {
             port: network.uplink_port,
             mac: n.mac,

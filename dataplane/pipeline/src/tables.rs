@@ -1,10 +1,10 @@
 //! All state that a decision reads or writes.
 
-use crate::addr::Addr;
 use crate::{
+    addr::Addr,
     layout::{
-        AddressEntry, AddressKey, FlowEntry, FlowKey, GenerationEntry, NeighbourEntry,
-        NeighbourKey, NetworkEntry, PortEntry, PrefixEntry,
+        AddressEntry, FlowEntry, FlowKey, GenerationEntry, NeighbourEntry, NetworkEntry, PortEntry,
+        PrefixEntry,
     },
     reason::DropReason,
 };
@@ -12,6 +12,17 @@ use crate::{
 /// Ticks of [`Tables::now`] in a second. eBPF counts the kernel's jiffies, which are free to
 /// read; the back end scales them to this rate.
 pub const TICKS_PER_SECOND: u64 = 1000;
+
+/// What came of an insertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The entry is in the table.
+    New,
+    /// The key was there already, and its entry stays.
+    Exists,
+    /// The table is full.
+    Full,
+}
 
 /// Tables, counters and the clock. Everything is `&self`: the tables are shared between
 /// processors in both worlds. `slot` is always `generation & 1`.
@@ -30,14 +41,14 @@ pub trait Tables {
     /// The network of a VLAN id, 0 for none.
     fn vlan(&self, slot: u32, vlan: u16) -> u32;
 
-    /// A declared address.
-    fn address(&self, key: &AddressKey) -> Option<&AddressEntry>;
+    /// A declared address, see [`crate::layout::AddressKey`].
+    fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry>;
     /// The longest prefix that covers an address.
     fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry>;
     /// A neighbour learned on an uplink.
-    fn neighbour(&self, key: &NeighbourKey) -> Option<&NeighbourEntry>;
-    /// Learns a neighbour, or hears of it again.
-    fn neighbour_insert(&self, key: &NeighbourKey, entry: &NeighbourEntry);
+    fn neighbour(&self, network: u32, addr: Addr) -> Option<&NeighbourEntry>;
+    /// Learns the MAC (low 48 bits) of a neighbour, or hears of it again, at `now`.
+    fn neighbour_insert(&self, network: u32, addr: Addr, mac: u64, now: u64);
 
     /// Service class of a number in a table of [`crate::layout::service_table`].
     fn service(&self, slot: u32, table: u32, number: u16) -> Option<u32>;
@@ -48,15 +59,14 @@ pub trait Tables {
 
     /// A connection.
     fn flow(&self, key: &FlowKey) -> Option<&FlowEntry>;
-    /// Adds a connection unless the key exists; `None` if the table is full. The entry that is
-    /// in the table afterwards, whoever put it there.
-    fn flow_insert(&self, key: &FlowKey, entry: &FlowEntry) -> Option<&FlowEntry>;
+    /// Adds a connection unless the key exists.
+    fn flow_insert(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted;
 
-    /// The verdict for later fragments of the datagram `key`: its egress port, if its first
-    /// fragment passed.
+    /// The value kept for the later fragments of the datagram `key`, see
+    /// [`crate::flow::fragment_key`].
     fn fragment(&self, key: &FlowKey) -> Option<u64>;
-    /// Remembers that the first fragment of the datagram `key` passed.
-    fn fragment_insert(&self, key: &FlowKey, path: u64);
+    /// Keeps a value for the later fragments of the datagram `key`.
+    fn fragment_insert(&self, key: &FlowKey, value: u64);
 
     /// May one more ICMP error be sent now?
     fn error_budget(&self) -> bool;

@@ -1,6 +1,6 @@
 //! What is to be done with a frame.
 
-use crate::{addr::Addr, reason::DropReason};
+use crate::reason::DropReason;
 
 /// The answer of [`crate::decide()`] for one frame. A hook turns it into its return code on its
 /// last line.
@@ -50,8 +50,10 @@ pub enum Answer {
     Error {
         /// Which one.
         error: IcmpError,
-        /// Source address: the gateway of the network that the frame came from.
-        source: Addr,
+        /// The network that the frame came from: its gateway is the source.
+        network: u32,
+        /// The generation that knows this network.
+        generation: u32,
         /// ICMPv6, or ICMP?
         v6: bool,
         /// VLAN id that the answer is to carry; 0 for none.

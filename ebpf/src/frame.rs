@@ -1,0 +1,145 @@
+//! The bytes of an skb.
+
+use core::{arch::asm, ffi::c_void};
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC},
+    helpers::generated::{
+        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_skb_vlan_pop, bpf_skb_vlan_push,
+    },
+};
+use portcullis_pipeline::{
+    REACH,
+    frame::{Frame, Tag},
+    wire::ethernet,
+};
+
+/// With fewer linear bytes than this the head is pulled: all headers that matter fit.
+const LINEAR_MIN: u32 = 128;
+const LINEAR: u32 = 256;
+/// Offsets are masked with this right before they are added to a packet pointer.
+const MASK: u32 = 2 * REACH - 1;
+
+/// A frame on its way through a tcx or clsact hook.
+pub struct Skb(*mut __sk_buff);
+
+impl Skb {
+    /// The frame of this context, its headers made linear.
+    #[inline(always)]
+    pub fn new(ctx: *mut __sk_buff) -> Self {
+        let frame = Self(ctx);
+        let linear = (frame.end() - frame.start()) as u32;
+        let len = frame.len();
+        if linear < LINEAR_MIN && linear < len {
+            // A failure leaves fewer bytes to load: the packet ends as truncated.
+            // SAFETY: a live context.
+            unsafe { bpf_skb_pull_data(ctx, if len < LINEAR { len } else { LINEAR }) };
+        }
+        frame
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: a live context; the verifier knows the field.
+        unsafe { (*self.0).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.0).data_end as usize }
+    }
+}
+
+/// `value & MASK` that LLVM cannot see through: the verifier of 6.1 loses the bounds of an
+/// offset on paths that cannot happen, unless a real AND stands right before the addition.
+#[inline(always)]
+fn masked(value: u32) -> usize {
+    let mut v = value as u64;
+    // SAFETY: one AND on a register.
+    unsafe { asm!("{0} &= {1}", inout(reg) v, const MASK) };
+    v as usize
+}
+
+impl Frame for Skb {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: a live context.
+        unsafe { (*self.0).len }
+    }
+
+    #[inline(always)]
+    fn segment_size(&self) -> u32 {
+        // SAFETY: a live context.
+        unsafe { (*self.0).gso_size }
+    }
+
+    #[inline(always)]
+    fn tag(&self) -> Option<Tag> {
+        // SAFETY: a live context.
+        unsafe {
+            if (*self.0).vlan_present == 0 {
+                return None;
+            }
+            Some(Tag {
+                protocol: ((*self.0).vlan_proto as u16).swap_bytes(),
+                tci: (*self.0).vlan_tci as u16,
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        const { assert!(N >= 2) };
+        if at >= REACH {
+            return None;
+        }
+        let p = self.start() + masked(at);
+        if p + N > self.end() {
+            return None;
+        }
+        // SAFETY: the bytes lie before `data_end`, as the verifier has just seen.
+        Some(unsafe { (p as *const [u8; N]).read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn fixed<const AT: u32, const N: usize>(&self) -> Option<[u8; N]> {
+        const { assert!(N >= 2 && AT < REACH) };
+        let p = self.start() + AT as usize;
+        if p + N > self.end() {
+            return None;
+        }
+        // SAFETY: as above.
+        Some(unsafe { (p as *const [u8; N]).read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, at: u32, bytes: [u8; N], l3: bool) -> bool {
+        let flags = if l3 { BPF_F_RECOMPUTE_CSUM as u64 } else { 0 };
+        let from = bytes.as_ptr().cast::<c_void>();
+        // SAFETY: a live context and N bytes of ours; the helper checks the offset.
+        unsafe { bpf_skb_store_bytes(self.0, at, from, N as u32, flags) == 0 }
+    }
+
+    #[inline(always)]
+    fn pop_tag(&mut self) -> bool {
+        // SAFETY: a live context.
+        unsafe { bpf_skb_vlan_pop(self.0) == 0 }
+    }
+
+    #[inline(always)]
+    fn push_tag(&mut self, vlan: u16) -> bool {
+        // SAFETY: a live context.
+        unsafe { bpf_skb_vlan_push(self.0, ethernet::VLAN.to_be(), vlan) == 0 }
+    }
+
+    #[inline(always)]
+    fn quote(&mut self, keep: u32, grow: u32) -> bool {
+        // SAFETY: a live context.
+        unsafe {
+            bpf_skb_change_tail(self.0, keep, 0) == 0
+                && bpf_skb_adjust_room(self.0, grow as i32, BPF_ADJ_ROOM_MAC, 0) == 0
+        }
+    }
+}

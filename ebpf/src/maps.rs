@@ -1,0 +1,281 @@
+//! The maps, and the pipeline's tables over them. Names and shapes are what the loader fills.
+
+use aya_ebpf::{
+    helpers::generated::bpf_jiffies64,
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
+};
+use portcullis_pipeline::{
+    addr::Addr,
+    layout::{
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Chunk, FlowEntry, FlowKey, GenerationEntry,
+        Members, NETWORKS, NeighbourEntry, NeighbourKey, NetworkEntry, PORTS, PortEntry,
+        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, ServiceTable, Settings,
+    },
+    reason::{DropReason, REASONS},
+    tables::{Inserted, TICKS_PER_SECOND, Tables},
+};
+
+/// VLAN ids.
+const VLANS_MAX: u32 = 4096;
+/// Declared addresses of both slots together.
+const ADDRESSES_MAX: u32 = 131_072;
+/// Prefixes of both slots together.
+const PREFIXES_MAX: u32 = 262_144;
+/// Connections, unless the loader says otherwise.
+const FLOWS_MAX: u32 = 262_144;
+/// Datagrams whose later fragments are under way.
+const FRAGMENTS_MAX: u32 = 16_384;
+/// Neighbours behind uplinks.
+const NEIGHBOURS_MAX: u32 = 16_384;
+
+#[map]
+static GENERATION: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static GENERATIONS: Array<GenerationEntry> = Array::with_max_entries(SLOTS, 0);
+#[map(name = "PORTS")]
+static PORT_TABLE: Array<PortEntry> = Array::with_max_entries(SLOTS * PORTS, 0);
+#[map(name = "NETWORKS")]
+static NETWORK_TABLE: Array<NetworkEntry> = Array::with_max_entries(SLOTS * NETWORKS, 0);
+#[map]
+static VLANS: Array<u32> = Array::with_max_entries(SLOTS * VLANS_MAX, 0);
+#[map]
+static MEMBERS: Array<Members> = Array::with_max_entries(SLOTS * NETWORKS, 0);
+#[map]
+static ADDRESSES: HashMap<AddressKey, AddressEntry> = HashMap::with_max_entries(ADDRESSES_MAX, 0);
+#[map]
+static PREFIXES: LpmTrie<PrefixKey, PrefixEntry> =
+    LpmTrie::with_max_entries(PREFIXES_MAX, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+#[map]
+static SERVICES: Array<ServiceTable> = Array::with_max_entries(SLOTS * SERVICE_TABLES, 0);
+#[map]
+static ROWS: Array<Chunk> = Array::with_max_entries(SLOTS * ROW_CHUNKS, 0);
+#[map]
+static CELLS: Array<Chunk> = Array::with_max_entries(SLOTS * CELL_CHUNKS, 0);
+#[map]
+static FLOWS: HashMap<FlowKey, FlowEntry> = HashMap::with_max_entries(FLOWS_MAX, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FlowKey, u64> = LruHashMap::with_max_entries(FRAGMENTS_MAX, 0);
+#[map]
+static NEIGHBOURS: LruHashMap<NeighbourKey, NeighbourEntry> =
+    LruHashMap::with_max_entries(NEIGHBOURS_MAX, 0);
+#[map]
+static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0);
+#[map]
+static RULE_HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS * RULES, 0);
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+/// ICMP errors sent: the second it is about << 32 | how many.
+#[map]
+static ERRORS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// The programs that finish rare verdicts, see [`tail`].
+#[map]
+pub static TAILS: ProgramArray = ProgramArray::with_max_entries(8, 0);
+
+/// Slots of [`TAILS`].
+pub mod tail {
+    /// Copies of a broadcast.
+    pub const FLOOD: u32 = 0;
+    /// Answers of the switch itself.
+    pub const ANSWER: u32 = 1;
+}
+
+/// Members of a network.
+#[inline(always)]
+pub fn members(slot: u32, network: u32) -> Option<&'static Members> {
+    if network >= NETWORKS {
+        return None;
+    }
+    MEMBERS.get(slot * NETWORKS + network)
+}
+
+/// An element of a chunked table: the chunk index is checked by the look-up, the index inside
+/// is masked last, for the verifier of 6.1.
+#[inline(always)]
+fn chunked(map: &'static Array<Chunk>, base: u32, chunks: u32, index: u32) -> Option<u32> {
+    let chunk = index / CHUNK as u32;
+    if chunk >= chunks {
+        return None;
+    }
+    let c = map.get(base + chunk)?;
+    // SAFETY: the index is masked to the length of the array, a power of two.
+    Some(unsafe { *c.cell.as_ptr().add(index as usize & (CHUNK - 1)) })
+}
+
+#[inline(always)]
+fn add(map: &'static PerCpuArray<u64>, index: u32) {
+    if let Some(p) = map.get_ptr_mut(index) {
+        // SAFETY: this processor's own element.
+        unsafe { *p = (*p).wrapping_add(1) };
+    }
+}
+
+// Look-ups with a key of their own are functions of their own: their keys would not fit on the
+// one stack of 512 bytes at every place that they are inlined to. Only scalars cross the call.
+
+#[inline(never)]
+fn look_up_address(hi: u64, lo: u64, scope: u32, slot: u32) -> Option<&'static AddressEntry> {
+    let key = AddressKey { addr: Addr { hi, lo }, scope, slot };
+    // SAFETY: elements of a preallocated map; words are replaced whole.
+    unsafe { ADDRESSES.get(&key) }
+}
+
+#[inline(never)]
+fn look_up_prefix(hi: u64, lo: u64, slot: u32) -> Option<&'static PrefixEntry> {
+    let data = PrefixKey { slot_be: slot.to_be_bytes(), addr: Addr { hi, lo }.octets() };
+    PREFIXES.get(&Key::new(160, data))
+}
+
+#[inline(never)]
+fn look_up_neighbour(hi: u64, lo: u64, network: u32) -> Option<&'static NeighbourEntry> {
+    let key = NeighbourKey { addr: Addr { hi, lo }, network, reserved: 0 };
+    // SAFETY: as for addresses.
+    unsafe { NEIGHBOURS.get(&key) }
+}
+
+#[inline(never)]
+fn insert_neighbour(hi: u64, lo: u64, network: u32, mac: u64, seen: u64) {
+    let key = NeighbourKey { addr: Addr { hi, lo }, network, reserved: 0 };
+    let _ = NEIGHBOURS.insert(&key, &NeighbourEntry { mac, seen }, 0);
+}
+
+/// The kernel's maps.
+pub struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        let Some(s) = SETTINGS.get(0) else { return 0 };
+        // SAFETY: no arguments.
+        let jiffies = unsafe { bpf_jiffies64() };
+        (jiffies.wrapping_mul(s.tick_scale) >> 16).wrapping_add(s.tick_offset)
+    }
+
+    #[inline(always)]
+    fn generation(&self) -> u32 {
+        match GENERATION.get_ptr(0) {
+            // SAFETY: one aligned word that user space replaces; read once.
+            Some(p) => unsafe { p.read_volatile() as u32 },
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn generation_entry(&self, slot: u32) -> Option<&GenerationEntry> {
+        GENERATIONS.get(slot)
+    }
+
+    #[inline(always)]
+    fn port(&self, slot: u32, ifindex: u32) -> Option<&PortEntry> {
+        let p = PORT_TABLE.get(slot * PORTS + (ifindex & (PORTS - 1)))?;
+        if p.ifindex == ifindex { Some(p) } else { None }
+    }
+
+    #[inline(always)]
+    fn network(&self, slot: u32, id: u32) -> Option<&NetworkEntry> {
+        if id >= NETWORKS {
+            return None;
+        }
+        NETWORK_TABLE.get(slot * NETWORKS + id)
+    }
+
+    #[inline(always)]
+    fn vlan(&self, slot: u32, vlan: u16) -> u32 {
+        match VLANS.get(slot * VLANS_MAX + (vlan & 0xfff) as u32) {
+            Some(id) => *id,
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry> {
+        look_up_address(addr.hi, addr.lo, scope, slot)
+    }
+
+    #[inline(always)]
+    fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry> {
+        look_up_prefix(addr.hi, addr.lo, slot)
+    }
+
+    #[inline(always)]
+    fn neighbour(&self, network: u32, addr: Addr) -> Option<&NeighbourEntry> {
+        look_up_neighbour(addr.hi, addr.lo, network)
+    }
+
+    #[inline(always)]
+    fn neighbour_insert(&self, network: u32, addr: Addr, mac: u64, now: u64) {
+        insert_neighbour(addr.hi, addr.lo, network, mac, now);
+    }
+
+    #[inline(always)]
+    fn service(&self, slot: u32, table: u32, number: u16) -> Option<u32> {
+        let t = SERVICES.get(slot * SERVICE_TABLES + table)?;
+        // SAFETY: the table has an element for every u16.
+        Some(unsafe { *t.class.as_ptr().add(number as usize) } as u32)
+    }
+
+    #[inline(always)]
+    fn row(&self, slot: u32, index: u32) -> Option<u32> {
+        chunked(&ROWS, slot * ROW_CHUNKS, ROW_CHUNKS, index)
+    }
+
+    #[inline(always)]
+    fn cell(&self, slot: u32, index: u32) -> Option<u32> {
+        chunked(&CELLS, slot * CELL_CHUNKS, CELL_CHUNKS, index)
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<&FlowEntry> {
+        // SAFETY: an element that is deleted under our eyes is not reused before a grace period
+        // has passed only for LRU maps; here a reader may see a recycled element for the length
+        // of one packet. Its words then belong to another allowed connection or are of an older
+        // generation; the sweeper deletes only what has been idle, so it is nobody's packet.
+        unsafe { FLOWS.get(key) }
+    }
+
+    #[inline(always)]
+    fn flow_insert(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted {
+        const EEXIST: i32 = -17;
+        match FLOWS.insert(key, entry, aya_ebpf::bindings::BPF_NOEXIST as u64) {
+            Ok(()) => Inserted::New,
+            Err(EEXIST) => Inserted::Exists,
+            Err(_) => Inserted::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FlowKey) -> Option<u64> {
+        // SAFETY: one word.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn fragment_insert(&self, key: &FlowKey, value: u64) {
+        let _ = FRAGMENTS.insert(key, &value, 0);
+    }
+
+    #[inline(always)]
+    fn error_budget(&self) -> bool {
+        let (Some(s), Some(p)) = (SETTINGS.get(0), ERRORS.get_ptr_mut(0)) else { return false };
+        let second = self.now() / TICKS_PER_SECOND;
+        // SAFETY: this processor's own word.
+        let word = unsafe { *p };
+        let used = if word >> 32 == second & 0xffff_ffff { word & 0xffff_ffff } else { 0 };
+        if used >= s.errors_per_second {
+            return false;
+        }
+        // SAFETY: as above.
+        unsafe { *p = second << 32 | (used + 1) };
+        true
+    }
+
+    #[inline(always)]
+    fn count_drop(&self, reason: DropReason) {
+        add(&DROPS, reason as u32);
+    }
+
+    #[inline(always)]
+    fn count_rule(&self, slot: u32, rule: u32) {
+        add(&RULE_HITS, slot * RULES + (rule & (RULES - 1)));
+    }
+}

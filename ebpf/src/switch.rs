@@ -1,0 +1,127 @@
+//! The hooks of the switch, at the ingress of every port. A few lines each: the meaning of a
+//! packet is in the pipeline.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod frame;
+mod maps;
+mod pass;
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_SHOT},
+    helpers::generated::{bpf_clone_redirect, bpf_jiffies64, bpf_loop, bpf_redirect},
+    macros::classifier,
+    programs::TcContext,
+};
+use portcullis_pipeline::{
+    DropReason, Tables, Verdict, answer, decide, decide::flood as may_have, layout::MEMBERS,
+    verdict::Flood,
+};
+
+use crate::{
+    frame::Skb,
+    maps::{Maps, TAILS, members, tail},
+};
+
+/// The filter and forwarder of every port.
+#[classifier]
+pub fn ingress(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    // SAFETY: a live context.
+    let port = unsafe { (*skb).ifindex };
+    let verdict = decide(&mut Skb::new(skb), &Maps, port);
+    pass::record(skb, &verdict);
+    match verdict {
+        // SAFETY: no pointer arguments.
+        Verdict::Forward(out) => unsafe { bpf_redirect(out, 0) as i32 },
+        Verdict::Drop(_) => TC_ACT_SHOT,
+        Verdict::Flood(_) => {
+            // SAFETY: does not return unless the slot is empty.
+            unsafe { TAILS.tail_call(&ctx, tail::FLOOD) };
+            TC_ACT_SHOT
+        }
+        Verdict::Answer(_) => {
+            // SAFETY: as above.
+            unsafe { TAILS.tail_call(&ctx, tail::ANSWER) };
+            TC_ACT_SHOT
+        }
+    }
+}
+
+/// Sends the frame back to where it came from, as the answer that `ingress` asked for.
+#[classifier]
+pub fn answer(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    let Some(wanted) = pass::answer(skb) else { return TC_ACT_SHOT };
+    if !answer::build(&mut Skb::new(skb), &Maps, &wanted) {
+        Maps.count_drop(DropReason::Fault);
+        return TC_ACT_SHOT;
+    }
+    // SAFETY: a live context.
+    unsafe { bpf_redirect((*skb).ifindex, 0) as i32 }
+}
+
+/// What the loop over the members needs.
+struct Copies {
+    skb: *mut __sk_buff,
+    flood: Flood,
+    sent: u32,
+}
+
+/// Sends a copy to each member of the network that may have it.
+#[classifier]
+pub fn flood(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    let Some(flood) = pass::flood(skb) else { return TC_ACT_SHOT };
+    let Some(m) = members(flood.generation & 1, flood.network) else { return TC_ACT_SHOT };
+    let count = if m.count < MEMBERS as u32 { m.count } else { MEMBERS as u32 };
+    let mut copies = Copies { skb, flood, sent: 0 };
+    // SAFETY: the callback has the signature that the helper calls, and its context outlives it.
+    unsafe {
+        bpf_loop(count, copy_to as *const () as *mut c_void, (&raw mut copies).cast::<c_void>(), 0)
+    };
+    if copies.sent == 0 {
+        Maps.count_drop(DropReason::NoListener);
+    }
+    TC_ACT_SHOT
+}
+
+#[inline(never)]
+extern "C" fn copy_to(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the helper passes on the pointer that `flood` gave it.
+    let c = unsafe { &mut *context.cast::<Copies>() };
+    let Some(m) = members(c.flood.generation & 1, c.flood.network) else { return 1 };
+    let index = index as usize;
+    if index >= MEMBERS {
+        return 1;
+    }
+    // SAFETY: below the array's length.
+    let member = unsafe { *m.port.as_ptr().add(index) };
+    if may_have(&Maps, &c.flood, member) {
+        // SAFETY: a live context.
+        if unsafe { bpf_clone_redirect(c.skb, member, 0) } == 0 {
+            c.sent += 1;
+        }
+    }
+    0
+}
+
+/// The kernel's clock, for the loader to learn its rate: the low half of jiffies.
+#[classifier]
+pub fn clock(_ctx: TcContext) -> i32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_jiffies64() as i32 }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
