@@ -1,0 +1,447 @@
+//! The tables of one generation as plain data: an image, and where its NICs are plugged in. Pure.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use portcullis_image::{Image, Network, Nic};
+use portcullis_pipeline::{
+    addr::{Addr, Mac},
+    layout::{
+        AddressEntry, GenerationEntry, Members, NetworkEntry, PortEntry, PrefixEntry, network_flag,
+        port_flag, port_kind,
+    },
+};
+
+use crate::place::{Leg, Place, table_index};
+
+/// A port that is to be open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenPort {
+    /// Its interface index.
+    pub ifindex: u32,
+    /// Largest L3 packet of the interface, bytes.
+    pub mtu: u32,
+    /// What it stands for.
+    pub place: Place,
+}
+
+/// Everything that depends on ports, as it is to stand in one slot. What does not (services,
+/// rows, cells) is written from the image itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// By index within the slot.
+    pub ports: BTreeMap<u32, PortEntry>,
+    /// By network id, from 1.
+    pub networks: BTreeMap<u32, NetworkEntry>,
+    /// Network id by VLAN id: those that an uplink carries with their tag.
+    pub vlans: BTreeMap<u16, u32>,
+    /// Interface indexes by network id.
+    pub members: BTreeMap<u32, Vec<u32>>,
+    /// By address and scope.
+    pub addresses: BTreeMap<(Addr, u32), AddressEntry>,
+    /// By address and prefix length (of the mapped form).
+    pub prefixes: BTreeMap<(Addr, u8), PrefixEntry>,
+}
+
+/// Shape of the dense tables of an image.
+pub fn shape(image: &Image, generation: u32) -> GenerationEntry {
+    GenerationEntry {
+        generation,
+        classes: image.classes,
+        services: image.services,
+        world: image.world,
+    }
+}
+
+/// Builds the tables. `host_addrs`: addresses that the host owns, whatever the policy says.
+pub fn build(image: &Image, legs: &[Leg], ports: &[OpenPort], host_addrs: &[IpAddr]) -> Tables {
+    let mut tables = Tables::default();
+    let builder = Builder { image, legs, ports };
+    builder.networks(&mut tables);
+    builder.prefixes(&mut tables);
+    builder.addresses(&mut tables, host_addrs);
+    builder.ports(&mut tables);
+    tables
+}
+
+/// Members as the table holds them.
+pub fn members(ports: &[u32]) -> Members {
+    let mut entry = Members::EMPTY;
+    entry.count = ports.len() as u32;
+    entry.port[..ports.len()].copy_from_slice(ports);
+    entry
+}
+
+struct Builder<'a> {
+    image: &'a Image,
+    legs: &'a [Leg],
+    ports: &'a [OpenPort],
+}
+
+/// Whose a declared address is.
+#[derive(Clone, Copy)]
+enum Owner {
+    /// Of this NIC.
+    Nic(usize),
+    /// The gateway of this network.
+    Gateway(u32),
+}
+
+impl Builder<'_> {
+    fn networks(&self, tables: &mut Tables) {
+        for (network, id) in self.image.networks.iter().zip(1..) {
+            let mut entry = network_entry(network);
+            if let Some(leg) = self.legs.iter().find(|l| l.network == id) {
+                entry.host_port = leg.ifindex;
+            }
+            for port in self.ports {
+                let Place::Uplink { tagged, untagged } = &port.place else { continue };
+                if tagged.contains(&id) {
+                    entry.uplink_port = port.ifindex;
+                    entry.flags |= network_flag::UPLINK_TAGGED;
+                    tables.vlans.insert(network.vlan, id);
+                } else if *untagged == id {
+                    entry.uplink_port = port.ifindex;
+                }
+            }
+            tables.networks.insert(id, entry);
+        }
+    }
+
+    fn prefixes(&self, tables: &mut Tables) {
+        for p in &self.image.prefixes {
+            let entry = PrefixEntry { class: p.class, network: p.network };
+            tables.prefixes.insert((p.addr, p.len), entry);
+        }
+    }
+
+    fn addresses(&self, tables: &mut Tables, host_addrs: &[IpAddr]) {
+        let owners = self.owners();
+        let host: Vec<Addr> = host_addrs.iter().map(|a| Addr::from(*a)).collect();
+        for known in &self.image.addresses {
+            let key = (known.addr, known.scope);
+            match owners.get(&key) {
+                Some(owner) => {
+                    tables.addresses.insert(key, self.owned(*owner, known.class));
+                }
+                None if known.class == self.image.host || host.contains(&known.addr) => {
+                    tables.addresses.insert(key, host_entry(known.class));
+                }
+                // Nobody plugged in: a single address of a set, for which the longest prefix says
+                // where it is.
+                None => self.single(tables, known.addr, known.class),
+            }
+        }
+        for addr in host.iter().filter(|a| !a.is_link_local_v6()) {
+            tables.addresses.entry((*addr, 0)).or_insert_with(|| host_entry(self.image.host));
+        }
+        self.link_local(tables, &owners);
+    }
+
+    /// Addresses that belong to a NIC or a gateway, with their scope.
+    fn owners(&self) -> BTreeMap<(Addr, u32), Owner> {
+        let mut owners = BTreeMap::new();
+        for (nic, index) in self.image.nics.iter().zip(0..) {
+            owners.extend(
+                nic.addrs.iter().map(|a| ((*a, scope(*a, nic.network)), Owner::Nic(index))),
+            );
+            owners.insert((Addr::link_local_of(nic.mac), nic.network), Owner::Nic(index));
+        }
+        for (network, id) in self.image.networks.iter().zip(1..) {
+            if network.gateway.is_empty() {
+                continue;
+            }
+            owners.extend(network.gateway.iter().map(|(a, _)| ((*a, 0), Owner::Gateway(id))));
+            owners.insert((Addr::link_local_of(network.gateway_mac), id), Owner::Gateway(id));
+        }
+        owners
+    }
+
+    fn owned(&self, owner: Owner, class: u32) -> AddressEntry {
+        match owner {
+            Owner::Nic(index) => {
+                let nic = &self.image.nics[index];
+                let port = self.port_of(index).map_or(0, |p| p.ifindex);
+                let kind = if port == 0 { port_kind::CLOSED } else { port_kind::GUEST };
+                AddressEntry {
+                    mac: nic.mac.0,
+                    class,
+                    port,
+                    network: nic.network,
+                    kind,
+                    reserved: 0,
+                }
+            }
+            Owner::Gateway(id) => AddressEntry {
+                mac: self.image.network(id).map_or(0, |n| n.gateway_mac.0),
+                class,
+                port: self.legs.iter().find(|l| l.network == id).map_or(0, |l| l.ifindex),
+                network: id,
+                kind: port_kind::HOST,
+                reserved: 0,
+            },
+        }
+    }
+
+    fn port_of(&self, nic: usize) -> Option<&OpenPort> {
+        self.ports.iter().find(|p| p.place == Place::Nic(nic))
+    }
+
+    /// A single address without an owner is a prefix of full length.
+    fn single(&self, tables: &mut Tables, addr: Addr, class: u32) {
+        let covering = self.image.prefixes.iter().filter(|p| covers(p.addr, p.len, addr));
+        let network = covering.max_by_key(|p| p.len).map_or(0, |p| p.network);
+        tables.prefixes.insert((addr, 128), PrefixEntry { class, network });
+    }
+
+    /// The link-local addresses that follow from MACs, where the image does not name them.
+    fn link_local(&self, tables: &mut Tables, owners: &BTreeMap<(Addr, u32), Owner>) {
+        for (key, owner) in owners.iter().filter(|((a, _), _)| a.is_link_local_v6()) {
+            if tables.addresses.contains_key(key) {
+                continue;
+            }
+            let class = match owner {
+                Owner::Gateway(_) => self.image.host,
+                Owner::Nic(index) => self.nic_class(tables, &self.image.nics[*index]),
+            };
+            tables.addresses.insert(*key, self.owned(*owner, class));
+        }
+    }
+
+    /// Class of a NIC's first address; that of the outside for one without any.
+    fn nic_class(&self, tables: &Tables, nic: &Nic) -> u32 {
+        let first = nic.addrs.first().map(|a| (*a, scope(*a, nic.network)));
+        first.and_then(|k| tables.addresses.get(&k)).map_or(self.image.world, |e| e.class)
+    }
+
+    fn ports(&self, tables: &mut Tables) {
+        for port in self.ports {
+            let entry = match &port.place {
+                Place::Nic(index) => {
+                    let nic = &self.image.nics[*index];
+                    tables.members.entry(nic.network).or_default().push(port.ifindex);
+                    self.guest_port(tables, port.ifindex, nic)
+                }
+                Place::Uplink { untagged, .. } => PortEntry {
+                    kind: port_kind::UPLINK,
+                    mtu: port.mtu,
+                    network: *untagged,
+                    ..port_entry(port.ifindex)
+                },
+            };
+            tables.ports.insert(table_index(port.ifindex), entry);
+        }
+        for leg in self.legs {
+            let Some(network) = self.image.network(leg.network) else { continue };
+            tables.members.entry(leg.network).or_default().push(leg.ifindex);
+            let entry = PortEntry {
+                mac: network.gateway_mac.0,
+                mtu: network.mtu,
+                kind: port_kind::HOST,
+                network: leg.network,
+                class: self.image.host,
+                ..port_entry(leg.ifindex)
+            };
+            tables.ports.insert(table_index(leg.ifindex), entry);
+        }
+    }
+
+    fn guest_port(&self, tables: &Tables, ifindex: u32, nic: &Nic) -> PortEntry {
+        let mut entry = PortEntry {
+            mac: nic.mac.0,
+            mtu: self.image.network(nic.network).map_or(0, |n| n.mtu),
+            kind: port_kind::GUEST,
+            network: nic.network,
+            class: self.nic_class(tables, nic),
+            ..port_entry(ifindex)
+        };
+        for (to, from) in entry.addrs.iter_mut().zip(&nic.addrs) {
+            *to = *from;
+        }
+        if nic.addrs.len() > entry.addrs.len() {
+            entry.flags |= port_flag::MORE_ADDRESSES;
+        }
+        entry
+    }
+}
+
+/// A closed port.
+fn port_entry(ifindex: u32) -> PortEntry {
+    PortEntry {
+        addrs: [Addr::UNSPECIFIED; 4],
+        mac: 0,
+        ifindex,
+        mtu: 0,
+        kind: port_kind::CLOSED,
+        flags: 0,
+        network: 0,
+        id: ifindex,
+        class: 0,
+    }
+}
+
+/// An address of the host by which no network of ours knows it: reached through the leg of the
+/// network that a packet comes from.
+fn host_entry(class: u32) -> AddressEntry {
+    AddressEntry { mac: 0, class, port: 0, network: 0, kind: port_kind::HOST, reserved: 0 }
+}
+
+fn network_entry(network: &Network) -> NetworkEntry {
+    let gateway = |v4: bool| {
+        let found = network.gateway.iter().find(|(a, _)| a.is_v4() == v4);
+        found.map_or(Addr::UNSPECIFIED, |(a, _)| *a)
+    };
+    let mut flags = 0;
+    if !network.gateway.is_empty() {
+        flags |= network_flag::GATEWAY;
+    }
+    if network.external {
+        flags |= network_flag::EXTERNAL;
+    }
+    NetworkEntry {
+        gateway_v4: gateway(true),
+        gateway_v6: gateway(false),
+        gateway_mac: if network.gateway.is_empty() { Mac(0).0 } else { network.gateway_mac.0 },
+        host_port: 0,
+        uplink_port: 0,
+        vlan: network.vlan.into(),
+        flags,
+        mtu: network.mtu,
+        reserved: 0,
+    }
+}
+
+/// The scope that an address of a network has: link-local ones mean something there only.
+fn scope(addr: Addr, network: u32) -> u32 {
+    if addr.is_link_local_v6() { network } else { 0 }
+}
+
+/// Does a prefix cover an address?
+fn covers(prefix: Addr, len: u8, addr: Addr) -> bool {
+    let bits = |a: Addr| u128::from_be_bytes(a.octets());
+    let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+    bits(prefix) & mask == bits(addr) & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing;
+
+    fn v4(text: &str) -> Addr {
+        Addr::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    fn nic_port(nic: usize, ifindex: u32) -> OpenPort {
+        OpenPort { ifindex, mtu: 1500, place: Place::Nic(nic) }
+    }
+
+    const LEGS: &[Leg] = &[Leg { network: 1, ifindex: 21 }, Leg { network: 2, ifindex: 22 }];
+
+    #[test]
+    fn a_guest_that_is_plugged_in_is_a_destination() {
+        let image = testing::image();
+        let tables = build(&image, LEGS, &[nic_port(0, 31)], &[]);
+        let entry = tables.addresses[&(v4("10.10.0.11"), 0)];
+        assert_eq!((entry.port, entry.kind, entry.network), (31, port_kind::GUEST, 1));
+        let port = tables.ports[&31];
+        assert_eq!(
+            (port.kind, port.mac, port.ifindex),
+            (port_kind::GUEST, image.nics[0].mac.0, 31)
+        );
+        assert_eq!((port.addrs[0], port.class), (v4("10.10.0.11"), entry.class));
+        assert_eq!(tables.members[&1], [31, 21]);
+        let link_local = tables.addresses[&(Addr::link_local_of(image.nics[0].mac), 1)];
+        assert_eq!((link_local.port, link_local.class), (31, entry.class));
+    }
+
+    #[test]
+    fn a_guest_that_is_not_plugged_in_is_known_but_nowhere() {
+        let tables = build(&testing::image(), LEGS, &[], &[]);
+        let entry = tables.addresses[&(v4("10.10.0.11"), 0)];
+        assert_eq!((entry.port, entry.kind), (0, port_kind::CLOSED));
+        assert!(tables.ports.values().all(|p| p.kind == port_kind::HOST));
+    }
+
+    #[test]
+    fn the_host_is_behind_its_legs() {
+        let image = testing::image();
+        let tables = build(&image, LEGS, &[], &["192.0.2.9".parse().unwrap()]);
+        let gateway = tables.addresses[&(v4("10.10.0.1"), 0)];
+        assert_eq!((gateway.port, gateway.kind, gateway.network), (21, port_kind::HOST, 1));
+        let own = tables.addresses[&(v4("192.0.2.9"), 0)];
+        assert_eq!((own.port, own.kind, own.class), (0, port_kind::HOST, image.host));
+        assert_eq!(tables.networks[&1].host_port, 21);
+        assert_eq!(tables.ports[&21].mac, image.networks[0].gateway_mac.0);
+    }
+
+    #[test]
+    fn the_gateway_stays_the_gateway_where_the_host_owns_it() {
+        let gateway: IpAddr = "10.10.0.1".parse().unwrap();
+        let tables = build(&testing::image(), LEGS, &[], &[gateway]);
+        assert_eq!(tables.addresses[&(gateway.into(), 0)].port, 21);
+    }
+
+    #[test]
+    fn a_single_address_of_a_set_is_a_prefix() {
+        let tables = build(&testing::image(), LEGS, &[], &[]);
+        let addr = v4("203.0.113.7");
+        assert!(!tables.addresses.contains_key(&(addr, 0)));
+        let entry = tables.prefixes[&(addr, 128)];
+        assert_eq!((entry.class, entry.network), (5, 3));
+        // The same address is the host's where the host owns it.
+        let tables = build(&testing::image(), LEGS, &[], &["203.0.113.7".parse().unwrap()]);
+        assert_eq!(tables.addresses[&(addr, 0)].kind, port_kind::HOST);
+    }
+
+    #[test]
+    fn an_uplink_carries_tags_and_one_bare_network() {
+        let place = Place::Uplink { tagged: vec![1, 2], untagged: 3 };
+        let port = OpenPort { ifindex: 40, mtu: 9000, place };
+        let tables = build(&testing::image(), &[], &[port], &[]);
+        assert_eq!(tables.vlans, BTreeMap::from([(10, 1), (20, 2)]));
+        assert_eq!(
+            tables.networks[&1].flags & network_flag::UPLINK_TAGGED,
+            network_flag::UPLINK_TAGGED
+        );
+        assert_eq!(tables.networks[&3].flags & network_flag::UPLINK_TAGGED, 0);
+        assert_eq!(tables.networks[&3].uplink_port, 40);
+        assert_eq!((tables.ports[&40].network, tables.ports[&40].mtu), (3, 9000));
+    }
+
+    #[test]
+    fn five_addresses_are_more_than_a_port_holds() {
+        let mut image = testing::image();
+        image.nics[0].addrs = (1..=5).map(|i| Addr::v4([10, 10, 0, 100 + i])).collect();
+        let port = build(&image, &[], &[nic_port(0, 31)], &[]).ports[&31];
+        assert_eq!(port.flags, port_flag::MORE_ADDRESSES);
+        assert_eq!(port.addrs[3], Addr::v4([10, 10, 0, 104]));
+    }
+
+    proptest! {
+        /// Whatever is plugged in, only declared NICs have ports, every port of an address is an
+        /// open port of that address's network, and unplugging all of it leaves the bare tables.
+        #[test]
+        fn ports_and_addresses_agree(plugged in proptest::collection::btree_map(0usize..4, 100u32..200, 0..4)) {
+            let image = testing::image();
+            let mut used = std::collections::BTreeSet::new();
+            let ports: Vec<_> = plugged
+                .into_iter()
+                .filter(|(_, ifindex)| used.insert(*ifindex))
+                .map(|(nic, ifindex)| nic_port(nic, ifindex))
+                .collect();
+            let tables = build(&image, LEGS, &ports, &[]);
+            for (_, entry) in &tables.addresses {
+                if entry.kind == port_kind::GUEST {
+                    let port = tables.ports[&entry.port];
+                    prop_assert_eq!((port.mac, port.network), (entry.mac, entry.network));
+                    prop_assert!(tables.members[&entry.network].contains(&entry.port));
+                } else {
+                    prop_assert!(entry.port == 0 || LEGS.iter().any(|l| l.ifindex == entry.port));
+                }
+            }
+            prop_assert_eq!(tables.ports.len(), ports.len() + LEGS.len());
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! What the switch tells about itself. Everything here is observed, not desired.
+
+use std::{fmt, net::IpAddr};
+
+use serde::Serialize;
+
+/// How the programs are attached to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// A tcx link (kernel 6.6 and later), pinned.
+    Tcx,
+    /// A direct-action filter of the clsact qdisc.
+    Clsact,
+}
+
+/// Where the programs that run now come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// There were none: loaded now.
+    Loaded,
+    /// They were running already, from the same object: left untouched.
+    Reused,
+    /// Others were running: these were loaded and took over at every port.
+    Replaced,
+}
+
+/// What [`Switch::start`](crate::Switch::start) found and did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StartReport {
+    /// Where the programs come from.
+    pub programs: Origin,
+    /// How they are attached.
+    pub hook: Hook,
+    /// The generation in force, 0 before the first policy.
+    pub generation: u32,
+    /// Ports (and host legs) whose filter was running already.
+    pub filtered: Vec<String>,
+    /// What was found wrong, and what was done about it.
+    pub notices: Vec<Notice>,
+}
+
+/// Something found at start that a person may want to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "notice")]
+pub enum Notice {
+    /// The flow table keeps the size that it was made with.
+    FlowTableSize {
+        /// Entries that it has.
+        pinned: u32,
+        /// Entries that were asked for.
+        wanted: u32,
+    },
+    /// Programs whose loading was cut short were removed.
+    HalfLoaded,
+    /// A filter stood on an interface that is gone; its pin was removed.
+    StaleLink {
+        /// The interface.
+        port: String,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FlowTableSize { pinned, wanted } => write!(
+                f,
+                "the running flow table holds {pinned} connections, not {wanted}: its size changes \
+                 with the next `down` and `up`"
+            ),
+            Self::HalfLoaded => f.write_str("an interrupted load was cleaned up"),
+            Self::StaleLink { port } => {
+                write!(f, "the interface {port} is gone; its filter's pin was removed")
+            }
+        }
+    }
+}
+
+/// Why a port is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "why")]
+pub enum Closed {
+    /// No policy was applied yet.
+    NoPolicy,
+    /// The policy does not know the guest.
+    UnknownGuest {
+        /// The guest.
+        guest: String,
+    },
+    /// The port was attached without a guest.
+    NoGuest,
+    /// The guest has no NIC in that network.
+    NoSuchNic {
+        /// The guest.
+        guest: String,
+        /// The network that was asked for.
+        network: String,
+    },
+    /// The guest has several NICs and the port names no network.
+    WhichNic {
+        /// The guest.
+        guest: String,
+        /// Networks of its NICs.
+        networks: Vec<String>,
+    },
+    /// Another port carries that NIC already.
+    NicTaken {
+        /// The other port.
+        port: String,
+    },
+    /// The policy does not know a network of the uplink.
+    UnknownNetwork {
+        /// The network.
+        network: String,
+    },
+    /// Another uplink, or the same one twice, carries that network already.
+    NetworkTaken {
+        /// The network.
+        network: String,
+        /// The uplink that has it.
+        port: String,
+    },
+    /// The uplink was attached without any network.
+    NoNetwork,
+    /// The network has as many ports as fit.
+    NetworkFull {
+        /// The network.
+        network: String,
+    },
+    /// The interface index falls on that of another port.
+    IndexTaken {
+        /// The other port.
+        port: String,
+    },
+    /// The interface could not be made or taken over.
+    Failed {
+        /// The error, whole.
+        error: String,
+    },
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPolicy => f.write_str("no policy applied yet"),
+            Self::UnknownGuest { guest } => write!(f, "the policy knows no guest {guest}"),
+            Self::NoGuest => f.write_str("attached without a guest"),
+            Self::NoSuchNic { guest, network } => {
+                write!(f, "the policy gives {guest} no NIC in network {network}")
+            }
+            Self::WhichNic { guest, networks } => {
+                write!(f, "{guest} has NICs in {}: attach with --network", networks.join(", "))
+            }
+            Self::NicTaken { port } => write!(f, "port {port} carries this NIC already"),
+            Self::UnknownNetwork { network } => write!(f, "the policy knows no network {network}"),
+            Self::NetworkTaken { network, port } => {
+                write!(f, "uplink {port} carries network {network} already")
+            }
+            Self::NoNetwork => f.write_str("attached without a network"),
+            Self::NetworkFull { network } => write!(f, "network {network} has no room for a port"),
+            Self::IndexTaken { port } => {
+                write!(f, "its interface index collides with that of port {port}")
+            }
+            Self::Failed { error } => f.write_str(error),
+        }
+    }
+}
+
+/// A port as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PortStatus {
+    /// Interface name on the switch's side.
+    pub name: String,
+    /// `tap`, `veth`, `uplink` or `host`.
+    pub kind: &'static str,
+    /// The guest behind it.
+    pub guest: Option<String>,
+    /// Its networks: one, or those of an uplink.
+    pub networks: Vec<String>,
+    /// The MAC that it may use.
+    pub mac: Option<String>,
+    /// The addresses that it may use.
+    pub addresses: Vec<IpAddr>,
+    /// Interface index; 0 where the interface does not exist.
+    pub ifindex: u32,
+    /// Does it carry the generation in force?
+    pub open: bool,
+    /// Why it does not.
+    pub closed: Option<Closed>,
+}
+
+/// A network as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NetworkStatus {
+    /// Name in the policy.
+    pub name: String,
+    /// VLAN id.
+    pub vlan: u16,
+    /// The host's own interface in it.
+    pub host_leg: Option<String>,
+    /// The uplink that carries it.
+    pub uplink: Option<String>,
+    /// Addresses of its gateway.
+    pub gateway: Vec<IpAddr>,
+    /// Open guest ports in it.
+    pub ports: usize,
+}
+
+/// Packets dropped for one reason, since the switch was started first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Drops {
+    /// The word.
+    pub reason: &'static str,
+    /// One sentence.
+    pub explanation: &'static str,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// New connections that one rule decided in this generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleHits {
+    /// Name of the rule; `default` where no rule spoke.
+    pub rule: String,
+    /// Its file.
+    pub file: Option<String>,
+    /// Its line.
+    pub line: Option<u32>,
+    /// Did it allow them?
+    pub allow: bool,
+    /// Connections.
+    pub hits: u64,
+}
+
+/// The flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowStatus {
+    /// Connections in it.
+    pub used: u64,
+    /// Connections that fit.
+    pub capacity: u32,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProgramStatus {
+    /// Its name in the object.
+    pub name: &'static str,
+    /// The kernel's number for it.
+    pub id: u32,
+    /// The kernel's hash over its instructions.
+    pub tag: String,
+    /// Instructions that the verifier walked through; `None` before kernel 5.16.
+    pub verified_instructions: Option<u32>,
+}
+
+/// Everything that [`Switch::status`](crate::Switch::status) tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SwitchStatus {
+    /// The generation in force, 0 before the first policy.
+    pub generation: u32,
+    /// How the programs are attached.
+    pub hook: Hook,
+    /// Networks of the policy.
+    pub networks: Vec<NetworkStatus>,
+    /// Ports, host legs last.
+    pub ports: Vec<PortStatus>,
+    /// Drops by reason, those that happened.
+    pub drops: Vec<Drops>,
+    /// Rules that decided something.
+    pub rules: Vec<RuleHits>,
+    /// The flow table.
+    pub flows: FlowStatus,
+    /// The programs.
+    pub programs: Vec<ProgramStatus>,
+}
+
+/// What [`Switch::install`](crate::Switch::install) did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Installed {
+    /// The generation now in force.
+    pub generation: u32,
+    /// Every port, open under this generation or closed and why.
+    pub ports: Vec<PortStatus>,
+    /// Interfaces that were removed because nothing asks for them any more.
+    pub removed: Vec<String>,
+}
+
+/// What [`Switch::sweep`](crate::Switch::sweep) did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SweepReport {
+    /// Connections looked at.
+    pub seen: u64,
+    /// Idle ones removed.
+    pub removed: u64,
+    /// Was the end of the table reached?
+    pub complete: bool,
+}
+
+/// What [`Switch::remove`](crate::Switch::remove) removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RemoveReport {
+    /// Interfaces deleted.
+    pub interfaces: Vec<String>,
+    /// Uplinks released.
+    pub uplinks: Vec<String>,
+    /// Pinned objects removed.
+    pub pins: usize,
+}
