@@ -6,6 +6,7 @@
 //! command as a person would, and looks at packets.
 
 pub mod capture;
+pub mod demo;
 pub mod error;
 pub mod frame;
 pub mod host;
@@ -17,6 +18,7 @@ pub mod space;
 pub mod stream;
 pub mod sys;
 pub mod tap;
+pub mod world;
 
 pub use error::{Error, Result};
 pub use lab::Lab;
