@@ -1,6 +1,6 @@
 //! Frames for attackers: what a well-behaved stack would not send.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::PacketBuilder;
 
@@ -97,6 +97,53 @@ pub fn arp(
     frame.extend(sender.1.octets());
     frame.extend(target.0);
     frame.extend(target.1.octets());
+    frame
+}
+
+/// An ICMPv6 message of this type: `body` is what follows the checksum, the first four bytes of it
+/// are the header's own.
+pub fn icmp6(
+    macs: (Mac, Mac),
+    addresses: (Ipv6Addr, Ipv6Addr),
+    hops: u8,
+    kind: u8,
+    body: &[u8],
+) -> Vec<u8> {
+    let (head, rest) = body.split_at(4);
+    let mut own = [0; 4];
+    own.copy_from_slice(head);
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(macs.0, macs.1)
+        .ipv6(addresses.0.octets(), addresses.1.octets(), hops)
+        .icmpv6_raw(kind, 0, own)
+        .write(&mut frame, rest)
+        .expect("a vector takes every frame");
+    frame
+}
+
+/// A neighbour advertisement (RFC 4861, section 4.4), sent to all nodes, that claims `target` for
+/// the sender's MAC.
+pub fn advertisement(mac: Mac, from: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    const OVERRIDE: u8 = 0x20;
+    const TARGET_OPTION: [u8; 2] = [2, 1];
+    let mut body = vec![OVERRIDE, 0, 0, 0];
+    body.extend(target.octets());
+    body.extend(TARGET_OPTION);
+    body.extend(mac);
+    icmp6((mac, [0x33, 0x33, 0, 0, 0, 1]), (from, ALL_NODES), 255, 136, &body)
+}
+
+/// `ff02::1`.
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// A frame with this EtherType and nothing that anybody understands.
+pub fn strange(from: Mac, to: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend(to);
+    frame.extend(from);
+    frame.extend(ethertype.to_be_bytes());
+    frame.extend(payload);
+    frame.resize(frame.len().max(60), 0);
     frame
 }
 
