@@ -315,8 +315,8 @@ fn scope(addr: Addr, network: u32) -> u32 {
     if addr.is_link_local_v6() { network } else { 0 }
 }
 
-/// Does a prefix cover an address?
-fn covers(prefix: Addr, len: u8, addr: Addr) -> bool {
+/// Does a prefix (its length that of the mapped form) cover an address?
+pub fn covers(prefix: Addr, len: u8, addr: Addr) -> bool {
     let bits = |a: Addr| u128::from_be_bytes(a.octets());
     let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
     bits(prefix) & mask == bits(addr) & mask

@@ -1,0 +1,196 @@
+//! The pinned tables, typed. Entries cross as byte arrays of the layouts' sizes: zerocopy makes
+//! them on this side, so no table entry needs an unsafe marker for aya.
+
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray};
+use portcullis_pipeline::{
+    layout::{
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, FlowEntry, FlowKey, GenerationEntry, Members,
+        NETWORKS, NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES,
+        SERVICE_TABLES, SLOTS, ServiceTable, Settings,
+    },
+    reason::REASONS,
+};
+
+use crate::error::{Chain, Error, Result};
+
+/// VLAN ids of a slot in the VLAN table.
+pub const VLANS: u32 = 4096;
+
+/// Names of the pinned tables, as in the object. The tail-call table is not among them: it
+/// belongs to the programs of one object.
+pub mod name {
+    #![allow(missing_docs, reason = "each is its own name")]
+    pub const GENERATION: &str = "GENERATION";
+    pub const GENERATIONS: &str = "GENERATIONS";
+    pub const PORTS: &str = "PORTS";
+    pub const NETWORKS: &str = "NETWORKS";
+    pub const VLANS: &str = "VLANS";
+    pub const MEMBERS: &str = "MEMBERS";
+    pub const ADDRESSES: &str = "ADDRESSES";
+    pub const PREFIXES: &str = "PREFIXES";
+    pub const SERVICES: &str = "SERVICES";
+    pub const ROWS: &str = "ROWS";
+    pub const CELLS: &str = "CELLS";
+    pub const FLOWS: &str = "FLOWS";
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    pub const NEIGHBOURS: &str = "NEIGHBOURS";
+    pub const DROPS: &str = "DROPS";
+    pub const RULE_HITS: &str = "RULE_HITS";
+    pub const SETTINGS: &str = "SETTINGS";
+    pub const TAILS: &str = "TAILS";
+
+    /// All that are pinned under `maps/`.
+    pub const ALL: &[&str] = &[
+        GENERATION,
+        GENERATIONS,
+        PORTS,
+        NETWORKS,
+        VLANS,
+        MEMBERS,
+        ADDRESSES,
+        PREFIXES,
+        SERVICES,
+        ROWS,
+        CELLS,
+        FLOWS,
+        FRAGMENTS,
+        NEIGHBOURS,
+        DROPS,
+        RULE_HITS,
+        SETTINGS,
+    ];
+}
+
+/// Bytes of an entry type.
+pub type Bytes<const N: usize> = [u8; N];
+
+const fn size<T>() -> usize {
+    size_of::<T>()
+}
+
+type ArrayOf<const N: usize> = Array<MapData, Bytes<N>>;
+type HashOf<const K: usize, const V: usize> = HashMap<MapData, Bytes<K>, Bytes<V>>;
+
+/// Every table that user space reads or writes.
+pub struct Maps {
+    /// The generation in force.
+    pub generation: Array<MapData, u64>,
+    /// Shape, by slot.
+    pub generations: ArrayOf<{ size::<GenerationEntry>() }>,
+    /// Ports.
+    pub ports: ArrayOf<{ size::<PortEntry>() }>,
+    /// Networks.
+    pub networks: ArrayOf<{ size::<NetworkEntry>() }>,
+    /// Network ids by VLAN id.
+    pub vlans: Array<MapData, u32>,
+    /// Members of networks.
+    pub members: ArrayOf<{ size::<Members>() }>,
+    /// Declared addresses.
+    pub addresses: HashOf<{ size::<AddressKey>() }, { size::<AddressEntry>() }>,
+    /// Prefixes.
+    pub prefixes:
+        LpmTrie<MapData, Bytes<{ size::<PrefixKey>() }>, Bytes<{ size::<PrefixEntry>() }>>,
+    /// Service classes.
+    pub services: ArrayOf<{ size::<ServiceTable>() }>,
+    /// Chunks of the row table.
+    pub rows: ArrayOf<{ CHUNK * 4 }>,
+    /// Chunks of the verdict table.
+    pub cells: ArrayOf<{ CHUNK * 4 }>,
+    /// Connections.
+    pub flows: HashOf<{ size::<FlowKey>() }, { size::<FlowEntry>() }>,
+    /// Drop counters.
+    pub drops: PerCpuArray<MapData, u64>,
+    /// Rule counters, one word a processor: read in large pieces only.
+    pub rule_hits: MapData,
+    /// Settings of the programs.
+    pub settings: ArrayOf<{ size::<Settings>() }>,
+    /// Connections that fit.
+    pub flow_capacity: u32,
+}
+
+impl Maps {
+    /// Opens the tables pinned in `dir`.
+    pub fn open(dir: &Path) -> Result<Self> {
+        use name::*;
+        check_sizes(dir)?;
+        Ok(Self {
+            generation: open(dir, GENERATION)?,
+            generations: open(dir, GENERATIONS)?,
+            ports: open(dir, PORTS)?,
+            networks: open(dir, NETWORKS)?,
+            vlans: open(dir, VLANS)?,
+            members: open(dir, MEMBERS)?,
+            addresses: open(dir, ADDRESSES)?,
+            prefixes: open(dir, PREFIXES)?,
+            services: open(dir, SERVICES)?,
+            rows: open(dir, ROWS)?,
+            cells: open(dir, CELLS)?,
+            flows: open(dir, FLOWS)?,
+            drops: open(dir, DROPS)?,
+            rule_hits: MapData::from_pin(dir.join(RULE_HITS))
+                .map_err(Error::map("open", RULE_HITS))?,
+            settings: open(dir, SETTINGS)?,
+            flow_capacity: pinned_entries(dir, FLOWS)?.unwrap_or(0),
+        })
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> Result<u32> {
+        let word = self.generation.get(&0, 0).map_err(Error::map("read", name::GENERATION))?;
+        Ok(word as u32)
+    }
+}
+
+/// Entries that a table must have; for those whose number may differ, `None`.
+fn expected_entries(map: &str) -> Option<u32> {
+    Some(match map {
+        name::GENERATION => 1,
+        name::GENERATIONS => SLOTS,
+        name::PORTS => SLOTS * PORTS,
+        name::NETWORKS | name::MEMBERS => SLOTS * NETWORKS,
+        name::VLANS => SLOTS * VLANS,
+        name::SERVICES => SLOTS * SERVICE_TABLES,
+        name::ROWS => SLOTS * ROW_CHUNKS,
+        name::CELLS => SLOTS * CELL_CHUNKS,
+        name::DROPS => REASONS,
+        name::RULE_HITS => SLOTS * RULES,
+        name::SETTINGS => 1,
+        _ => return None,
+    })
+}
+
+/// A pin of another size is reused silently by the loader: notice it here. (The typed tables
+/// notice other sizes of keys and values by themselves.)
+pub fn check_sizes(dir: &Path) -> Result<()> {
+    for map in name::ALL {
+        let (Some(expected), Some(pinned)) = (expected_entries(map), pinned_entries(dir, map)?)
+        else {
+            continue;
+        };
+        if pinned != expected {
+            return Err(Error::Layout { map, pinned, expected });
+        }
+    }
+    Ok(())
+}
+
+/// Entries of a pinned table; `None` where it is not pinned.
+pub fn pinned_entries(dir: &Path, map: &'static str) -> Result<Option<u32>> {
+    let path = dir.join(map);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let info = MapInfo::from_pin(path).map_err(Error::map("look at", map))?;
+    Ok(Some(info.max_entries()))
+}
+
+/// Opens one pinned table as its type.
+fn open<T: TryFrom<Map, Error = aya::maps::MapError>>(dir: &Path, map: &'static str) -> Result<T> {
+    let opened = MapData::from_pin(dir.join(map)).and_then(Map::from_map_data);
+    opened.and_then(T::try_from).map_err(|source| match crate::error::is_refusal(&source) {
+        true => Error::NotPermitted { action: format!("open the table {map}") },
+        false => Error::Map { action: "open", map, source: Chain::new(source) },
+    })
+}
