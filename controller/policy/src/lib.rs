@@ -1,1 +1,74 @@
-//! YAML with positions to a checked model, to a compiled image; explain; the naive evaluator.
+//! What a policy means: YAML with positions to a checked model, to a compiled image, proved.
+//!
+//! The crate is pure: it takes file names and texts and gives back values. [`compile`] is the
+//! whole way; [`oracle`] answers the same questions straight from the rules, sharing nothing
+//! with the compiler, and [`explain`] says why.
+
+mod catalogue;
+mod compile;
+mod diagnostic;
+mod explain;
+mod kinds;
+pub mod lookup;
+pub mod model;
+mod near;
+mod parse;
+mod problem;
+mod prove;
+mod render;
+mod service;
+mod source;
+mod yaml;
+
+use portcullis_image::Image;
+
+pub use crate::{
+    catalogue::CATALOGUE,
+    diagnostic::{Diagnostic, Diagnostics, JsonDiagnostic, JsonLabel, Label, Severity},
+    explain::{Answer, Example, ExplainError, Explanation, RuleView, Verdict, explain},
+    lookup::lookup,
+    model::Model,
+    problem::Problem,
+    source::{File, Position, Sources, Span},
+};
+
+/// A policy that holds together: every name resolved, every rule compiled.
+pub struct Compiled {
+    /// What the files say.
+    pub model: Model,
+    /// What the data plane needs.
+    pub image: Image,
+    /// What somebody should look at.
+    pub warnings: Diagnostics,
+    names: parse::Names,
+    build: compile::Build,
+}
+
+/// Reads, checks, compiles and proves a policy. The error holds everything that is wrong.
+pub fn compile(sources: &Sources) -> Result<Compiled, Diagnostics> {
+    let compiled = compile_unproved(sources)?;
+    let mut diags = compiled.warnings.clone();
+    prove::prove(&compiled, &mut diags);
+    let warnings = finish(diags)?;
+    Ok(Compiled { warnings, ..compiled })
+}
+
+/// As [`compile`], without the proof of the invariants: for tests, and to explain a policy that
+/// is refused. Never for enforcement.
+pub fn compile_unproved(sources: &Sources) -> Result<Compiled, Diagnostics> {
+    let mut diags = Diagnostics::new(sources);
+    let (model, names) = parse::model(sources, &mut diags);
+    let mut diags = finish(diags)?;
+    match compile::build(&model, &mut diags) {
+        Some((build, image)) => {
+            Ok(Compiled { model, image, warnings: finish(diags)?, names, build })
+        }
+        None => Err(diags.sorted()),
+    }
+}
+
+/// The diagnostics as an error if they refuse the policy, as warnings if not.
+fn finish(diags: Diagnostics) -> Result<Diagnostics, Diagnostics> {
+    let diags = diags.sorted();
+    if diags.has_errors() { Err(diags) } else { Ok(diags) }
+}

@@ -1,0 +1,90 @@
+//! What a network's `kind` stands for, written out as ordinary rules and invariants.
+//!
+//! * `lan`: the rule `kind:lan:NAME`, members reach members for any service (tenant tier).
+//! * `dmz`: the invariant `kind:dmz:NAME`: a member reaches no guest of its own network, no other
+//!   network and not the host, unless a rule names both sides.
+//! * `isolated`: the invariants `kind:isolated:NAME:out` and `:in`: a member reaches nobody, and
+//!   nobody reaches a member, unless a rule names both sides.
+//! * `external`: no rule; undeclared members belong to `world` (see [`crate::model::Endpoint`]).
+//!
+//! A rule *names* a side if one of the endpoints it lists for that side is a network, `host` or
+//! `world`, or if everything in that endpoint lies in the same place as the address in question:
+//! in one network, the host, or the world. So `any`, a wide prefix, or a label that is carried in
+//! two networks cannot open a DMZ by accident, and a rule that means to open it says so.
+
+use crate::model::{
+    Action, Demand, Endpoint, Invariant, Kind, Model, Network, Rule, Service, Term, Tier,
+};
+
+/// All rules and invariants of a policy, those of kinds among them, in the order of the text.
+/// The id of a rule is its place here, from 1.
+pub struct Expanded {
+    /// Rule id `i + 1` is `rules[i]`.
+    pub rules: Vec<Rule>,
+    /// Invariants.
+    pub invariants: Vec<Invariant>,
+}
+
+/// Writes the kinds out.
+pub fn expand(model: &Model) -> Expanded {
+    let mut rules = model.rules.clone();
+    let mut invariants = model.invariants.clone();
+    for (i, network) in model.networks.iter().enumerate() {
+        match network.kind {
+            Kind::Lan => rules.push(lan(i, network)),
+            Kind::Dmz => invariants.push(dmz(model, i, network)),
+            Kind::Isolated => invariants.extend(isolated(i, network)),
+            Kind::Plain | Kind::External => {}
+        }
+    }
+    rules.sort_by_key(|r| r.span);
+    invariants.sort_by_key(|i| i.span);
+    Expanded { rules, invariants }
+}
+
+fn lan(index: usize, network: &Network) -> Rule {
+    let span = network.kind_span;
+    let members = vec![Term { endpoint: Endpoint::Network(index), span }];
+    Rule {
+        name: format!("kind:lan:{}", network.name),
+        span,
+        tier: Tier::Tenant,
+        action: Action::Allow,
+        from: members.clone(),
+        to: members,
+        services: vec![Service::any(span)],
+        owner: None,
+        ticket: None,
+    }
+}
+
+fn dmz(model: &Model, index: usize, network: &Network) -> Invariant {
+    let networks = (0..model.networks.len()).map(Endpoint::Network);
+    let to = networks.chain([Endpoint::Host]).collect();
+    never(format!("kind:dmz:{}", network.name), network, vec![Endpoint::Network(index)], to)
+}
+
+fn isolated(index: usize, network: &Network) -> [Invariant; 2] {
+    let members = || vec![Endpoint::Network(index)];
+    let name = |way| format!("kind:isolated:{}:{way}", network.name);
+    [
+        never(name("out"), network, members(), vec![Endpoint::Any]),
+        never(name("in"), network, vec![Endpoint::Any], members()),
+    ]
+}
+
+fn never(name: String, network: &Network, from: Vec<Endpoint>, to: Vec<Endpoint>) -> Invariant {
+    let span = network.kind_span;
+    let terms =
+        |list: Vec<Endpoint>| list.into_iter().map(|endpoint| Term { endpoint, span }).collect();
+    Invariant {
+        name,
+        span,
+        demand: Demand::NeverUnnamed,
+        from: terms(from),
+        to: terms(to),
+        services: vec![Service::any(span)],
+        owner: None,
+        ticket: None,
+    }
+}

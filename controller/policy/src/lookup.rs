@@ -1,0 +1,43 @@
+//! The image's answer for one connection, found as the data plane finds it.
+
+use portcullis_image::Image;
+use portcullis_pipeline::{addr::Addr, policy::Cell};
+
+use crate::model::Protocol;
+
+/// Class of an address. `scope` is the network id in which a link-local address stands.
+pub fn class_of(image: &Image, scope: u32, addr: Addr) -> u32 {
+    let scope = if addr.is_link_local_v6() { scope } else { 0 };
+    let exact = image.addresses.binary_search_by_key(&(addr, scope), |a| (a.addr, a.scope));
+    if let Ok(i) = exact {
+        return image.addresses[i].class;
+    }
+    let longest = (0..=128u8).rev().find_map(|len| {
+        let first = masked(addr, len);
+        let found = image.prefixes.binary_search_by_key(&(first, len), |p| (p.addr, p.len));
+        found.ok().map(|i| image.prefixes[i].class)
+    });
+    longest.unwrap_or(image.world)
+}
+
+/// The cell that judges a new connection. `number` is the destination port, the ICMP type << 8 |
+/// code, or the protocol number.
+pub fn lookup(
+    image: &Image,
+    scope: u32,
+    src: Addr,
+    dst: Addr,
+    (protocol, number): (Protocol, u16),
+) -> Cell {
+    let src = class_of(image, scope, src);
+    let dst = class_of(image, scope, dst);
+    let service = image.service_tables[protocol.table() as usize].class[usize::from(number)];
+    let row = image.rows[(src * image.classes + dst) as usize];
+    Cell(image.cells[(row * image.services + u32::from(service)) as usize])
+}
+
+fn masked(addr: Addr, len: u8) -> Addr {
+    let bits = u128::from(addr.hi) << 64 | u128::from(addr.lo);
+    let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+    Addr { hi: ((bits & mask) >> 64) as u64, lo: (bits & mask) as u64 }
+}

@@ -1,0 +1,410 @@
+//! A checked policy: every name resolved, every address somebody's, nothing guessed.
+//!
+//! It says what the files say. What a network's kind stands for is written out by
+//! [`crate::kinds`], not here.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use portcullis_pipeline::{addr::Mac, layout::service_table};
+use serde::Serialize;
+
+use crate::source::{Sources, Span};
+
+/// A whole policy. Indexes between its parts are positions in these vectors.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// The text that it was read from.
+    pub sources: Sources,
+    /// Networks; the id of `networks[i]` is `i + 1`.
+    pub networks: Vec<Network>,
+    /// Guests.
+    pub guests: Vec<Guest>,
+    /// Addresses declared for the hypervisor, besides the gateways.
+    pub host: Vec<HostAddress>,
+    /// Labels, each with at least one guest.
+    pub labels: Vec<Label>,
+    /// Named sets of endpoints.
+    pub sets: Vec<Set>,
+    /// Services that the policy defines itself.
+    pub services: Vec<Service>,
+    /// Rules, in the order of the text.
+    pub rules: Vec<Rule>,
+    /// Invariants, in the order of the text.
+    pub invariants: Vec<Invariant>,
+}
+
+/// An isolated broadcast domain.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Where it is named.
+    pub span: Span,
+    /// VLAN id, 1..4094.
+    pub vlan: u16,
+    /// Its subnets, not overlapping with any other.
+    pub subnets: Vec<IpNet>,
+    /// Where the switch routes for it: an address in each of these subnets.
+    pub gateway: Vec<(IpAddr, IpNet)>,
+    /// MAC of the gateway.
+    pub gateway_mac: Mac,
+    /// What holds among its members without a rule.
+    pub kind: Kind,
+    /// Where the kind is written; the network's name where none is.
+    pub kind_span: Span,
+    /// Largest L3 packet, bytes.
+    pub mtu: u32,
+}
+
+/// Shorthand for ordinary rules and invariants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Nothing of its own: default deny, and what the rules say.
+    #[default]
+    Plain,
+    /// Members may reach each other.
+    Lan,
+    /// Members reach no one on this box (each other, the host, other networks) unless a rule
+    /// names both sides.
+    Dmz,
+    /// Nobody reaches a member and a member reaches nobody unless a rule names both sides.
+    Isolated,
+    /// Who is not declared in it belongs to the world.
+    External,
+}
+
+impl Kind {
+    /// The kinds that a policy can name.
+    pub const NAMES: &'static [&'static str] = &["lan", "dmz", "isolated", "external"];
+
+    /// The kind of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "lan" => Self::Lan,
+            "dmz" => Self::Dmz,
+            "isolated" => Self::Isolated,
+            "external" => Self::External,
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Lan => "lan",
+            Self::Dmz => "dmz",
+            Self::Isolated => "isolated",
+            Self::External => "external",
+        }
+    }
+}
+
+/// A machine that the policy knows.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Its name.
+    pub name: String,
+    /// Where it is named.
+    pub span: Span,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// Its NICs, at least one, at most one on each network.
+    pub nics: Vec<Nic>,
+}
+
+/// A guest's NIC.
+#[derive(Clone, Debug)]
+pub struct Nic {
+    /// Index of its network.
+    pub network: usize,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses, at least one. Its link-local address follows from the MAC and counts as
+    /// the first of these wherever a rule names addresses.
+    pub addrs: Vec<IpAddr>,
+}
+
+/// An address of the hypervisor.
+#[derive(Clone, Copy, Debug)]
+pub struct HostAddress {
+    /// The address.
+    pub addr: IpAddr,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A label and who carries it.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// Its name.
+    pub name: String,
+    /// Where it is first used.
+    pub span: Span,
+    /// Indexes of its guests, ascending.
+    pub guests: Vec<usize>,
+}
+
+/// A named set: everything in `members` that is not in `except`.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// Its name.
+    pub name: String,
+    /// Where it is named.
+    pub span: Span,
+    /// What is in it.
+    pub members: Vec<Term>,
+    /// What is taken out again.
+    pub except: Vec<Term>,
+}
+
+/// An endpoint where it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Term {
+    /// Which.
+    pub endpoint: Endpoint,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// Who a rule can speak about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// Every address.
+    Any,
+    /// The hypervisor: gateways, declared addresses, and every address it turns out to own.
+    Host,
+    /// Outside all subnets, and undeclared addresses of external networks.
+    World,
+    /// One guest.
+    Guest(usize),
+    /// The guests of one label.
+    Label(usize),
+    /// The members of one network: its guests' addresses there and undeclared addresses of its
+    /// subnets. Its gateway belongs to the host.
+    Network(usize),
+    /// A set.
+    Set(usize),
+    /// Every address of a prefix, whoever has it (one address is a prefix of full length).
+    Prefix(IpNet),
+}
+
+/// Which table of numbers a service speaks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP, by destination port.
+    Tcp,
+    /// UDP, by destination port.
+    Udp,
+    /// SCTP, by destination port.
+    Sctp,
+    /// ICMP, by type << 8 | code.
+    Icmp,
+    /// ICMPv6, by type << 8 | code.
+    Icmpv6,
+    /// Everything else, by IP protocol number.
+    Proto,
+}
+
+impl Protocol {
+    /// All of them, in the order of their tables.
+    pub const ALL: [Self; 6] =
+        [Self::Tcp, Self::Udp, Self::Sctp, Self::Icmp, Self::Icmpv6, Self::Proto];
+
+    /// Its [`service_table`].
+    pub const fn table(self) -> u32 {
+        match self {
+            Self::Tcp => service_table::TCP,
+            Self::Udp => service_table::UDP,
+            Self::Sctp => service_table::SCTP,
+            Self::Icmp => service_table::ICMP,
+            Self::Icmpv6 => service_table::ICMPV6,
+            Self::Proto => service_table::PROTOCOL,
+        }
+    }
+
+    /// Are its numbers destination ports?
+    pub const fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
+    }
+
+    /// Its name in a service.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+            Self::Icmp => "icmp",
+            Self::Icmpv6 => "icmpv6",
+            Self::Proto => "proto",
+        }
+    }
+}
+
+/// Numbers of one protocol, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ports {
+    /// Which table.
+    pub protocol: Protocol,
+    /// First number.
+    pub first: u16,
+    /// Last number.
+    pub last: u16,
+}
+
+impl Ports {
+    /// Every number of a protocol.
+    pub const fn all(protocol: Protocol) -> Self {
+        Self { protocol, first: 0, last: u16::MAX }
+    }
+}
+
+impl std::fmt::Display for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.protocol.name();
+        let (first, last) = (self.first, self.last);
+        match self.protocol {
+            _ if first == 0 && last == u16::MAX => f.write_str(name),
+            Protocol::Icmp | Protocol::Icmpv6 if first & 0xff == 0 && last == first | 0xff => {
+                write!(f, "{name}/{}", first >> 8)
+            }
+            Protocol::Icmp | Protocol::Icmpv6 => {
+                write!(f, "{name}/{}/{}", first >> 8, first & 0xff)
+            }
+            _ if first == last => write!(f, "{name}/{first}"),
+            _ => write!(f, "{name}/{first}-{last}"),
+        }
+    }
+}
+
+/// A named list of numbers, where it is defined or used.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// As it is written: a name or `tcp/80`.
+    pub name: String,
+    /// Where.
+    pub span: Span,
+    /// What it covers.
+    pub ports: Vec<Ports>,
+}
+
+impl Service {
+    /// Everything, as `any` says it.
+    pub fn any(span: Span) -> Self {
+        let ports = Protocol::ALL.into_iter().map(Ports::all).collect();
+        Self { name: "any".into(), span, ports }
+    }
+}
+
+/// Who decides first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Above: its deny cannot be undone below.
+    Platform,
+    /// Below.
+    Tenant,
+}
+
+impl Tier {
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Tenant => "tenant",
+        }
+    }
+}
+
+/// What a rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The connection may be.
+    Allow,
+    /// It may not.
+    Deny,
+    /// The tier below decides.
+    Pass,
+}
+
+impl Action {
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Pass => "pass",
+        }
+    }
+}
+
+/// A rule about connections.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name; `rule-LINE` where it has none.
+    pub name: String,
+    /// Where it begins.
+    pub span: Span,
+    /// Its tier.
+    pub tier: Tier,
+    /// What it says.
+    pub action: Action,
+    /// Who opens the connection: any of these.
+    pub from: Vec<Term>,
+    /// To whom: any of these.
+    pub to: Vec<Term>,
+    /// For what: any of these.
+    pub services: Vec<Service>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Why it is there.
+    pub ticket: Option<String>,
+}
+
+/// What an invariant demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Demand {
+    /// No such connection is allowed.
+    Never,
+    /// No such connection is allowed by a rule that does not name both sides.
+    NeverUnnamed,
+    /// Every such connection is allowed.
+    Always,
+}
+
+impl Demand {
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::NeverUnnamed => "never unless named",
+            Self::Always => "always",
+        }
+    }
+}
+
+/// What must hold whatever the rules say.
+#[derive(Clone, Debug)]
+pub struct Invariant {
+    /// Its name.
+    pub name: String,
+    /// Where it begins.
+    pub span: Span,
+    /// What it demands.
+    pub demand: Demand,
+    /// Who opens the connection.
+    pub from: Vec<Term>,
+    /// To whom.
+    pub to: Vec<Term>,
+    /// For what.
+    pub services: Vec<Service>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Why it is there.
+    pub ticket: Option<String>,
+}

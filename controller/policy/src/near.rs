@@ -1,0 +1,32 @@
+//! Near misses: what somebody may have meant.
+
+/// "did you mean", if one of `known` is near `got`.
+pub fn did_you_mean<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    nearest(got, known).map(|name| format!("did you mean `{name}`?"))
+}
+
+/// The nearest of `known`, if it is near enough that the difference is likely a slip.
+pub fn nearest<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = got.to_lowercase();
+    let slips = (got.chars().count() / 3).clamp(1, 3);
+    known
+        .map(|name| (strsim::damerau_levenshtein(&folded, &name.to_lowercase()), name))
+        .filter(|&(distance, _)| distance <= slips)
+        .min()
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_slips_and_nothing_else() {
+        let known = ["networks", "guests", "rules", "web1"];
+        let near = |got| nearest(got, known.into_iter());
+        assert_eq!(near("netwroks"), Some("networks"));
+        assert_eq!(near("Guests"), Some("guests"));
+        assert_eq!(near("web"), Some("web1"));
+        assert_eq!(near("invariants"), None);
+    }
+}

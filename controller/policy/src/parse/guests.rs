@@ -1,0 +1,171 @@
+//! `guests:`.
+
+use std::net::IpAddr;
+
+use portcullis_pipeline::addr::Mac;
+
+use super::{
+    Builder,
+    names::check_name,
+    reader::{self, Table},
+};
+use crate::{
+    diagnostic::Diagnostic,
+    model::{Endpoint, Guest, Label},
+    problem::Problem,
+    source::Span,
+    yaml::{Key, Node},
+};
+
+const KEYS: &[&str] = &["network", "ip", "mac", "labels", "nics"];
+const NIC_KEYS: &[&str] = &["network", "ip", "mac"];
+
+/// A NIC as it is written: what is `auto` is still open.
+pub struct NicDraft {
+    /// Index of its guest.
+    pub guest: usize,
+    /// Index of its network.
+    pub network: usize,
+    /// Where it begins, and where the network is named.
+    pub span: Span,
+    /// Addresses that are written out.
+    pub addrs: Vec<(IpAddr, Span)>,
+    /// Does every subnet without one of these get an address of its own?
+    pub auto: bool,
+    /// The MAC, if it is written out.
+    pub mac: Option<(Mac, Span)>,
+}
+
+impl Builder<'_> {
+    /// Reads one guest and gives back its NICs, whose addresses are assigned once all are known.
+    pub fn guest(&mut self, key: &Key, node: &Node) -> Vec<NicDraft> {
+        let index = self.model.guests.len();
+        self.names.declare(key, Endpoint::Guest(index), self.diags);
+        let mut guest =
+            Guest { name: key.text.clone(), span: key.span, labels: Vec::new(), nics: Vec::new() };
+        let mut drafts = Vec::new();
+        if let Some(table) = reader::table(node, "a guest", KEYS, self.diags) {
+            drafts = self.nics(index, key, &table);
+            if let Some(node) = table.get("labels") {
+                guest.labels = self.labels(index, node);
+            }
+        }
+        self.model.guests.push(guest);
+        drafts
+    }
+
+    /// `network`, `ip` and `mac` of the guest itself, or a list of NICs.
+    fn nics(&mut self, guest: usize, key: &Key, table: &Table<'_>) -> Vec<NicDraft> {
+        let Some(list) = table.get("nics") else {
+            return self.nic(guest, key.span, table).into_iter().collect();
+        };
+        for own in NIC_KEYS.iter().filter_map(|k| table.key(k)) {
+            let problem = Problem::UnknownKey { key: own.text.clone(), of: "a guest with `nics`" };
+            self.diags.push(Diagnostic::new(problem, own.span).help("say it inside `nics`"));
+        }
+        let items = reader::strict_list(list, "`nics`", self.diags);
+        if items.is_empty() {
+            self.diags.report(Problem::EmptySelector { what: "`nics`".into() }, list.span);
+        }
+        let mut drafts: Vec<NicDraft> = Vec::new();
+        for item in items {
+            let Some(table) = reader::table(item, "a NIC", NIC_KEYS, self.diags) else { continue };
+            let Some(draft) = self.nic(guest, item.span, &table) else { continue };
+            match drafts.iter().find(|d| d.network == draft.network) {
+                Some(first) => {
+                    let network = self.model.networks[draft.network].name.clone();
+                    let problem = Problem::TwoNics { guest: key.text.clone(), network };
+                    self.diags.push(
+                        Diagnostic::new(problem, draft.span).label(first.span, "the first one"),
+                    );
+                }
+                None => drafts.push(draft),
+            }
+        }
+        drafts
+    }
+
+    fn nic(&mut self, guest: usize, span: Span, table: &Table<'_>) -> Option<NicDraft> {
+        let network = table.need("network", span, self.diags);
+        let network = network.and_then(|node| self.network_name(node));
+        let (addrs, auto) = match table.get("ip") {
+            Some(node) => self.addresses(node),
+            None => (Vec::new(), true),
+        };
+        let mac = table.get("mac").and_then(|node| self.own_mac(node));
+        let network = network?;
+        Some(NicDraft { guest, network, span, addrs, auto, mac })
+    }
+
+    fn network_name(&mut self, node: &Node) -> Option<usize> {
+        let name = reader::text(node, "`network`", self.diags)?;
+        match self.names.find(name) {
+            Some(Endpoint::Network(index)) => Some(index),
+            _ => {
+                let fits = |e| matches!(e, Endpoint::Network(_));
+                self.names.unknown(name, node.span, "network", fits, self.diags);
+                None
+            }
+        }
+    }
+
+    /// Addresses, `auto`, or a list of both.
+    fn addresses(&mut self, node: &Node) -> (Vec<(IpAddr, Span)>, bool) {
+        let (mut addrs, mut auto) = (Vec::new(), false);
+        let items = reader::list(node, "`ip`", self.diags);
+        if items.is_empty() && matches!(node.value, crate::yaml::Value::List(_)) {
+            self.diags.report(Problem::EmptySelector { what: "`ip`".into() }, node.span);
+        }
+        for item in items {
+            match reader::text(item, "an address", self.diags) {
+                Some("auto") => auto = true,
+                Some(text) => {
+                    let addr = reader::address(text, item.span, self.diags);
+                    addrs.extend(addr.map(|a| (a, item.span)));
+                }
+                None => {}
+            }
+        }
+        (addrs, auto)
+    }
+
+    fn own_mac(&mut self, node: &Node) -> Option<(Mac, Span)> {
+        let text = reader::text(node, "`mac`", self.diags)?;
+        if text == "auto" {
+            return None;
+        }
+        reader::mac(text, node.span, self.diags).map(|mac| (mac, node.span))
+    }
+
+    fn labels(&mut self, guest: usize, node: &Node) -> Vec<String> {
+        let mut labels: Vec<String> = Vec::new();
+        for item in reader::list(node, "`labels`", self.diags) {
+            let Some(text) = reader::text(item, "a label", self.diags) else { continue };
+            if labels.iter().any(|l| l == text) {
+                self.diags.report(Problem::DuplicateKey { key: text.to_owned() }, item.span);
+                continue;
+            }
+            labels.push(text.to_owned());
+            let key = Key { span: item.span, text: text.to_owned() };
+            if check_name(&key, self.diags) {
+                self.pending_labels.push((guest, key));
+            }
+        }
+        labels
+    }
+
+    /// Labels become names after all guests have theirs: `declare` then reports the clash at
+    /// the label, whichever stands first.
+    pub fn declare_labels(&mut self) {
+        for (guest, key) in std::mem::take(&mut self.pending_labels) {
+            if let Some(Endpoint::Label(index)) = self.names.find(&key.text) {
+                self.model.labels[index].guests.push(guest);
+                continue;
+            }
+            let index = self.model.labels.len();
+            self.names.declare(&key, Endpoint::Label(index), self.diags);
+            let label = Label { name: key.text, span: key.span, guests: vec![guest] };
+            self.model.labels.push(label);
+        }
+    }
+}

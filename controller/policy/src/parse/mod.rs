@@ -1,0 +1,126 @@
+//! Files to a checked [`Model`]: everything that is wrong is collected on the way.
+
+mod addresses;
+mod endpoints;
+mod guests;
+mod names;
+mod networks;
+mod reader;
+mod rules;
+
+pub(crate) use names::Names;
+
+use crate::{
+    diagnostic::Diagnostics,
+    model::{HostAddress, Model},
+    parse::addresses::Inventory,
+    problem::Problem,
+    source::Sources,
+    yaml::{self, Key, Node},
+};
+
+const SECTIONS: &[&str] =
+    &["networks", "guests", "host", "sets", "services", "rules", "never", "always"];
+
+/// The sections of all files, joined: which file something stands in changes nothing.
+#[derive(Default)]
+struct Sections<'n> {
+    networks: Vec<&'n (Key, Node)>,
+    guests: Vec<&'n (Key, Node)>,
+    host: Vec<&'n Node>,
+    sets: Vec<&'n (Key, Node)>,
+    services: Vec<&'n (Key, Node)>,
+    rules: Vec<&'n Node>,
+    never: Vec<&'n Node>,
+    always: Vec<&'n Node>,
+}
+
+/// The state of reading: the model so far, and what is wrong with it.
+struct Builder<'a> {
+    model: Model,
+    names: Names,
+    inventory: Inventory,
+    /// Labels and the guests that carry them, before they become names.
+    pending_labels: Vec<(usize, Key)>,
+    diags: &'a mut Diagnostics,
+}
+
+/// Reads all files. The model is whole only if `diags` has no errors afterwards. The names are
+/// kept: a person may ask about any of them.
+pub fn model(sources: &Sources, diags: &mut Diagnostics) -> (Model, Names) {
+    let roots: Vec<Node> = (0..sources.files().len())
+        .filter_map(|file| yaml::parse(sources, file as u32, diags))
+        .collect();
+    let mut sections = Sections::default();
+    for root in &roots {
+        sections.add(root, diags);
+    }
+    let mut builder = Builder {
+        model: Model { sources: sources.clone(), ..Model::default() },
+        names: Names::default(),
+        inventory: Inventory::default(),
+        pending_labels: Vec::new(),
+        diags,
+    };
+    builder.build(&sections);
+    (builder.model, builder.names)
+}
+
+impl<'n> Sections<'n> {
+    fn add(&mut self, root: &'n Node, diags: &mut Diagnostics) {
+        let Some(top) = reader::table(root, "a policy", SECTIONS, diags) else { return };
+        let each = |key: &str, what, diags: &mut Diagnostics| match top.get(key) {
+            Some(node) => reader::map(node, what, diags),
+            None => &[],
+        };
+        let items = |key: &str, what, diags: &mut Diagnostics| match top.get(key) {
+            Some(node) => reader::strict_list(node, what, diags),
+            None => &[],
+        };
+        self.networks.extend(each("networks", "`networks`", diags));
+        self.guests.extend(each("guests", "`guests`", diags));
+        self.host.extend(top.get("host"));
+        self.sets.extend(each("sets", "`sets`", diags));
+        self.services.extend(each("services", "`services`", diags));
+        self.rules.extend(items("rules", "`rules`", diags));
+        self.never.extend(items("never", "`never`", diags));
+        self.always.extend(items("always", "`always`", diags));
+    }
+}
+
+impl Builder<'_> {
+    fn build(&mut self, sections: &Sections<'_>) {
+        for (key, node) in &sections.networks {
+            self.network(key, node);
+        }
+        self.check_networks();
+        let drafts: Vec<_> =
+            sections.guests.iter().map(|(key, node)| self.guest(key, node)).collect();
+        self.declare_labels();
+        for node in &sections.host {
+            self.host(node);
+        }
+        self.assign_addresses(drafts.into_iter().flatten().collect());
+        self.declare_sets(&sections.sets);
+        for (key, node) in &sections.services {
+            self.own_service(key, node);
+        }
+        self.rules(&sections.rules);
+        self.invariants(&sections.never, &sections.always);
+        if self.model.networks.is_empty() && !self.diags.has_errors() {
+            self.diags.report(Problem::NoNetworks {}, Default::default());
+        }
+    }
+
+    /// `host: { addresses: [...] }`.
+    fn host(&mut self, node: &Node) {
+        let Some(table) = reader::table(node, "`host`", &["addresses"], self.diags) else { return };
+        let Some(list) = table.get("addresses") else { return };
+        for item in reader::list(list, "`addresses`", self.diags) {
+            let Some(text) = reader::text(item, "an address", self.diags) else { continue };
+            if let Some(addr) = reader::address(text, item.span, self.diags) {
+                self.model.host.push(HostAddress { addr, span: item.span });
+            }
+        }
+    }
+}

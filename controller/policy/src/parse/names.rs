@@ -1,0 +1,100 @@
+//! One namespace for everything that a rule can name as an endpoint.
+
+use std::collections::HashMap;
+
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    model::Endpoint,
+    near::did_you_mean,
+    problem::Problem,
+    source::Span,
+    yaml::Key,
+};
+
+/// What each name means, and where that was said.
+#[derive(Default)]
+pub struct Names {
+    known: HashMap<String, (Endpoint, Span)>,
+}
+
+impl Names {
+    /// What a name means.
+    pub fn find(&self, name: &str) -> Option<Endpoint> {
+        match name {
+            "any" => Some(Endpoint::Any),
+            "host" => Some(Endpoint::Host),
+            "world" => Some(Endpoint::World),
+            _ => self.known.get(name).map(|&(endpoint, _)| endpoint),
+        }
+    }
+
+    /// Gives a name its meaning, unless it has one or cannot be a name.
+    pub fn declare(&mut self, key: &Key, endpoint: Endpoint, diags: &mut Diagnostics) {
+        if !check_name(key, diags) {
+            return;
+        }
+        if matches!(key.text.as_str(), "any" | "host" | "world" | "auto") {
+            diags.report(Problem::ReservedName { name: key.text.clone() }, key.span);
+            return;
+        }
+        match self.known.get(&key.text) {
+            Some(&(first, at)) => {
+                let problem =
+                    Problem::DuplicateName { name: key.text.clone(), first: describe(first) };
+                diags.push(Diagnostic::new(problem, key.span).label(at, "here"));
+            }
+            None => {
+                self.known.insert(key.text.clone(), (endpoint, key.span));
+            }
+        }
+    }
+
+    /// A name that somebody may have meant.
+    pub fn suggest(&self, name: &str) -> Option<String> {
+        let words = ["any", "host", "world"].into_iter();
+        did_you_mean(name, self.known.keys().map(String::as_str).chain(words))
+    }
+
+    /// Reports a name that means nothing. `wanted` filters the suggestions.
+    pub fn unknown(
+        &self,
+        name: &str,
+        span: Span,
+        wanted: &'static str,
+        fits: impl Fn(Endpoint) -> bool,
+        diags: &mut Diagnostics,
+    ) {
+        let words = [("any", Endpoint::Any), ("host", Endpoint::Host), ("world", Endpoint::World)];
+        let own = self.known.iter().map(|(name, &(endpoint, _))| (name.as_str(), endpoint));
+        let candidates = own.chain(words).filter(|&(_, e)| fits(e)).map(|(name, _)| name);
+        let problem = Problem::UnknownName { name: name.to_owned(), wanted };
+        let help = did_you_mean(name, candidates);
+        diags.push(Diagnostic::new(problem, span).maybe_help(help));
+    }
+}
+
+fn describe(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Guest(_) => "a guest",
+        Endpoint::Label(_) => "a label",
+        Endpoint::Network(_) => "a network",
+        Endpoint::Set(_) => "a set",
+        Endpoint::Any | Endpoint::Host | Endpoint::World | Endpoint::Prefix(_) => "built in",
+    }
+}
+
+/// Names begin with a letter and go on with letters, digits, `-`, `_` and `.`: so no name can be
+/// mistaken for an address, a prefix or a service literal.
+pub fn check_name(key: &Key, diags: &mut Diagnostics) -> bool {
+    let mut bytes = key.text.bytes();
+    let ok = bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && key.text.len() <= 63;
+    if !ok {
+        let problem = Problem::BadName { name: key.text.clone() };
+        diags.push(Diagnostic::new(problem, key.span).help(
+            "a name begins with a letter and has at most 63 letters, digits, `-`, `_` and `.`",
+        ));
+    }
+    ok
+}

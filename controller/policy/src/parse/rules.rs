@@ -1,0 +1,241 @@
+//! `services:`, `rules:`, `never:` and `always:`.
+
+use std::collections::HashMap;
+
+use super::{
+    Builder,
+    names::check_name,
+    reader::{self, Table},
+};
+use crate::{
+    catalogue,
+    diagnostic::Diagnostic,
+    model::{Action, Demand, Invariant, Rule, Service, Term, Tier},
+    near::did_you_mean,
+    problem::Problem,
+    service,
+    source::Span,
+    yaml::{Key, Node, Value},
+};
+
+const RULE_KEYS: &[&str] =
+    &["name", "allow", "deny", "pass", "tier", "owner", "ticket", "until", "mode", "log"];
+const INVARIANT_KEYS: &[&str] = &["name", "from", "to", "for", "owner", "ticket"];
+/// The design has them, this version does not: taking them silently would promise too much.
+const NOT_YET: &[&str] = &["until", "log"];
+const ACTIONS: &[(&str, Action)] =
+    &[("allow", Action::Allow), ("deny", Action::Deny), ("pass", Action::Pass)];
+
+/// `from`, `to` and `for` together.
+struct Selection {
+    from: Vec<Term>,
+    to: Vec<Term>,
+    services: Vec<Service>,
+}
+
+impl Builder<'_> {
+    /// One entry of `services:`: literals and built-in names.
+    pub fn own_service(&mut self, key: &Key, node: &Node) {
+        if !check_name(key, self.diags) {
+            return;
+        }
+        if key.text == "any" || catalogue::find(&key.text).is_some() {
+            let problem =
+                Problem::DuplicateName { name: key.text.clone(), first: "a built-in service" };
+            self.diags.report(problem, key.span);
+            return;
+        }
+        if let Some(first) = self.model.services.iter().find(|s| s.name == key.text) {
+            let problem = Problem::DuplicateName { name: key.text.clone(), first: "a service" };
+            self.diags.push(Diagnostic::new(problem, key.span).label(first.span, "here"));
+            return;
+        }
+        let services = self.services(node, "a service", false);
+        let ports = services.into_iter().flat_map(|s| s.ports).collect();
+        self.model.services.push(Service { name: key.text.clone(), span: key.span, ports });
+    }
+
+    /// A list of services. Services of the policy are made of built-in ones and literals.
+    fn services(&mut self, node: &Node, what: &'static str, with_own: bool) -> Vec<Service> {
+        let items = reader::list(node, what, self.diags);
+        if items.is_empty() && matches!(node.value, Value::List(_)) {
+            self.diags.report(Problem::EmptySelector { what: what.into() }, node.span);
+        }
+        let mut services = Vec::new();
+        for item in items {
+            let Some(text) = reader::text(item, "a service", self.diags) else { continue };
+            let own: &[Service] = if with_own { &self.model.services } else { &[] };
+            let find = |name: &str| own.iter().find(|s| s.name == name).map(|s| s.ports.clone());
+            match service::parse(text, find, own.iter().map(|s| s.name.as_str())) {
+                Ok(ports) => {
+                    services.push(Service { name: text.to_owned(), span: item.span, ports });
+                }
+                Err(bad) => {
+                    self.diags.push(Diagnostic::new(bad.problem, item.span).maybe_help(bad.help))
+                }
+            }
+        }
+        services
+    }
+
+    /// All of `rules:`.
+    pub fn rules(&mut self, nodes: &[&Node]) {
+        let mut named = HashMap::new();
+        for node in nodes {
+            let Some(table) = reader::table(node, "a rule", RULE_KEYS, self.diags) else {
+                continue;
+            };
+            let name = self.name(&table, node.span, "rule", &mut named);
+            if let Some(rule) = self.rule(&table, node.span, name) {
+                self.model.rules.push(rule);
+            }
+        }
+    }
+
+    fn rule(&mut self, table: &Table<'_>, span: Span, name: String) -> Option<Rule> {
+        for key in NOT_YET.iter().filter_map(|k| table.key(k)) {
+            self.diags.report(Problem::NotSupportedYet { what: key.text.clone() }, key.span);
+        }
+        self.mode(table);
+        let tier = self.tier(table);
+        let owner = self.remark(table, "owner");
+        let ticket = self.remark(table, "ticket");
+        let (action, node) = self.action(table, span)?;
+        if action == Action::Pass && tier == Tier::Tenant {
+            let at = table.key("pass").map_or(span, |k| k.span);
+            self.diags
+                .push(Diagnostic::new(Problem::PassInTenant {}, at).help("add `tier: platform`"));
+        }
+        let selection = reader::table(
+            node,
+            "a rule's `allow`, `deny` or `pass`",
+            &["from", "to", "for"],
+            self.diags,
+        )
+        .map(|inner| self.selection(&inner, node.span, true))?;
+        let Selection { from, to, services } = selection;
+        Some(Rule { name, span, tier, action, from, to, services, owner, ticket })
+    }
+
+    /// Which of the three, and its selection.
+    fn action<'n>(&mut self, table: &Table<'n>, span: Span) -> Option<(Action, &'n Node)> {
+        let mut found =
+            ACTIONS.iter().filter_map(|&(word, action)| table.get(word).map(|node| (action, node)));
+        let first = found.next();
+        match (first, found.next()) {
+            (None, _) => self.diags.report(Problem::NoAction {}, span),
+            (Some((first, _)), Some((second, _))) => {
+                let problem = Problem::TwoActions { first: first.name(), second: second.name() };
+                let at = table.key(second.name()).map_or(span, |k| k.span);
+                self.diags
+                    .push(Diagnostic::new(problem, at).help("write two rules, each with a name"));
+            }
+            _ => {}
+        }
+        first
+    }
+
+    fn selection(&mut self, table: &Table<'_>, at: Span, for_needed: bool) -> Selection {
+        let mut side = |key: &'static str, what: &'static str| {
+            let node = table.need(key, at, self.diags);
+            node.map_or_else(Vec::new, |node| self.terms(node, what))
+        };
+        let from = side("from", "`from`");
+        let to = side("to", "`to`");
+        let node = if for_needed { table.need("for", at, self.diags) } else { table.get("for") };
+        let services = match node {
+            Some(node) => self.services(node, "`for`", true),
+            None => vec![Service::any(at)],
+        };
+        Selection { from, to, services }
+    }
+
+    fn mode(&mut self, table: &Table<'_>) {
+        let Some(node) = table.get("mode") else { return };
+        match reader::text(node, "`mode`", self.diags) {
+            Some("enforce") | None => {}
+            Some("observe") => {
+                self.diags
+                    .report(Problem::NotSupportedYet { what: "mode: observe".into() }, node.span);
+            }
+            Some(other) => {
+                let problem = Problem::BadValue {
+                    got: other.to_owned(),
+                    expected: "a mode: enforce or observe",
+                };
+                let help = did_you_mean(other, ["enforce", "observe"].into_iter());
+                self.diags.push(Diagnostic::new(problem, node.span).maybe_help(help));
+            }
+        }
+    }
+
+    fn tier(&mut self, table: &Table<'_>) -> Tier {
+        let Some(node) = table.get("tier") else { return Tier::Tenant };
+        match reader::text(node, "`tier`", self.diags) {
+            Some("platform") => Tier::Platform,
+            Some("tenant") | None => Tier::Tenant,
+            Some(other) => {
+                let problem = Problem::BadValue {
+                    got: other.to_owned(),
+                    expected: "a tier: platform or tenant",
+                };
+                let help = did_you_mean(other, ["platform", "tenant"].into_iter());
+                self.diags.push(Diagnostic::new(problem, node.span).maybe_help(help));
+                Tier::Tenant
+            }
+        }
+    }
+
+    fn remark(&mut self, table: &Table<'_>, key: &'static str) -> Option<String> {
+        let node = table.get(key)?;
+        reader::text(node, "a remark", self.diags).map(str::to_owned)
+    }
+
+    /// The name of a rule or invariant; each is given once. Without one it is called after its
+    /// line.
+    fn name(
+        &mut self,
+        table: &Table<'_>,
+        span: Span,
+        what: &'static str,
+        named: &mut HashMap<String, Span>,
+    ) -> String {
+        let by_line = || format!("{what}-{}", self.model.sources.position(span).line);
+        let Some(node) = table.get("name") else { return by_line() };
+        let Some(text) = reader::text(node, "`name`", self.diags) else { return by_line() };
+        let key = Key { span: node.span, text: text.to_owned() };
+        if check_name(&key, self.diags)
+            && let Some(first) = named.insert(key.text.clone(), key.span)
+        {
+            let problem = Problem::DuplicateName {
+                name: key.text.clone(),
+                first: if what == "rule" { "a rule" } else { "an invariant" },
+            };
+            self.diags.push(Diagnostic::new(problem, key.span).label(first, "here"));
+        }
+        key.text
+    }
+
+    /// All of `never:` and `always:`.
+    pub fn invariants(&mut self, never: &[&Node], always: &[&Node]) {
+        let mut named = HashMap::new();
+        let all = never
+            .iter()
+            .map(|n| (Demand::Never, "never", n))
+            .chain(always.iter().map(|n| (Demand::Always, "always", n)));
+        for (demand, word, node) in all {
+            let Some(table) = reader::table(node, "an invariant", INVARIANT_KEYS, self.diags)
+            else {
+                continue;
+            };
+            let name = self.name(&table, node.span, word, &mut named);
+            let Selection { from, to, services } = self.selection(&table, node.span, false);
+            let owner = self.remark(&table, "owner");
+            let ticket = self.remark(&table, "ticket");
+            let span = node.span;
+            let invariant = Invariant { name, span, demand, from, to, services, owner, ticket };
+            self.model.invariants.push(invariant);
+        }
+        self.model.invariants.sort_by_key(|i| i.span);
+    }
+}

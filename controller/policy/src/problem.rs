@@ -1,0 +1,150 @@
+//! Everything that can be wrong with a policy: one list, with a stable code each.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use portcullis_pipeline::addr::Mac;
+
+use crate::diagnostic::Severity;
+
+/// Declares [`Problem`] with its codes: a variant without a code does not compile.
+macro_rules! problems {
+    ($($(#[doc = $doc:literal])+ $code:literal $text:literal $name:ident { $($field:ident: $ty:ty),* };)*) => {
+        /// What is wrong.
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        #[allow(missing_docs, reason = "the fields say what the message of the variant says")]
+        pub enum Problem { $($(#[doc = $doc])+ #[error($text)] $name { $($field: $ty),* },)* }
+
+        impl Problem {
+            /// Its stable code: scripts and the manual refer to it.
+            pub const fn code(&self) -> &'static str {
+                match self { $(Self::$name { .. } => $code,)* }
+            }
+
+            /// All codes, for the manual and the tests.
+            pub const CODES: &'static [&'static str] = &[$($code),*];
+        }
+    };
+}
+
+problems! {
+    /// Not YAML.
+    "PC0001" "not valid YAML: {message}" Syntax { message: String };
+    /// YAML that a policy does not use.
+    "PC0002" "{what} are not supported in a policy" UnsupportedYaml { what: &'static str };
+    /// A key twice in one mapping.
+    "PC0003" "the key `{key}` stands here twice" DuplicateKey { key: String };
+    /// A key that means nothing here.
+    "PC0004" "unknown key `{key}` in {of}" UnknownKey { key: String, of: &'static str };
+    /// A list where a mapping belongs, and so on.
+    "PC0005" "{what} must be {expected}, this is {got}" WrongType { what: &'static str, expected: &'static str, got: &'static str };
+    /// A key that must be there.
+    "PC0006" "{of} needs the key `{key}`" MissingKey { key: &'static str, of: &'static str };
+    /// A scalar that cannot be read.
+    "PC0007" "`{got}` is not {expected}" BadValue { got: String, expected: &'static str };
+    /// A value that the design has and this version has not.
+    "PC0008" "`{what}` is not supported yet" NotSupportedYet { what: String };
+
+    /// A name with characters that names do not have.
+    "PC0101" "`{name}` cannot be a name" BadName { name: String };
+    /// A name that means two things.
+    "PC0102" "the name `{name}` is taken: it is already {first}" DuplicateName { name: String, first: &'static str };
+    /// A name that the language has.
+    "PC0103" "the name `{name}` has a meaning of its own" ReservedName { name: String };
+    /// A name that nothing has.
+    "PC0104" "no {wanted} is called `{name}`" UnknownName { name: String, wanted: &'static str };
+    /// A set that contains itself.
+    "PC0105" "the set `{name}` contains itself" SetCycle { name: String };
+    /// Nothing is selected.
+    "PC0106" "{what} selects nothing" EmptySelector { what: String };
+
+    /// Outside 1..4094.
+    "PC0201" "a VLAN id is a number from 1 to 4094, not `{got}`" BadVlan { got: String };
+    /// Two networks with one id.
+    "PC0202" "VLAN {vlan} already belongs to network `{other}`" VlanTaken { vlan: u16, other: String };
+    /// Not a prefix.
+    "PC0203" "`{got}` is not a prefix" BadPrefix { got: String };
+    /// `10.0.0.1/24`.
+    "PC0204" "`{got}` has bits set behind its prefix length" HostBits { got: IpNet };
+    /// Subnets share addresses.
+    "PC0205" "subnet {subnet} overlaps {other} of network `{network}`" SubnetOverlap { subnet: IpNet, other: IpNet, network: String };
+    /// Multicast, loopback, link-local.
+    "PC0206" "{got} cannot be used: {why}" UnusablePrefix { got: IpNet, why: &'static str };
+    /// Too small or too large.
+    "PC0207" "an MTU here is a number from {min} to {max}, not `{got}`" BadMtu { got: String, min: u32, max: u32 };
+    /// A gateway that does not fit its network.
+    "PC0208" "the gateway {addr} {why}" BadGateway { addr: IpAddr, why: &'static str };
+    /// Not a MAC.
+    "PC0209" "`{got}` is not a MAC address" BadMac { got: String };
+    /// A group address as somebody's own.
+    "PC0210" "{mac} is a group address: the lowest bit of its first byte is set" GroupMac { mac: Mac };
+    /// Two NICs with one MAC.
+    "PC0211" "the MAC {mac} already belongs to {owner}" MacTaken { mac: Mac, owner: String };
+    /// Not an address.
+    "PC0212" "`{got}` is not an address" BadAddress { got: String };
+    /// An address that its network does not have.
+    "PC0213" "{addr} lies in no subnet of network `{network}`" OutsideNetwork { addr: IpAddr, network: String };
+    /// Two owners.
+    "PC0214" "{addr} already belongs to {owner}" AddressTaken { addr: IpAddr, owner: String };
+    /// Network, broadcast.
+    "PC0215" "{addr} is the {role} address of {subnet}" AddressReserved { addr: IpAddr, role: &'static str, subnet: IpNet };
+    /// Multicast, loopback, link-local, mapped.
+    "PC0216" "{addr} cannot be used: {why}" UnusableAddress { addr: IpAddr, why: &'static str };
+    /// `auto` found nothing.
+    "PC0217" "no address of {subnet} is left for `auto`" SubnetFull { subnet: IpNet };
+    /// Two NICs of one guest on a network, or none.
+    "PC0218" "guest `{guest}` has two NICs on network `{network}`" TwoNics { guest: String, network: String };
+
+    /// No such service.
+    "PC0301" "no service is called `{name}`" UnknownService { name: String };
+    /// Not a service.
+    "PC0302" "`{got}` is not a service: {why}" BadService { got: String, why: &'static str };
+    /// `tcp/90-80`.
+    "PC0303" "the range {first}-{last} ends before it begins" BackwardRange { first: u32, last: u32 };
+    /// `tcp/70000`.
+    "PC0304" "{what} is a number from 0 to {max}, not `{got}`" OutOfRange { what: &'static str, max: u32, got: String };
+
+    /// Neither allow, deny nor pass.
+    "PC0401" "a rule says one of `allow`, `deny` and `pass`; this one says nothing" NoAction {};
+    /// More than one of them.
+    "PC0402" "a rule says one of `allow`, `deny` and `pass`; this one says `{first}` and `{second}`" TwoActions { first: &'static str, second: &'static str };
+    /// `pass` where there is nothing below.
+    "PC0403" "`pass` hands a decision down from the platform tier; below the tenant tier there is nothing" PassInTenant {};
+
+    /// Over a limit of the tables.
+    "PC0501" "the policy needs {got} {what} or more; the tables hold {limit}" TooLarge { what: &'static str, got: u64, limit: u64 };
+
+    /// `never` does not hold.
+    "PC0601" "`never` does not hold: {witness}" NeverViolated { witness: String };
+    /// `always` does not hold.
+    "PC0602" "`always` does not hold: {witness}" AlwaysViolated { witness: String };
+    /// A kind's invariant does not hold.
+    "PC0603" "`{invariant}` does not hold: {witness}" KindViolated { invariant: String, witness: String };
+
+    /// A rule without effect.
+    "PC0901" "the rule `{name}` never decides anything" NeverDecides { name: String };
+    /// An invariant without effect.
+    "PC0902" "the invariant speaks about no possible connection" EmptyInvariant {};
+    /// Nothing declared.
+    "PC0903" "the policy declares no network: every port will stay closed" NoNetworks {};
+}
+
+impl Problem {
+    /// Does it refuse the policy?
+    pub const fn severity(&self) -> Severity {
+        match self.code().as_bytes() {
+            [b'P', b'C', b'0', b'9', ..] => Severity::Warning,
+            _ => Severity::Error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_sorted() {
+        assert!(Problem::CODES.is_sorted_by(|a, b| a < b));
+    }
+}

@@ -1,0 +1,147 @@
+//! Services as they are written: `ssh`, `tcp/80`, `tcp/8080-8089`, `icmp/8`, `proto/47`, `any`.
+
+use crate::{
+    catalogue,
+    model::{Ports, Protocol},
+    near::nearest,
+    problem::Problem,
+};
+
+/// Why a service cannot be read, and what may have been meant.
+#[derive(Debug)]
+pub struct BadService {
+    pub problem: Problem,
+    pub help: Option<String>,
+}
+
+impl From<Problem> for BadService {
+    fn from(problem: Problem) -> Self {
+        Self { problem, help: None }
+    }
+}
+
+/// Reads one service. `own` finds the policy's own services, `names` lists them.
+pub fn parse<'a>(
+    text: &str,
+    own: impl Fn(&str) -> Option<Vec<Ports>>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Ports>, BadService> {
+    if text == "any" {
+        return Ok(Protocol::ALL.into_iter().map(Ports::all).collect());
+    }
+    if let Some(ports) = own(text).or_else(|| catalogue::find(text)) {
+        return Ok(ports);
+    }
+    if text.contains('/') {
+        return literal(text);
+    }
+    let built_in = catalogue::names().chain(["any"]).map(|name| -> &'a str { name });
+    let known = names.chain(built_in);
+    let help = match nearest(text, known) {
+        Some(name) => Some(format!("did you mean `{name}`?")),
+        None if text.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(format!("say of which protocol: `tcp/{text}` or `udp/{text}`"))
+        }
+        None => Some("define it under `services:`, or write its ports as in `tcp/8080`".into()),
+    };
+    Err(BadService { problem: Problem::UnknownService { name: text.to_owned() }, help })
+}
+
+/// `PROTOCOL/NUMBERS`.
+pub fn literal(text: &str) -> Result<Vec<Ports>, BadService> {
+    let (name, numbers) = text.split_once('/').unwrap_or((text, ""));
+    let Some(protocol) = Protocol::ALL.into_iter().find(|p| p.name() == name) else {
+        let why = "it begins with tcp, udp, sctp, icmp, icmpv6 or proto";
+        let help = nearest(name, Protocol::ALL.into_iter().map(Protocol::name))
+            .map(|near| format!("did you mean `{near}/{numbers}`?"));
+        return Err(BadService { problem: Problem::BadService { got: text.into(), why }, help });
+    };
+    match protocol {
+        Protocol::Icmp | Protocol::Icmpv6 => Ok(vec![icmp(protocol, numbers)?]),
+        Protocol::Proto => Ok(ip_protocol(number(numbers, "a protocol", 255)? as u8)),
+        _ => Ok(vec![port_range(protocol, numbers)?]),
+    }
+}
+
+/// One number as it is written: `tcp/22`, `icmp/8/0`, `proto/47`.
+pub fn show_number(protocol: Protocol, number: u16) -> String {
+    Ports { protocol, first: number, last: number }.to_string()
+}
+
+fn port_range(protocol: Protocol, numbers: &str) -> Result<Ports, Problem> {
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let first = number(first, "a port", 65_535)?;
+    let last = number(last, "a port", 65_535)?;
+    if last < first {
+        return Err(Problem::BackwardRange { first, last });
+    }
+    Ok(Ports { protocol, first: first as u16, last: last as u16 })
+}
+
+/// `icmp/TYPE` or `icmp/TYPE/CODE`.
+fn icmp(protocol: Protocol, numbers: &str) -> Result<Ports, Problem> {
+    let (kind, code) = match numbers.split_once('/') {
+        Some((kind, code)) => (kind, Some(number(code, "an ICMP code", 255)? as u16)),
+        None => (numbers, None),
+    };
+    let base = (number(kind, "an ICMP type", 255)? as u16) << 8;
+    let (first, last) = code.map_or((base, base | 0xff), |c| (base | c, base | c));
+    Ok(Ports { protocol, first, last })
+}
+
+/// A protocol number; for those that have tables of their own, all of their numbers too.
+fn ip_protocol(number: u8) -> Vec<Ports> {
+    let own = match number {
+        1 => Some(Protocol::Icmp),
+        6 => Some(Protocol::Tcp),
+        17 => Some(Protocol::Udp),
+        58 => Some(Protocol::Icmpv6),
+        132 => Some(Protocol::Sctp),
+        _ => None,
+    };
+    let bare = Ports { protocol: Protocol::Proto, first: number.into(), last: number.into() };
+    own.map(Ports::all).into_iter().chain([bare]).collect()
+}
+
+fn number(text: &str, what: &'static str, max: u32) -> Result<u32, Problem> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u32>() {
+        Ok(n) if digits && n <= max => Ok(n),
+        _ => Err(Problem::OutOfRange { what, max, got: text.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(text: &str) -> String {
+        match parse(text, |_| None, std::iter::empty()) {
+            Ok(ports) => ports.iter().map(Ports::to_string).collect::<Vec<_>>().join(" "),
+            Err(bad) => format!("{}: {}", bad.problem.code(), bad.help.unwrap_or_default()),
+        }
+    }
+
+    #[test]
+    fn reads_what_people_write() {
+        assert_eq!(show("tcp/80"), "tcp/80");
+        assert_eq!(show("tcp/8080-8089"), "tcp/8080-8089");
+        assert_eq!(show("icmp/3/4"), "icmp/3/4");
+        assert_eq!(show("icmpv6/128"), "icmpv6/128");
+        assert_eq!(show("proto/47"), "proto/47");
+        assert_eq!(show("proto/6"), "tcp proto/6");
+        assert_eq!(show("ping"), "icmp/8 icmpv6/128");
+        assert_eq!(show("any"), "tcp udp sctp icmp icmpv6 proto");
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_mean() {
+        assert_eq!(show("tcp/70000"), "PC0304: ");
+        assert_eq!(show("tcp/"), "PC0304: ");
+        assert_eq!(show("tcp/+5"), "PC0304: ");
+        assert_eq!(show("tcp/90-80"), "PC0303: ");
+        assert_eq!(show("tpc/80"), "PC0302: did you mean `tcp/80`?");
+        assert_eq!(show("htp"), "PC0301: did you mean `http`?");
+        assert_eq!(show("8443"), "PC0301: say of which protocol: `tcp/8443` or `udp/8443`");
+    }
+}

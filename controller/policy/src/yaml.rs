@@ -1,0 +1,198 @@
+//! YAML text to a tree in which every node knows its place.
+//!
+//! The subset that a policy needs: mappings with scalar keys, lists, scalars. Anchors, aliases,
+//! merge keys, tags and several documents in one file are refused with their place: a rule that
+//! stands in two places has no one line that could be shown for it.
+
+use std::collections::HashMap;
+
+use granit_parser::{Event, Parser, ScalarStyle};
+
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    problem::Problem,
+    source::{Sources, Span},
+};
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub span: Span,
+    pub value: Value,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// A scalar, as written, unescaped. Types are the reader's business.
+    Scalar(String),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+/// A mapping's key.
+#[derive(Clone, Debug)]
+pub struct Key {
+    pub span: Span,
+    pub text: String,
+}
+
+impl Value {
+    /// What it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Scalar(_) => "a single value",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Parses one file. `None`: it is empty, or its syntax is broken (then that was reported).
+pub fn parse(sources: &Sources, file: u32, diags: &mut Diagnostics) -> Option<Node> {
+    let text = sources.files()[file as usize].text();
+    let mut builder = Builder { diags, stack: Vec::new(), root: None, documents: 0 };
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        match event {
+            Ok((Event::StreamEnd, _)) => break,
+            Ok((event, span)) => builder.event(event, bytes(text, file, &span)),
+            Err(error) => {
+                let at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
+                let span = Span { file, start: at as u32, end: at as u32 };
+                builder.diags.report(Problem::Syntax { message: error.info() }, span);
+                return None;
+            }
+        }
+    }
+    builder.root
+}
+
+/// The parser's span in bytes, without the white space that ends a block's span.
+fn bytes(text: &str, file: u32, span: &granit_parser::Span) -> Span {
+    let range = span.byte_range().unwrap_or(0..0);
+    let start = range.start.min(text.len());
+    let end = range.end.clamp(start, text.len());
+    let end = text.get(start..end).map_or(end, |s| start + s.trim_end().len());
+    Span { file, start: start as u32, end: end as u32 }
+}
+
+/// A list or mapping that is still open.
+enum Open {
+    List(Span, Vec<Node>),
+    Map(Span, Vec<(Key, Node)>, Option<Key>),
+}
+
+struct Builder<'a> {
+    diags: &'a mut Diagnostics,
+    stack: Vec<Open>,
+    root: Option<Node>,
+    documents: u32,
+}
+
+impl Builder<'_> {
+    fn event(&mut self, event: Event<'_>, span: Span) {
+        if event.anchor_id().is_some_and(|id| id != 0) && !event.is_alias() {
+            self.refuse("anchors (`&name`)", span);
+        }
+        if event.tag().is_some() {
+            self.refuse("tags (`!name`)", span);
+        }
+        match event {
+            Event::DocumentStart(..) => self.document(span),
+            Event::Alias(_) => {
+                self.refuse("aliases (`*name`)", span);
+                self.add(Node { span, value: Value::Null });
+            }
+            Event::Scalar(text, style, ..) => self.scalar(text.into_owned(), style, span),
+            Event::SequenceStart(..) => {
+                self.key_must_be_scalar(span);
+                self.stack.push(Open::List(span, Vec::new()));
+            }
+            Event::MappingStart(..) => {
+                self.key_must_be_scalar(span);
+                self.stack.push(Open::Map(span, Vec::new(), None));
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(span),
+            _ => {}
+        }
+    }
+
+    fn refuse(&mut self, what: &'static str, span: Span) {
+        self.diags.push(
+            Diagnostic::new(Problem::UnsupportedYaml { what }, span)
+                .help("write the value out where it is used, or name it as a set or service"),
+        );
+    }
+
+    fn document(&mut self, span: Span) {
+        self.documents += 1;
+        if self.documents == 2 {
+            self.refuse("several documents in one file", span);
+        }
+    }
+
+    /// A list or mapping where a key is expected: `? [a, b] : c`.
+    fn key_must_be_scalar(&mut self, span: Span) {
+        if let Some(Open::Map(_, _, None)) = self.stack.last() {
+            self.refuse("lists or mappings as keys", span);
+        }
+    }
+
+    fn scalar(&mut self, text: String, style: ScalarStyle, span: Span) {
+        if let Some(Open::Map(_, _, key @ None)) = self.stack.last_mut() {
+            *key = Some(Key { span, text });
+            if matches!(style, ScalarStyle::Plain) && key.as_ref().is_some_and(|k| k.text == "<<") {
+                self.refuse("merge keys (`<<`)", span);
+            }
+            return;
+        }
+        let plain = matches!(style, ScalarStyle::Plain);
+        let null = plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
+        self.add(Node { span, value: if null { Value::Null } else { Value::Scalar(text) } });
+    }
+
+    fn close(&mut self, end: Span) {
+        let (span, value) = match self.stack.pop() {
+            Some(Open::List(span, items)) => (span, Value::List(items)),
+            Some(Open::Map(span, entries, _)) => (span, Value::Map(self.unique(entries))),
+            None => return,
+        };
+        self.add(Node { span: Span { end: end.end.max(span.end), ..span }, value });
+    }
+
+    /// Reports keys that stand twice and keeps the first of each.
+    fn unique(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
+        let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
+        let mut kept = Vec::with_capacity(entries.len());
+        for (key, node) in entries {
+            match seen.get(&key.text) {
+                Some(&first) => self.diags.push(
+                    Diagnostic::new(Problem::DuplicateKey { key: key.text }, key.span)
+                        .label(first, "first here"),
+                ),
+                None => {
+                    seen.insert(key.text.clone(), key.span);
+                    kept.push((key, node));
+                }
+            }
+        }
+        kept
+    }
+
+    fn add(&mut self, node: Node) {
+        match self.stack.last_mut() {
+            Some(Open::List(_, items)) => items.push(node),
+            Some(Open::Map(_, entries, key)) => match key.take() {
+                Some(key) => entries.push((key, node)),
+                // The refused key: its place is kept so that the value finds one.
+                None => *key = Some(Key { span: node.span, text: String::new() }),
+            },
+            None if self.root.is_none() => self.root = Some(node),
+            None => {}
+        }
+    }
+}
