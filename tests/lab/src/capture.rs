@@ -16,6 +16,8 @@ use crate::{Error, Result, Space, process, sys};
 
 /// Bytes of a frame that are kept.
 const KEPT: usize = 256;
+/// Room for a super-packet and its headers.
+const BUFFER: usize = 80_000;
 
 /// A frame that was seen coming in.
 #[derive(Clone, Debug)]
@@ -38,13 +40,32 @@ impl Capture {
     /// Starts; frames that come in from now on are seen.
     pub fn start(space: &Space, interface: &str) -> Result<Self> {
         let socket = space.enter(|| sys::packet_socket(interface))?;
+        Ok(Self::of(move |buffer| {
+            let (length, from) = recvfrom::<LinkAddr>(socket.as_raw_fd(), buffer).ok()?;
+            let outgoing = from.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING);
+            (!outgoing).then(|| buffer[..length].to_vec())
+        }))
+    }
+
+    /// Collects what `read` hands out; it must come back every now and then, frame or not.
+    pub fn of(mut read: impl FnMut(&mut [u8]) -> Option<Vec<u8>> + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let frames = Arc::new(Mutex::new(Vec::new()));
         let thread = thread::spawn({
             let (stop, frames) = (stop.clone(), frames.clone());
-            move || collect(&socket, &stop, &frames)
+            move || {
+                let mut buffer = vec![0; BUFFER];
+                while !stop.load(Ordering::Relaxed) {
+                    let Some(mut head) = read(&mut buffer) else { continue };
+                    let length = head.len();
+                    head.truncate(KEPT);
+                    if let Ok(mut frames) = frames.lock() {
+                        frames.push(Seen { length, head });
+                    }
+                }
+            }
         });
-        Ok(Self { stop, frames, thread: Some(thread) })
+        Self { stop, frames, thread: Some(thread) }
     }
 
     /// The frames so far.
@@ -74,19 +95,6 @@ impl Drop for Capture {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-fn collect(socket: &OwnedFd, stop: &AtomicBool, frames: &Mutex<Vec<Seen>>) {
-    let mut buffer = vec![0; 80_000];
-    while !stop.load(Ordering::Relaxed) {
-        let Ok((length, from)) = recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) else {
-            continue;
-        };
-        let outgoing = from.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING);
-        if let (false, Ok(mut frames)) = (outgoing, frames.lock()) {
-            frames.push(Seen { length, head: buffer[..length.min(KEPT)].to_vec() });
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::{Result, Space, sys};
+use crate::{Error, Result, Space, capture::Capture, sys};
 
 /// A frame of 64 KiB, its headers, and the virtio-net header.
 const BUFFER: usize = 70_000;
@@ -98,6 +98,39 @@ impl Drop for Pump {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+/// A cable with a tap at the host's end: what goes in and out shows VLAN tags as they are, while
+/// every socket hides them.
+#[derive(Debug)]
+pub struct Wire {
+    tap: Arc<File>,
+    /// What the host sent.
+    pub seen: Capture,
+}
+
+impl Wire {
+    /// A new interface of `host`, up.
+    pub fn new(host: &Space, interface: &str) -> Result<Self> {
+        let tap = Arc::new(host.enter(|| sys::open_tap(interface))?);
+        host.ip(&format!("link set {interface} up"))?;
+        let from = tap.clone();
+        let seen = Capture::of(move |buffer| {
+            let mut ready = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
+            if !poll(&mut ready, PollTimeout::from(100u8)).is_ok_and(|n| n > 0) {
+                return None;
+            }
+            let length = (&*from).read(buffer).ok()?;
+            Some(buffer.get(sys::VNET_HEADER..length)?.to_vec())
+        });
+        Ok(Self { tap, seen })
+    }
+
+    /// Sends a frame to the host.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        let whole = [&[0; sys::VNET_HEADER], frame].concat();
+        (&*self.tap).write(&whole).map(drop).map_err(Error::system("writing to a tap"))
     }
 }
 
