@@ -35,17 +35,18 @@ const fn play6(from: &'static str, to: &'static str, probe: Probe, works: bool) 
 
 /// The table.
 pub const PLAYS: &[Play] = &[
-    // The lan is a lan.
+    // The lan is a lan: its members reach each other.
     play("pc1", "pc2", Probe::Ping, true),
     play6("pc2", "pc1", Probe::Ping, true),
     play("pc2", "files", Probe::Smb, true),
     play6("pc1", "files", Probe::Smb, true),
-    // The host reaches its share; nobody else outside the lan does.
+    // But the platform's word stands above.
+    play("pc1", "pc2", TFTP, false),
+    // The host reaches its share; from outside the lan nobody else does.
     play("host", "files", Probe::Smb, true),
-    play("host", "files", Probe::Ssh, true),
+    play6("host", "files", Probe::Ssh, true),
     play("host", "pc1", Probe::Smb, false),
     play("world", "files", Probe::Smb, false),
-    play("web1", "files", Probe::Smb, false),
     play6("web1", "files", Probe::Smb, false),
     // The web server is for everybody, and only its web.
     play("world", "web1", Probe::Http, true),
@@ -53,19 +54,36 @@ pub const PLAYS: &[Play] = &[
     play("pc1", "web1", Probe::Http, true),
     play("world", "web1", Probe::Ssh, false),
     play("world", "app1", Probe::Http, false),
+    play6("world", "app1", Probe::Ping, false),
+    // It calls its application servers, and these nobody.
+    play("web1", "app1", APP_API, true),
+    play6("web1", "app2", APP_API, true),
+    play("app1", "web1", APP_API, false),
+    play("app1", "app2", Probe::Ping, false),
+    play("web1", "app1", Probe::Http, false),
     // One machine administers the DMZ.
     play("pc1", "app1", Probe::Ssh, true),
     play6("pc1", "web1", Probe::Ssh, true),
     play("pc2", "app1", Probe::Ssh, false),
-    // Guests of the DMZ reach neither each other, nor the lan, nor the host.
-    play("web1", "app1", Probe::Http, false),
-    play("app1", "app2", Probe::Ping, false),
-    play6("app1", "app2", Probe::Ping, false),
-    play("app1", "pc1", Probe::Ping, false),
-    play("app2", "pc2", Probe::Ssh, false),
+    // The lan goes out, the DMZ does not.
+    play("pc1", "world", Probe::Http, true),
+    play6("pc2", "world", DNS, true),
+    play("web1", "world", DNS, false),
+    // The gateway answers the lan, and is silent to the DMZ and the world.
+    play("pc2", "host", Probe::Ping, true),
+    play6("pc1", "host", Probe::Ping, true),
     play("web1", "host", Probe::Ssh, false),
-    play6("web1", "host", Probe::Ping, false),
+    play6("app2", "host", Probe::Ping, false),
+    play("world", "host", Probe::Ssh, false),
+    play("app2", "pc2", Probe::Ssh, false),
 ];
+
+/// What the example's `app-api` is, over UDP.
+const APP_API: Probe = Probe::Udp(8000);
+/// Names.
+const DNS: Probe = Probe::Udp(53);
+/// File transfer without any protection.
+const TFTP: Probe = Probe::Udp(69);
 
 /// What came of one attempt.
 #[derive(Clone, Debug)]
@@ -122,7 +140,7 @@ fn attempt(dmz: &Dmz, play: Play) -> Result<Row> {
 
 /// Multicast that nobody listens to, and questions that nobody answers, are dropped all the
 /// time: they say nothing about the attempt.
-const NOISE: [&str; 2] = ["no-listener", "unanswered"];
+const NOISE: [&str; 3] = ["absorbed", "no-listener", "unanswered"];
 
 fn new_drops(before: &Status, after: &Status) -> Vec<String> {
     let mut grown: Vec<(u64, String)> = after

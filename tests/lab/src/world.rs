@@ -77,7 +77,7 @@ pub struct Dmz {
 }
 
 /// UDP ports that an echo answers on everywhere, so that what does not come through was stopped.
-pub const ECHO_PORTS: [u16; 3] = [53, 123, 4000];
+pub const ECHO_PORTS: [u16; 3] = [53, 69, 8000];
 
 impl Dmz {
     /// Brings the switch up, applies the example policy, attaches everybody. No servers yet.
