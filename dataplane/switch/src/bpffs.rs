@@ -26,12 +26,20 @@ const MAGIC: u64 = 0xcafe_4a11;
 #[derive(Clone, Debug)]
 pub struct Bpffs {
     root: PathBuf,
+    version: PathBuf,
 }
 
 impl Bpffs {
     /// That of the switch in `run_dir`, mounted or not.
     pub fn of(run_dir: &Path) -> Self {
-        Self { root: run_dir.join("bpf") }
+        let root = run_dir.join("bpf");
+        Self { version: root.join(format!("v{LAYOUT_VERSION}")), root }
+    }
+
+    /// The same place with the things of every layout that left some there.
+    pub fn all_versions(&self) -> Result<Vec<Self>> {
+        let of = |version| Self { root: self.root.clone(), version };
+        Ok(list(&self.root)?.into_iter().filter(|p| p.is_dir()).map(of).collect())
     }
 
     /// Mounts it unless it is mounted, and makes its directories.
@@ -66,36 +74,31 @@ impl Bpffs {
         }
     }
 
-    /// Mount point.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Everything of this layout.
-    pub fn version(&self) -> PathBuf {
-        self.root.join(format!("v{LAYOUT_VERSION}"))
+    pub fn version(&self) -> &Path {
+        &self.version
     }
 
     /// Pinned tables.
     pub fn maps(&self) -> PathBuf {
-        self.version().join("maps")
+        self.version.join("maps")
     }
 
     /// Pinned programs of the object with this hash.
     pub fn code(&self, hash: u64) -> PathBuf {
-        self.version().join(format!("{CODE}{hash:016x}"))
+        self.version.join(format!("{CODE}{hash:016x}"))
     }
 
     /// All directories of pinned programs.
     pub fn all_code(&self) -> Result<Vec<PathBuf>> {
         let is_code =
             |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(CODE));
-        Ok(list(&self.version())?.into_iter().filter(is_code).collect())
+        Ok(list(&self.version)?.into_iter().filter(is_code).collect())
     }
 
     /// Pinned links.
     pub fn links(&self) -> PathBuf {
-        self.version().join("links")
+        self.version.join("links")
     }
 
     /// The link of a port.
@@ -105,7 +108,7 @@ impl Bpffs {
 
     /// Notes about uplinks.
     pub fn uplinks(&self) -> PathBuf {
-        self.version().join("uplinks")
+        self.version.join("uplinks")
     }
 
     /// Notes about one uplink.

@@ -71,11 +71,6 @@ impl Code {
         Ok(())
     }
 
-    /// The kernel's number for the program at the ports.
-    pub fn ingress_id(&self) -> Result<u32> {
-        Ok(self.ingress.info().map_err(Error::program("look at the program"))?.id())
-    }
-
     /// What the kernel says of each program.
     pub fn status(&self) -> Result<Vec<ProgramStatus>> {
         PROGRAMS.iter().map(|(name, _)| status(&self.dir, name)).collect()

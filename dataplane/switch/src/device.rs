@@ -65,12 +65,7 @@ const fn kernel_kind(kind: &PortKind) -> &'static str {
     }
 }
 
-fn make(
-    spec: &PortSpec,
-    alias: &str,
-    nic: Option<&Nic>,
-    taken: &BTreeSet<u32>,
-) -> Result<Link> {
+fn make(spec: &PortSpec, alias: &str, nic: Option<&Nic>, taken: &BTreeSet<u32>) -> Result<Link> {
     let mut made = create(spec, alias, nic)?;
     for _ in 0..TRIES {
         if !taken.contains(&table_index(made.index)) {

@@ -26,7 +26,8 @@ pub fn wanted(network: &Network) -> Option<HostLeg> {
     if network.gateway.is_empty() {
         return None;
     }
-    let addresses = network.gateway.iter().map(|(a, len)| Prefixed { addr: (*a).into(), len: *len });
+    let addresses =
+        network.gateway.iter().map(|(a, len)| Prefixed { addr: (*a).into(), len: *len });
     Some(HostLeg {
         network: network.name.clone(),
         mac: network.gateway_mac.octets(),
@@ -43,9 +44,8 @@ pub fn all_wanted(image: &Image) -> Vec<(u32, HostLeg)> {
 
 /// The leg of that network, if both sides of it exist and are ours; half a leg is removed.
 pub fn find(network: &str, alias: &str) -> Result<Option<LegDevice>> {
-    let ours = |name: &str| -> Result<Option<Link>> {
-        Ok(link::find(name)?.filter(|l| l.alias == alias))
-    };
+    let ours =
+        |name: &str| -> Result<Option<Link>> { Ok(link::find(name)?.filter(|l| l.alias == alias)) };
     let port = host_leg::port_name(network);
     match (ours(&port)?, ours(&host_leg::host_name(network))?) {
         (Some(link), Some(_)) => {

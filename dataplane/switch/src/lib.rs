@@ -1,20 +1,34 @@
 //! The kernel switch: loads, pins and fills the programs, owns the ports.
+//!
+//! [`Switch`] is the whole interface. It does blocking system calls and belongs to one thread at a
+//! time. What it keeps in the kernel outlives it: a new one in the same `run_dir` takes over
+//! without a packet being judged by nobody.
 
 mod batch;
 mod bpffs;
 mod clock;
 mod code;
+mod device;
 mod error;
 mod grace;
+mod legs;
 mod links;
 mod maps;
-pub mod place;
+mod observe;
+mod place;
+mod remove;
 pub mod slot;
 mod spec;
 mod status;
+mod sweep;
+mod switch;
 #[cfg(test)]
 mod testing;
+mod uplink;
+mod writer;
 
 pub use error::{Error, Result};
+pub use place::{Leg, Place};
 pub use spec::{Config, PortKind, PortSpec};
 pub use status::*;
+pub use switch::Switch;

@@ -108,6 +108,8 @@ pub struct Maps {
     pub settings: ArrayOf<{ size::<Settings>() }>,
     /// Connections that fit.
     pub flow_capacity: u32,
+    /// Processors that the kernel may bring up: words of a counter.
+    pub processors: usize,
 }
 
 impl Maps {
@@ -133,6 +135,7 @@ impl Maps {
                 .map_err(Error::map("open", RULE_HITS))?,
             settings: open(dir, SETTINGS)?,
             flow_capacity: pinned_entries(dir, FLOWS)?.unwrap_or(0),
+            processors: aya::util::nr_cpus().map_err(|(path, e)| Error::file("read", path, e))?,
         })
     }
 

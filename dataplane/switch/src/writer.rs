@@ -81,7 +81,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Zeroes the counters of the rules with ids below `rules`.
-    pub fn zero_rule_hits(&mut self, rules: usize, processors: usize) -> Result<()> {
+    pub fn zero_rule_hits(&mut self, rules: usize) -> Result<()> {
+        let processors = self.maps.processors;
         let (first, rules) = (self.slot * RULES, rules.min(RULES as usize));
         for at in (0..rules).step_by(COUNTERS_AT_ONCE) {
             let count = COUNTERS_AT_ONCE.min(rules - at);

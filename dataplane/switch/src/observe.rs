@@ -1,0 +1,190 @@
+//! What the switch is and does, read from the kernel and from what was installed.
+
+use std::os::fd::AsFd;
+
+use aya::maps::PerCpuArray;
+use portcullis_image::Image;
+use portcullis_pipeline::{layout::RULES, policy::Cell, reason::DropReason};
+
+use crate::{
+    Switch,
+    batch::{self, Cursor, Sizes},
+    error::{Error, Result},
+    maps::name,
+    place::{Place, name_of},
+    status::{Closed, Drops, FlowStatus, NetworkStatus, PortStatus, RuleHits, SwitchStatus},
+    sweep,
+    switch::Port,
+};
+
+/// Bytes of a counter of one processor.
+const WORD: usize = size_of::<u64>();
+
+impl Switch {
+    /// Everything that can be told.
+    pub fn status(&self) -> Result<SwitchStatus> {
+        let flows =
+            FlowStatus { used: sweep::count(&self.maps)?, capacity: self.maps.flow_capacity };
+        Ok(SwitchStatus {
+            generation: self.state.generation,
+            hook: self.links.hook(),
+            networks: self.network_statuses(),
+            ports: self.port_statuses(),
+            drops: self.drops()?,
+            rules: self.rule_hits()?,
+            flows,
+            programs: self.code.status()?,
+        })
+    }
+
+    /// Ports as they are, host legs last.
+    pub(crate) fn port_statuses(&self) -> Vec<PortStatus> {
+        let ports = self.state.ports.iter().map(|p| self.port_status(p));
+        ports.chain(self.leg_statuses()).collect()
+    }
+
+    pub(crate) fn port_status(&self, port: &Port) -> PortStatus {
+        let mut status = PortStatus {
+            name: port.spec.name.clone(),
+            kind: port.spec.kind.word(),
+            guest: port.spec.guest.clone(),
+            networks: port.spec.network.iter().cloned().collect(),
+            mac: None,
+            addresses: Vec::new(),
+            ifindex: port.ifindex,
+            open: port.place.is_ok(),
+            closed: port.place.clone().err(),
+        };
+        let Some(image) = &self.state.image else {
+            status.closed.get_or_insert(Closed::NoPolicy);
+            return status;
+        };
+        match &port.place {
+            Ok(Place::Nic(index)) => {
+                let nic = &image.nics[*index];
+                status.networks = vec![name_of(image, nic.network)];
+                status.mac = Some(nic.mac.to_string());
+                status.addresses = nic.addrs.iter().map(|a| (*a).into()).collect();
+            }
+            Ok(Place::Uplink { tagged, untagged }) => {
+                let all = tagged.iter().chain(Some(untagged).filter(|u| **u != 0));
+                status.networks = all.map(|id| name_of(image, *id)).collect();
+            }
+            Err(_) => {}
+        }
+        status
+    }
+
+    fn leg_statuses(&self) -> impl Iterator<Item = PortStatus> {
+        self.state.legs.iter().filter_map(|(id, leg)| {
+            let network = self.state.image.as_ref()?.network(*id)?;
+            Some(PortStatus {
+                name: leg.port.clone(),
+                kind: "host",
+                guest: None,
+                networks: vec![leg.network.clone()],
+                mac: Some(network.gateway_mac.to_string()),
+                addresses: network.gateway.iter().map(|(a, _)| (*a).into()).collect(),
+                ifindex: leg.ifindex,
+                open: true,
+                closed: None,
+            })
+        })
+    }
+
+    fn network_statuses(&self) -> Vec<NetworkStatus> {
+        let Some(image) = &self.state.image else { return Vec::new() };
+        let numbered = image.networks.iter().zip(1..);
+        numbered.map(|(network, id)| self.network_status(network, id)).collect()
+    }
+
+    fn network_status(&self, network: &portcullis_image::Network, id: u32) -> NetworkStatus {
+        let is_member = |p: &&Port| match (&p.place, &self.state.image) {
+            (Ok(Place::Nic(index)), Some(image)) => image.nics[*index].network == id,
+            _ => false,
+        };
+        let carries = |p: &&Port| match &p.place {
+            Ok(Place::Uplink { tagged, untagged }) => tagged.contains(&id) || *untagged == id,
+            _ => false,
+        };
+        let leg = self.state.legs.iter().find(|(leg, _)| *leg == id);
+        NetworkStatus {
+            name: network.name.clone(),
+            vlan: network.vlan,
+            host_leg: leg.map(|(_, l)| portcullis_ports::host_leg::host_name(&l.network)),
+            uplink: self.state.ports.iter().find(carries).map(|p| p.spec.name.clone()),
+            gateway: network.gateway.iter().map(|(a, _)| (*a).into()).collect(),
+            ports: self.state.ports.iter().filter(is_member).count(),
+        }
+    }
+
+    fn drops(&self) -> Result<Vec<Drops>> {
+        let mut drops = Vec::new();
+        for reason in DropReason::ALL {
+            let packets = sum(&self.maps.drops, *reason as u32)?;
+            if packets > 0 {
+                let (reason, explanation) = (reason.word(), reason.explanation());
+                drops.push(Drops { reason, explanation, packets });
+            }
+        }
+        Ok(drops)
+    }
+
+    /// Rules that decided something in this generation, in their order.
+    fn rule_hits(&self) -> Result<Vec<RuleHits>> {
+        let Some(image) = &self.state.image else { return Ok(Vec::new()) };
+        let sizes = Sizes { key: size_of::<u32>(), value: WORD * self.maps.processors };
+        let first = (self.state.generation & 1) * RULES;
+        let count = image.rules.len() + 1;
+        let fd = self.maps.rule_hits.fd().as_fd();
+        let piece = batch::read(fd, sizes, Cursor::at_index(first), count)
+            .map_err(|source| Error::Batch { map: name::RULE_HITS, source })?;
+        let counters = piece.values.chunks_exact(sizes.value).zip(0..);
+        Ok(counters
+            .map(|(words, id)| (total(words), id))
+            .filter(|(hits, _)| *hits > 0)
+            .map(|(hits, id)| rule_hits(image, id, hits))
+            .collect())
+    }
+}
+
+fn rule_hits(image: &Image, id: u32, hits: u64) -> RuleHits {
+    match image.rule(id) {
+        Some(rule) => RuleHits {
+            rule: rule.name.clone(),
+            file: Some(rule.file.clone()),
+            line: Some(rule.line),
+            allow: rule.allow,
+            hits,
+        },
+        None => RuleHits {
+            rule: "default".into(),
+            file: None,
+            line: None,
+            allow: Cell::DEFAULT.allows(),
+            hits,
+        },
+    }
+}
+
+/// A counter over all processors.
+fn total(words: &[u8]) -> u64 {
+    let word = |w: &[u8]| u64::from_ne_bytes(w.try_into().expect("chunks of that size"));
+    words.chunks_exact(WORD).map(word).fold(0, u64::wrapping_add)
+}
+
+fn sum(map: &PerCpuArray<aya::maps::MapData, u64>, index: u32) -> Result<u64> {
+    let values = map.get(&index, 0).map_err(Error::map("read", name::DROPS))?;
+    Ok(values.iter().fold(0, |a, b| a.wrapping_add(*b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_add_up_over_processors() {
+        let words: Vec<u8> = [3_u64, 4, 5].iter().flat_map(|w| w.to_ne_bytes()).collect();
+        assert_eq!(total(&words), 12);
+    }
+}

@@ -1,0 +1,80 @@
+//! Removing idle connections, a piece of the table at a time.
+
+use std::os::fd::AsFd;
+
+use aya::maps::IterableMap;
+use portcullis_pipeline::layout::{FlowEntry, FlowKey, Settings};
+use zerocopy::FromBytes;
+
+use crate::{
+    Switch,
+    batch::{self, Cursor, Piece, Sizes},
+    clock,
+    error::{Error, Result},
+    maps::{Maps, name},
+    status::SweepReport,
+};
+
+/// Connections that one sweep looks at.
+const PIECE: usize = 32_768;
+
+const FLOW: Sizes = Sizes { key: size_of::<FlowKey>(), value: size_of::<FlowEntry>() };
+const KEY: usize = FLOW.key;
+const VALUE: usize = FLOW.value;
+
+impl Switch {
+    /// Removes idle connections among the next few ten thousand; the next call goes on there.
+    pub fn sweep(&mut self) -> Result<SweepReport> {
+        let now = self.ticks()?;
+        let piece = read(&self.maps, self.sweep_from)?;
+        let mut report = SweepReport { complete: piece.next.is_none(), ..SweepReport::default() };
+        for (key, value) in piece.keys.chunks_exact(KEY).zip(piece.values.chunks_exact(VALUE)) {
+            report.seen += 1;
+            let key: [u8; KEY] = key.try_into().expect("chunks of that size");
+            if is_expired(&key, value, now) && self.remove_idle(&key, now)? {
+                report.removed += 1;
+            }
+        }
+        self.sweep_from = piece.next.unwrap_or_default();
+        Ok(report)
+    }
+
+    /// Removes a connection unless a packet has come meanwhile.
+    fn remove_idle(&mut self, key: &[u8; KEY], now: u64) -> Result<bool> {
+        let Ok(value) = self.maps.flows.get(key, 0) else { return Ok(false) };
+        if !is_expired(key, &value, now) {
+            return Ok(false);
+        }
+        self.maps.flows.remove(key).map_err(Error::map("clean", name::FLOWS))?;
+        Ok(true)
+    }
+
+    /// Now, in the ticks that flow entries carry.
+    fn ticks(&self) -> Result<u64> {
+        let bytes = self.maps.settings.get(&0, 0).map_err(Error::map("read", name::SETTINGS))?;
+        let settings = Settings::read_from_bytes(&bytes).expect("an entry of that size");
+        clock::now(&self.code.clock, &settings)
+    }
+}
+
+fn is_expired(key: &[u8; KEY], value: &[u8], now: u64) -> bool {
+    let key = FlowKey::read_from_bytes(key).expect("a key of that size");
+    let entry = FlowEntry::read_from_bytes(value).expect("an entry of that size");
+    entry.is_expired(key.protocol, now)
+}
+
+fn read(maps: &Maps, from: Cursor) -> Result<Piece> {
+    batch::read(maps.flows.map().fd().as_fd(), FLOW, from, PIECE)
+        .map_err(|source| Error::Batch { map: name::FLOWS, source })
+}
+
+/// How many connections there are.
+pub(crate) fn count(maps: &Maps) -> Result<u64> {
+    let (mut count, mut from) = (0, Some(Cursor::default()));
+    while let Some(cursor) = from {
+        let piece = read(maps, cursor)?;
+        count += (piece.keys.len() / KEY) as u64;
+        from = piece.next;
+    }
+    Ok(count)
+}

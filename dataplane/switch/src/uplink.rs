@@ -1,0 +1,44 @@
+//! Uplinks: NICs that are not ours. What they were like before is noted in bpffs, so that they
+//! can be given back as they were, also after a crash.
+
+use std::fs;
+
+use portcullis_ports::link;
+
+use crate::{
+    bpffs::{self, Bpffs},
+    error::{Error, Result},
+};
+
+/// Notes: it was down, it took only its own frames.
+const WAS_DOWN: &str = "was-down";
+const WAS_PLAIN: &str = "was-plain";
+
+/// Brings an uplink up and makes it take the frames of all MACs behind it.
+pub fn open(bpffs: &Bpffs, port: &str) -> Result<()> {
+    let link = link::get(port)?;
+    let notes = bpffs.uplink(port);
+    for (note, applies) in [(WAS_DOWN, !link.up), (WAS_PLAIN, !link.promiscuous)] {
+        if applies {
+            let path = notes.join(note);
+            fs::create_dir_all(&path).map_err(|e| Error::file("create", path, e))?;
+        }
+    }
+    link::set_promiscuous(link.index, true)?;
+    link::set_up(link.index, true)?;
+    Ok(())
+}
+
+/// Makes an uplink what it was before. One that is gone needs nothing.
+pub fn give_back(bpffs: &Bpffs, port: &str) -> Result<()> {
+    let notes = bpffs.uplink(port);
+    if let Some(link) = link::find(port)? {
+        if notes.join(WAS_PLAIN).exists() {
+            link::set_promiscuous(link.index, false)?;
+        }
+        if notes.join(WAS_DOWN).exists() {
+            link::set_up(link.index, false)?;
+        }
+    }
+    bpffs::remove(&notes).map(drop)
+}
