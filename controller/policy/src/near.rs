@@ -10,10 +10,15 @@ pub fn nearest<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Option<&'
     let folded = got.to_lowercase();
     let slips = (got.chars().count() / 3).clamp(1, 3);
     known
-        .map(|name| (strsim::damerau_levenshtein(&folded, &name.to_lowercase()), name))
-        .filter(|&(distance, _)| distance <= slips)
+        .map(|name| {
+            let other = name.to_lowercase();
+            let distance = strsim::damerau_levenshtein(&folded, &other);
+            // Of two that are as near, people rarely get the first letter wrong.
+            (distance, folded.chars().next() != other.chars().next(), name)
+        })
+        .filter(|&(distance, ..)| distance <= slips)
         .min()
-        .map(|(_, name)| name)
+        .map(|(.., name)| name)
 }
 
 #[cfg(test)]

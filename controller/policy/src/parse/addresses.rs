@@ -219,11 +219,11 @@ mod tests {
         // change of every installation.
         let mut inventory = Inventory::default();
         let mac = inventory.auto_mac("guest web1 dmz", "x".into(), Span::default());
-        assert_eq!(mac.to_string(), "02:00:00:00:00:00");
+        assert_eq!(mac.to_string(), "02:16:dc:4b:61:ff");
         let v4 = inventory.auto_addr("guest web1 dmz", mac, "10.0.0.0/24".parse().unwrap());
         let v6 = inventory.auto_addr("guest web1 dmz", mac, "fd00::/64".parse().unwrap());
         assert_eq!(v4, Some("10.0.0.1".parse().unwrap()));
-        assert_eq!(v6, Some("fd00::1".parse().unwrap()));
+        assert_eq!(v6, Some("fd00::16:dcff:fe4b:61ff".parse().unwrap()));
     }
 
     #[test]
