@@ -1,7 +1,7 @@
 //! What `kernel-probe` says on one kernel.
 //!
-//! It prints one line for each program, `program NAME verified N`, any other lines for people,
-//! and ends with 0 when all programs loaded and the short differential test found no difference.
+//! It prints one line for each program, `NAME INSTRUCTIONS`, lines that begin with `differential`,
+//! other lines for people, and ends with 0 when all programs loaded and the short differential test found no difference.
 
 use std::fmt;
 
@@ -30,13 +30,13 @@ impl Report {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 ["kernel", release] => report.kernel = release.to_owned(),
-                ["program", name, "verified", count] => {
+                ["kernel-probe", "exit", status] => report.status = status.parse().ok(),
+                ["differential", ..] => report.notes.push(line.to_owned()),
+                [name, count] => {
                     if let Ok(count) = count.parse() {
                         report.programs.push((name.to_owned(), count));
                     }
                 }
-                ["kernel-probe", "exit", status] => report.status = status.parse().ok(),
-                [_, ..] if words[0] == "differential" => report.notes.push(line.to_owned()),
                 _ => {}
             }
         }
@@ -74,8 +74,8 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    const CONSOLE: &str = "SeaBIOS\r\nkernel 6.1.0-56-cloud-amd64\r\nprogram ingress verified 251432\r\n\
-                           program flood verified 912\r\ndifferential 2000 packets, 0 differ\r\nkernel-probe exit 0\r\n";
+    const CONSOLE: &str = "SeaBIOS\r\nkernel 6.1.0-56-cloud-amd64\r\ningress 251432\r\n\
+                           flood 912\r\ndifferential 2000 packets, 0 differ\r\nkernel-probe exit 0\r\n";
 
     #[test]
     fn a_console_is_read() {
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn over_the_limit_is_a_failure() {
-        let report = Report::parse("program ingress verified 500001\nkernel-probe exit 0\n");
+        let report = Report::parse("ingress 500001\nkernel-probe exit 0\n");
         assert!(!report.fine());
         assert_eq!(report.over().count(), 1);
     }
