@@ -8,6 +8,8 @@ use aya_ebpf::{
         bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_store_bytes,
         bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
+    macros::map,
+    maps::PerCpuArray,
 };
 use portcullis_pipeline::{
     REACH,
@@ -20,6 +22,12 @@ const LINEAR_MIN: u32 = 128;
 const LINEAR: u32 = 256;
 /// Offsets are masked with this right before they are added to a packet pointer.
 const MASK: u32 = 2 * REACH - 1;
+
+/// Longest store.
+const STORE_MAX: usize = 32;
+
+#[map]
+static BUFFER: PerCpuArray<[u8; STORE_MAX]> = PerCpuArray::with_max_entries(1, 0);
 
 /// A frame on its way through a tcx or clsact hook.
 pub struct Skb(*mut __sk_buff);
@@ -117,9 +125,15 @@ impl Frame for Skb {
     #[inline(always)]
     fn store<const N: usize>(&mut self, at: u32, bytes: [u8; N], l3: bool) -> bool {
         let flags = if l3 { BPF_F_RECOMPUTE_CSUM as u64 } else { 0 };
-        let from = bytes.as_ptr().cast::<c_void>();
-        // SAFETY: a live context and N bytes of ours; the helper checks the offset.
-        unsafe { bpf_skb_store_bytes(self.0, at, from, N as u32, flags) == 0 }
+        const { assert!(N <= STORE_MAX) };
+        let Some(buffer) = BUFFER.get_ptr_mut(0) else { return false };
+        // Not from the stack: LLVM merges the bytes into words that are not aligned there,
+        // which the verifier forbids on the stack only.
+        // SAFETY: this processor's own buffer holds N bytes; the helper checks the offset.
+        unsafe {
+            buffer.cast::<[u8; N]>().write_unaligned(bytes);
+            bpf_skb_store_bytes(self.0, at, buffer.cast::<c_void>(), N as u32, flags) == 0
+        }
     }
 
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! The maps, and the pipeline's tables over them. Names and shapes are what the loader fills.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     helpers::generated::bpf_jiffies64,
     macros::map,
@@ -12,9 +14,13 @@ use portcullis_pipeline::{
         Members, NETWORKS, NeighbourEntry, NeighbourKey, NetworkEntry, PORTS, PortEntry,
         PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, ServiceTable, Settings,
     },
+    link::Claim,
+    packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
-    tables::{Inserted, TICKS_PER_SECOND, Tables},
+    tables::{Inserted, NOTHING, TICKS_PER_SECOND, Tables},
 };
+
+use crate::seam;
 
 /// VLAN ids.
 const VLANS_MAX: u32 = 4096;
@@ -68,6 +74,9 @@ static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 /// ICMP errors sent: the second it is about << 32 | how many.
 #[map]
 static ERRORS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// Memory for one decision: no program is interrupted by another of ours on its processor.
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// The programs that finish rare verdicts, see [`tail`].
 #[map]
 pub static TAILS: ProgramArray = ProgramArray::with_max_entries(8, 0);
@@ -78,6 +87,13 @@ pub mod tail {
     pub const FLOOD: u32 = 0;
     /// Answers of the switch itself.
     pub const ANSWER: u32 = 1;
+}
+
+/// This processor's memory for one decision.
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: this processor's own; a decision ends before the next one starts.
+    SCRATCH.get_ptr_mut(0).map(|p| unsafe { &mut *p })
 }
 
 /// Members of a network.
@@ -92,14 +108,14 @@ pub fn members(slot: u32, network: u32) -> Option<&'static Members> {
 /// An element of a chunked table: the chunk index is checked by the look-up, the index inside
 /// is masked last, for the verifier of 6.1.
 #[inline(always)]
-fn chunked(map: &'static Array<Chunk>, base: u32, chunks: u32, index: u32) -> Option<u32> {
+fn chunked(map: &'static Array<Chunk>, base: u32, chunks: u32, index: u32) -> u32 {
     let chunk = index / CHUNK as u32;
     if chunk >= chunks {
-        return None;
+        return NOTHING;
     }
-    let c = map.get(base + chunk)?;
+    let Some(c) = map.get(base + chunk) else { return NOTHING };
     // SAFETY: the index is masked to the length of the array, a power of two.
-    Some(unsafe { *c.cell.as_ptr().add(index as usize & (CHUNK - 1)) })
+    unsafe { *c.cell.as_ptr().add(index as usize & (CHUNK - 1)) }
 }
 
 #[inline(always)]
@@ -208,19 +224,19 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn service(&self, slot: u32, table: u32, number: u16) -> Option<u32> {
-        let t = SERVICES.get(slot * SERVICE_TABLES + table)?;
+    fn service(&self, slot: u32, table: u32, number: u16) -> u32 {
+        let Some(t) = SERVICES.get(slot * SERVICE_TABLES + table) else { return NOTHING };
         // SAFETY: the table has an element for every u16.
-        Some(unsafe { *t.class.as_ptr().add(number as usize) } as u32)
+        unsafe { *t.class.as_ptr().add(number as usize) as u32 }
     }
 
     #[inline(always)]
-    fn row(&self, slot: u32, index: u32) -> Option<u32> {
+    fn row(&self, slot: u32, index: u32) -> u32 {
         chunked(&ROWS, slot * ROW_CHUNKS, ROW_CHUNKS, index)
     }
 
     #[inline(always)]
-    fn cell(&self, slot: u32, index: u32) -> Option<u32> {
+    fn cell(&self, slot: u32, index: u32) -> u32 {
         chunked(&CELLS, slot * CELL_CHUNKS, CELL_CHUNKS, index)
     }
 
@@ -244,9 +260,12 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn fragment(&self, key: &FlowKey) -> Option<u64> {
+    fn fragment(&self, key: &FlowKey) -> u64 {
         // SAFETY: one word.
-        unsafe { FRAGMENTS.get(key) }.copied()
+        match unsafe { FRAGMENTS.get(key) } {
+            Some(value) => *value,
+            None => 0,
+        }
     }
 
     #[inline(always)]
@@ -277,5 +296,25 @@ impl Tables for Maps {
     #[inline(always)]
     fn count_rule(&self, slot: u32, rule: u32) {
         add(&RULE_HITS, slot * RULES + (rule & (RULES - 1)));
+    }
+
+    #[inline(always)]
+    fn resolve(&self, p: &mut Packet) -> Result<(), DropReason> {
+        seam::result(seam::resolve_query(p))
+    }
+
+    #[inline(always)]
+    fn judge_claim(&self, c: &mut Claim) -> Result<(), DropReason> {
+        seam::result(seam::resolve_claim(c))
+    }
+
+    #[inline(always)]
+    fn forget<'a, X>(&self, memory: &'a mut X) -> &'a mut X {
+        let mut p: *mut X = memory;
+        // SAFETY: a move to the same register; LLVM must assume that it may change what the
+        // pointer reaches.
+        unsafe { asm!("{0} = {0}", inout(reg) p) };
+        // SAFETY: the pointer that came in.
+        unsafe { &mut *p }
     }
 }

@@ -8,6 +8,7 @@
 mod frame;
 mod maps;
 mod pass;
+mod seam;
 
 use core::ffi::c_void;
 
@@ -24,7 +25,7 @@ use portcullis_pipeline::{
 
 use crate::{
     frame::Skb,
-    maps::{Maps, TAILS, members, tail},
+    maps::{Maps, TAILS, members, scratch, tail},
 };
 
 /// The filter and forwarder of every port.
@@ -33,7 +34,8 @@ pub fn ingress(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     // SAFETY: a live context.
     let port = unsafe { (*skb).ifindex };
-    let verdict = decide(&mut Skb::new(skb), &Maps, port);
+    let Some(scratch) = scratch() else { return TC_ACT_SHOT };
+    let verdict = decide(&mut Skb::new(skb), &Maps, port, scratch);
     pass::record(skb, &verdict);
     match verdict {
         // SAFETY: no pointer arguments.

@@ -120,27 +120,19 @@ struct Quote {
 fn quote<F: Frame>(f: &mut F, grow: u32) -> Option<Quote> {
     let rest = f.len().checked_sub(L3)?;
     let len = if rest > QUOTE_MAX { QUOTE_MAX } else { rest & !3 };
-    let unfinished = unfinished(f);
+    let u = unfinished(f);
     if !f.quote(L3 + len, grow) {
         return None;
     }
     let mut total = 0;
     let mut transport = 0;
-    let mut seed = 0;
-    let (l4, field) = match unfinished {
-        Some((l4, at, value)) => {
-            seed = value;
-            (l4, at)
-        }
-        None => (u32::MAX, u32::MAX),
-    };
     let mut at = 0;
     for _ in 0..QUOTE_MAX / 4 {
         if at >= len {
             break;
         }
         let b = f.load::<4>(L3 + grow + at)?;
-        if L3 + at >= l4 {
+        if L3 + at >= u.l4 {
             transport += sum(&b);
         } else {
             total += sum(&b);
@@ -149,39 +141,64 @@ fn quote<F: Frame>(f: &mut F, grow: u32) -> Option<Quote> {
     }
     // The device will replace the seed by the complement of the sum from the transport header
     // on: together with it that part then sums up to the complement of the seed.
-    if l4 != u32::MAX && field < L3 + len {
-        transport = !seed as u64;
+    if u.l4 != u32::MAX && u.field < L3 + len {
+        transport = (!u.seed & 0xffff) as u64;
     }
     Some(Quote { len, sum: total + transport })
 }
 
-/// A TCP or UDP packet whose checksum field still holds the sum of its pseudo header,
-/// because a device is to finish it: transport offset, field offset, the seed. By value, since
-/// a program cannot ask; 1 in 65,536 finished packets looks like one, and its quote then has a
+/// A transport checksum that a device is still to finish.
+struct Unfinished {
+    /// Offset of the transport header; `u32::MAX` if there is none (no `Option`: what it leaves
+    /// undefined would be spilled, which the verifier refuses).
+    l4: u32,
+    /// Offset of the checksum.
+    field: u32,
+    /// The sum of the pseudo header that stands there.
+    seed: u32,
+}
+
+impl Unfinished {
+    const NONE: Self = Self { l4: u32::MAX, field: u32::MAX, seed: 0 };
+}
+
+/// Finds a TCP or UDP checksum that still holds the sum of its pseudo header. By value, since a
+/// program cannot ask; 1 in 65,536 finished packets looks like one, and its quote then has a
 /// wrong checksum.
 #[inline(always)]
-fn unfinished<F: Frame>(f: &F) -> Option<(u32, u32, u16)> {
-    let b = f.load::<2>(L3)?;
-    let (pseudo, next, l4, len) = if b[0] >> 4 == 6 {
-        let head = f.load::<8>(L3)?;
-        let ends = f.load::<32>(L3 + 8)?;
-        let len = u16::from_be_bytes([head[4], head[5]]) as u32;
-        (sum(&ends), head[6], L3 + ipv6::LEN, len)
-    } else {
-        let head = f.load::<12>(L3)?;
-        let ends = f.load::<8>(L3 + 12)?;
-        let header = ((head[0] & 0xf) as u32) << 2;
-        let total = u16::from_be_bytes([head[2], head[3]]) as u32;
-        (sum(&ends), head[9], L3 + header, total.wrapping_sub(header))
-    };
+fn unfinished<F: Frame>(f: &F) -> Unfinished {
+    let Some(b) = f.fixed::<L3, 40>() else { return unfinished4(f) };
+    if b[0] >> 4 != 6 {
+        return unfinished4(f);
+    }
+    let len = u16::from_be_bytes([b[4], b[5]]) as u64;
+    let Some(ends) = f.fixed::<{ L3 + 8 }, 32>() else { return Unfinished::NONE };
+    compare(f, sum(&ends) + len + b[6] as u64, b[6], L3 + ipv6::LEN)
+}
+
+#[inline(always)]
+fn unfinished4<F: Frame>(f: &F) -> Unfinished {
+    let Some(b) = f.fixed::<L3, 20>() else { return Unfinished::NONE };
+    let Some(ends) = f.fixed::<{ L3 + 12 }, 8>() else { return Unfinished::NONE };
+    let header = ((b[0] & 0xf) as u32) << 2;
+    let len = (u16::from_be_bytes([b[2], b[3]]) as u32).wrapping_sub(header) & 0xffff;
+    compare(f, sum(&ends) + len as u64 + b[9] as u64, b[9], L3 + header)
+}
+
+#[inline(always)]
+fn compare<F: Frame>(f: &F, pseudo: u64, next: u8, l4: u32) -> Unfinished {
     let field = match next {
         protocol::TCP => l4 + 16,
         protocol::UDP => l4 + 6,
-        _ => return None,
+        _ => return Unfinished::NONE,
     };
-    let b = f.load::<2>(field)?;
-    let value = u16::from_be_bytes(b);
-    if value == fold(pseudo + len as u64 + next as u64) { Some((l4, field, value)) } else { None }
+    let Some(b) = f.load::<2>(field) else { return Unfinished::NONE };
+    let seed = u16::from_be_bytes(b);
+    if seed == fold(pseudo) {
+        Unfinished { l4, field, seed: seed as u32 }
+    } else {
+        Unfinished::NONE
+    }
 }
 
 #[inline(always)]

@@ -18,6 +18,7 @@ use crate::{
 
 /// What a packet means to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Event {
     /// TCP: a SYN without ACK.
     Syn,

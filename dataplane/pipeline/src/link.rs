@@ -1,18 +1,99 @@
 //! ARP (RFC 826) and neighbour discovery (RFC 4861). The switch answers for every declared
 //! address itself; nobody's claim about an address is passed on to a guest.
+//!
+//! Both protocols become a [`Claim`], which is judged once, without the frame.
 
 use crate::{
     addr::{Addr, Mac},
-    decide::{Moment, owns},
+    decide::Moment,
     frame::Frame,
-    layout::{PortEntry, network_flag, port_kind},
+    layout::{network_flag, port_kind},
+    outcome::Outcome,
     parse::{Ip, Transport},
     reason::DropReason,
     route::{self, Ingress},
     tables::Tables,
-    verdict::{Answer, Verdict},
     wire::{arp, ethernet, icmpv6, ipv6},
 };
+
+/// Bits of [`Claim::flags`].
+mod claim_flag {
+    /// Neighbour discovery, not ARP.
+    pub const V6: u32 = 1;
+    /// An answer, not a question.
+    pub const ANSWER: u32 = 2;
+}
+
+/// Somebody says that it has an address, and asks for another one or answers.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Claim {
+    /// The address that the sender claims; `::` for none.
+    pub claimed: Addr,
+    /// The address asked for; of an answer the address that it is meant for.
+    pub wanted: Addr,
+    /// Source MAC of the frame.
+    pub link_src: u64,
+    /// Destination MAC of the frame.
+    pub link_dst: u64,
+    /// Ticks.
+    pub now: u64,
+    /// The answer.
+    pub outcome: Outcome,
+    /// The generation that judges it.
+    pub generation: u32,
+    /// Interface index of the ingress port.
+    pub ingress: u32,
+    /// One of [`port_kind`].
+    pub kind: u32,
+    /// Id of the ingress network.
+    pub network: u32,
+    /// Bits of [`claim_flag`].
+    flags: u32,
+    /// Zero.
+    reserved: u32,
+}
+
+impl Claim {
+    /// None yet.
+    pub const NEW: Self = Self {
+        claimed: Addr::UNSPECIFIED,
+        wanted: Addr::UNSPECIFIED,
+        link_src: 0,
+        link_dst: 0,
+        now: 0,
+        outcome: Outcome::NONE,
+        generation: 0,
+        ingress: 0,
+        kind: 0,
+        network: 0,
+        flags: 0,
+        reserved: 0,
+    };
+
+    #[inline(always)]
+    fn set(&mut self, m: &Moment, i: &Ingress<'_>, claimed: Addr, wanted: Addr, flags: u32) {
+        *self = Self {
+            claimed,
+            wanted,
+            link_src: i.src.0,
+            link_dst: i.dst.0,
+            now: m.now,
+            outcome: Outcome::NONE,
+            generation: m.generation,
+            ingress: i.port,
+            kind: i.kind as u32,
+            network: i.id,
+            flags,
+            reserved: 0,
+        };
+    }
+
+    #[inline(always)]
+    const fn slot(&self) -> u32 {
+        self.generation & 1
+    }
+}
 
 /// Judges an ARP packet.
 #[inline(always)]
@@ -21,23 +102,27 @@ pub fn arp<F: Frame, T: Tables>(
     t: &T,
     m: &Moment,
     i: &Ingress<'_>,
-    port: &PortEntry,
-) -> Result<Verdict, DropReason> {
+    c: &mut Claim,
+    o: &mut Outcome,
+) -> Result<(), DropReason> {
     let Some(b) = f.fixed::<{ ethernet::LEN }, 28>() else { return Err(DropReason::Truncated) };
     if [b[0], b[1], b[2], b[3], b[4], b[5]] != arp::PREAMBLE {
         return Err(DropReason::BadArp);
     }
-    let sender = Addr::v4([b[14], b[15], b[16], b[17]]);
-    let target = Addr::v4([b[24], b[25], b[26], b[27]]);
     if Mac::new([b[8], b[9], b[10], b[11], b[12], b[13]]) != i.src {
         return Err(DropReason::SpoofedNeighbour);
     }
-    admit_claim(t, m, i, port, sender)?;
-    match u16::from_be_bytes([b[6], b[7]]) {
-        arp::REQUEST => ask(f, t, m, i, sender, target, false),
-        arp::REPLY => told(t, m, i, target),
-        _ => Err(DropReason::BadArp),
-    }
+    let flags = match u16::from_be_bytes([b[6], b[7]]) {
+        arp::REQUEST => 0,
+        arp::REPLY => claim_flag::ANSWER,
+        _ => return Err(DropReason::BadArp),
+    };
+    let sender = Addr::v4([b[14], b[15], b[16], b[17]]);
+    let target = Addr::v4([b[24], b[25], b[26], b[27]]);
+    c.set(m, i, sender, target, flags);
+    t.judge_claim(c)?;
+    *o = t.forget(c).outcome;
+    Ok(())
 }
 
 /// Judges a router or neighbour discovery packet.
@@ -47,58 +132,57 @@ pub fn discovery<F: Frame, T: Tables>(
     t: &T,
     m: &Moment,
     i: &Ingress<'_>,
-    port: &PortEntry,
     ip: &Ip,
     tr: &Transport,
-) -> Result<Verdict, DropReason> {
-    let kind = (tr.icmp >> 8) as u8;
+    c: &mut Claim,
+    o: &mut Outcome,
+) -> Result<(), DropReason> {
+    let kind = (tr.icmp() >> 8) as u8;
     if kind == icmpv6::ROUTER_ADVERTISEMENT || kind == icmpv6::REDIRECT {
         return Err(DropReason::NotForGuests);
     }
     // RFC 4861, sections 6.1 and 7.1; RFC 6980 forbids fragments, and nothing needs extensions.
-    if ip.ttl != 255 || tr.icmp & 0xff != 0 || ip.l4 != ethernet::LEN + ipv6::LEN {
+    if ip.ttl != 255 || tr.icmp() & 0xff != 0 || ip.l4 != ethernet::LEN + ipv6::LEN {
         return Err(DropReason::BadTransport);
     }
     if kind == icmpv6::ROUTER_SOLICITATION {
         return Err(DropReason::Unanswered);
     }
+    const TARGET: u32 = ethernet::LEN + ipv6::LEN + 8;
     if ip.rest < icmpv6::NEIGHBOUR_LEN {
         return Err(DropReason::BadTransport);
     }
-    let Some(b) = f.load::<16>(ip.l4 + 8) else { return Err(DropReason::Truncated) };
+    let Some(b) = f.fixed::<TARGET, 16>() else { return Err(DropReason::Truncated) };
     let target = Addr::v6(b);
-    let claimed = link_option(f, i, ip, kind)?;
     if target.is_multicast() {
         return Err(DropReason::BadTransport);
     }
+    let has_link = link_option(f, i, ip, kind)?;
     if kind == icmpv6::ADVERTISEMENT {
-        admit_claim(t, m, i, port, target)?;
-        return told(t, m, i, ip.dst);
-    }
-    admit_claim(t, m, i, port, ip.src)?;
-    if ip.src.is_unspecified() {
-        return Err(DropReason::Absorbed);
-    }
-    // Without the option only a unicast question can be answered (section 7.2.4).
-    if !claimed && ip.dst.is_multicast() {
+        c.set(m, i, target, ip.dst, claim_flag::V6 | claim_flag::ANSWER);
+    } else if !has_link && ip.dst.is_multicast() && !ip.src.is_unspecified() {
+        // Without the option only a unicast question can be answered (section 7.2.4).
         return Err(DropReason::BadTransport);
+    } else {
+        c.set(m, i, ip.src, target, claim_flag::V6);
     }
-    ask(f, t, m, i, ip.src, target, true)
+    t.judge_claim(c)?;
+    *o = t.forget(c).outcome;
+    Ok(())
 }
 
 /// The link-layer address option, if the message has one: it must be the sender's own MAC.
 /// Messages with more than one option are for nobody here.
 #[inline(always)]
 fn link_option<F: Frame>(f: &F, i: &Ingress<'_>, ip: &Ip, kind: u8) -> Result<bool, DropReason> {
+    const AT: u32 = ethernet::LEN + ipv6::LEN + icmpv6::NEIGHBOUR_LEN;
     if ip.rest == icmpv6::NEIGHBOUR_LEN {
         return Ok(false);
     }
     if ip.rest < icmpv6::NEIGHBOUR_LEN + icmpv6::LINK_OPTION_LEN {
         return Err(DropReason::BadTransport);
     }
-    let Some(b) = f.load::<8>(ip.l4 + icmpv6::NEIGHBOUR_LEN) else {
-        return Err(DropReason::Truncated);
-    };
+    let Some(b) = f.fixed::<AT, 8>() else { return Err(DropReason::Truncated) };
     let option =
         if kind == icmpv6::SOLICITATION { icmpv6::OPTION_SOURCE } else { icmpv6::OPTION_TARGET };
     if b[0] != option || b[1] != 1 {
@@ -111,81 +195,88 @@ fn link_option<F: Frame>(f: &F, i: &Ingress<'_>, ip: &Ip, kind: u8) -> Result<bo
     Ok(ip.rest == icmpv6::NEIGHBOUR_LEN + icmpv6::LINK_OPTION_LEN)
 }
 
-/// May this port say that it has `addr`? What an uplink says of a neighbour is remembered.
+/// Judges a claim. This is the meaning behind [`Tables::judge_claim`].
 #[inline(always)]
-fn admit_claim<T: Tables>(
-    t: &T,
-    m: &Moment,
-    i: &Ingress<'_>,
-    port: &PortEntry,
-    addr: Addr,
-) -> Result<(), DropReason> {
-    if addr.is_unspecified() {
-        return Ok(());
+pub fn judge<T: Tables>(t: &T, c: &mut Claim) -> Result<(), DropReason> {
+    let Some(network) = t.network(c.slot(), c.network) else { return Err(DropReason::Fault) };
+    let i = Ingress {
+        port: c.ingress,
+        kind: c.kind as u16,
+        id: c.network,
+        network,
+        src: Mac(c.link_src),
+        dst: Mac(c.link_dst),
+    };
+    if !c.claimed.is_unspecified() {
+        admit(t, c, &i)?;
     }
-    let declared = route::declared(t, m.slot, i.id, addr);
-    let ok = if port.kind == port_kind::GUEST {
+    if c.flags & claim_flag::ANSWER != 0 { told(t, c, &i) } else { asked(t, c, &i) }
+}
+
+/// May this port say that it has the address? What an uplink says of a neighbour is remembered.
+#[inline(always)]
+fn admit<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>) -> Result<(), DropReason> {
+    let local = c.claimed.is_link_local_v6();
+    let ok = match route::declared(t, c.slot(), i.id, c.claimed) {
+        Some(a) if i.kind == port_kind::GUEST => a.port == i.port,
+        Some(a) if i.kind == port_kind::HOST => a.kind == port_kind::HOST,
+        Some(a) => a.kind == port_kind::CLOSED && a.network == i.id,
         // A guest may form its link-local address as it likes (RFC 7217); it reaches nobody.
-        owns(t, m, i, port, addr) || (addr.is_link_local_v6() && declared.is_none())
-    } else if port.kind == port_kind::HOST {
-        declared.is_some_and(|a| a.kind == port_kind::HOST)
-    } else {
-        match declared {
-            Some(a) => a.kind == port_kind::CLOSED && a.network == i.id,
-            None => learn(t, m, i, addr),
-        }
+        None if i.kind == port_kind::GUEST => local,
+        None if i.kind == port_kind::HOST => false,
+        None => local || learn(t, c, i),
     };
     if ok { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
 }
 
 /// Learns an undeclared neighbour of an uplink's network. False if it cannot be one.
 #[inline(always)]
-fn learn<T: Tables>(t: &T, m: &Moment, i: &Ingress<'_>, addr: Addr) -> bool {
-    if addr.is_link_local_v6() {
-        return true;
-    }
-    match t.prefix(m.slot, addr) {
+fn learn<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>) -> bool {
+    match t.prefix(c.slot(), c.claimed) {
         Some(p) if p.network == i.id => {
-            t.neighbour_insert(i.id, addr, i.src.0, m.now);
+            t.neighbour_insert(i.id, c.claimed, c.link_src, c.now);
             true
         }
         _ => false,
     }
 }
 
-/// Somebody asks for `target`: the switch answers for what is plugged in here; questions for
-/// the rest of the network leave by its uplink.
+/// A question: the switch answers for what is plugged in here; questions for the rest of the
+/// network leave by its uplink.
 #[inline(always)]
-fn ask<F: Frame, T: Tables>(
-    f: &mut F,
-    t: &T,
-    m: &Moment,
-    i: &Ingress<'_>,
-    sender: Addr,
-    target: Addr,
-    v6: bool,
-) -> Result<Verdict, DropReason> {
-    if sender == target {
+fn asked<T: Tables>(t: &T, c: &mut Claim, i: &Ingress<'_>) -> Result<(), DropReason> {
+    let v6 = c.flags & claim_flag::V6 != 0;
+    // Announcements, and duplicate address detection of IPv6.
+    if c.claimed == c.wanted || (v6 && c.claimed.is_unspecified()) {
         return Err(DropReason::Absorbed);
     }
-    let Some(a) = route::declared(t, m.slot, i.id, target) else {
-        return beyond(f, t, m, i, target);
+    let Some(a) = route::declared(t, c.slot(), i.id, c.wanted) else {
+        let inside = match t.prefix(c.slot(), c.wanted) {
+            Some(p) => p.network == i.id,
+            None => false,
+        };
+        return if inside || c.wanted.is_link_local_v6() {
+            beyond(c, i)
+        } else {
+            Err(DropReason::Unanswered)
+        };
     };
     let host = a.kind == port_kind::HOST;
-    let gateway = host && is_gateway(i, target);
     if (host && i.kind == port_kind::HOST) || (a.port == i.port && a.port != 0) {
         return Err(DropReason::Absorbed);
     }
-    if gateway {
-        return Ok(answer(i, i.network.gateway_mac, v6, true));
+    if host && is_gateway(i, c.wanted) {
+        c.outcome = Outcome::neighbour(i.network.gateway_mac, v6, true, answer_tag(i));
+        return Ok(());
     }
     if host || a.network != i.id {
         return Err(DropReason::Unanswered);
     }
     if a.port == 0 {
-        return out(f, i);
+        return beyond(c, i);
     }
-    Ok(answer(i, a.mac, v6, false))
+    c.outcome = Outcome::neighbour(a.mac, v6, false, answer_tag(i));
+    Ok(())
 }
 
 /// Is this address one of the network's gateway addresses?
@@ -198,59 +289,39 @@ fn is_gateway(i: &Ingress<'_>, addr: Addr) -> bool {
             || addr == Addr::link_local_of(Mac(n.gateway_mac)))
 }
 
-#[inline(always)]
-fn answer(i: &Ingress<'_>, mac: u64, v6: bool, router: bool) -> Verdict {
-    Verdict::Answer(Answer::Neighbour { mac, v6, router, vlan: answer_tag(i) })
-}
-
 /// VLAN id that an answer to this port carries; 0 for none.
 #[inline(always)]
 pub fn answer_tag(i: &Ingress<'_>) -> u32 {
-    if i.kind == port_kind::UPLINK && i.network.flags & network_flag::UPLINK_TAGGED != 0 {
-        i.network.vlan
-    } else {
-        0
-    }
+    if i.kind == port_kind::UPLINK { egress_tag(i) } else { 0 }
 }
 
-/// A question for an address that nobody has declared.
+/// VLAN id of the network on its uplink; 0 where it is untagged.
 #[inline(always)]
-fn beyond<F: Frame, T: Tables>(
-    f: &mut F,
-    t: &T,
-    m: &Moment,
-    i: &Ingress<'_>,
-    target: Addr,
-) -> Result<Verdict, DropReason> {
-    match t.prefix(m.slot, target) {
-        Some(p) if p.network == i.id => out(f, i),
-        _ if target.is_link_local_v6() => out(f, i),
-        _ => Err(DropReason::Unanswered),
-    }
+fn egress_tag(i: &Ingress<'_>) -> u32 {
+    if i.network.flags & network_flag::UPLINK_TAGGED != 0 { i.network.vlan } else { 0 }
 }
 
 /// Out by the network's uplink.
 #[inline(always)]
-fn out<F: Frame>(f: &mut F, i: &Ingress<'_>) -> Result<Verdict, DropReason> {
+fn beyond(c: &mut Claim, i: &Ingress<'_>) -> Result<(), DropReason> {
     let uplink = i.network.uplink_port;
     if uplink == 0 || i.kind == port_kind::UPLINK {
         return Err(DropReason::Unanswered);
     }
-    if i.network.flags & network_flag::UPLINK_TAGGED != 0 && !f.push_tag(i.network.vlan as u16) {
-        return Err(DropReason::Fault);
-    }
-    Ok(Verdict::Forward(uplink))
+    c.outcome = Outcome::forward(uplink, egress_tag(i));
+    Ok(())
 }
 
-/// An answer for `asker`: passed on only from the uplink, and only to whom it is addressed.
+/// An answer: passed on only from the uplink, and only to whom it is addressed.
 #[inline(always)]
-fn told<T: Tables>(t: &T, m: &Moment, i: &Ingress<'_>, asker: Addr) -> Result<Verdict, DropReason> {
+fn told<T: Tables>(t: &T, c: &mut Claim, i: &Ingress<'_>) -> Result<(), DropReason> {
     if i.kind != port_kind::UPLINK {
         return Err(DropReason::Absorbed);
     }
-    match route::declared(t, m.slot, i.id, asker) {
+    match route::declared(t, c.slot(), i.id, c.wanted) {
         Some(a) if a.port != 0 && a.mac == i.dst.0 && a.network == i.id => {
-            Ok(Verdict::Forward(a.port))
+            c.outcome = Outcome::forward(a.port, 0);
+            Ok(())
         }
         _ => Err(DropReason::Absorbed),
     }

@@ -59,8 +59,13 @@ fn is_tag(ethertype: u16) -> bool {
         || ethertype == ethernet::OLD_SERVICE_VLAN
 }
 
+// The results below are made of whole words, not of smaller fields: where LLVM keeps one on the
+// stack it would copy neighbouring fields as one word, at addresses that the verifier of eBPF
+// refuses ("misaligned stack access off 0+0+-67 size 2").
+
 /// Which part of a datagram a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Fragment {
     /// All of it.
     Whole,
@@ -83,16 +88,42 @@ pub struct Ip {
     pub rest: u32,
     /// Fragment identification.
     pub fragment_id: u32,
-    /// Transport protocol.
-    pub protocol: u8,
     /// Time to live or hop limit.
-    pub ttl: u8,
-    /// Is it IPv6?
-    pub v6: bool,
-    /// May it not be fragmented on its way? Always true for IPv6.
-    pub keep_whole: bool,
+    pub ttl: u32,
+    /// Bits of [`ip_flag`].
+    flags: u32,
+    /// Transport protocol.
+    protocol: u32,
     /// Which part of a datagram it is.
     pub fragment: Fragment,
+}
+
+/// Bits of [`Ip::flags`].
+mod ip_flag {
+    /// It is IPv6.
+    pub const V6: u32 = 1;
+    /// It may not be fragmented on its way.
+    pub const KEEP_WHOLE: u32 = 2;
+}
+
+impl Ip {
+    /// Is it IPv6?
+    #[inline(always)]
+    pub const fn v6(&self) -> bool {
+        self.flags & ip_flag::V6 != 0
+    }
+
+    /// May it not be fragmented on its way? Always true for IPv6.
+    #[inline(always)]
+    pub const fn keep_whole(&self) -> bool {
+        self.flags & ip_flag::KEEP_WHOLE != 0
+    }
+
+    /// Transport protocol.
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        self.protocol as u8
+    }
 }
 
 /// Reads the IP header at `l3`. `quoted`: it stands inside an ICMP error, so the packet that it
@@ -125,10 +156,9 @@ fn ip4<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
         l4: l3 + header,
         rest: total - header,
         fragment_id: u16::from_be_bytes([b[4], b[5]]) as u32,
-        protocol: b[9],
-        ttl: b[8],
-        v6: false,
-        keep_whole: bits & ipv4::DONT_FRAGMENT != 0,
+        protocol: b[9] as u32,
+        ttl: b[8] as u32,
+        flags: if bits & ipv4::DONT_FRAGMENT != 0 { ip_flag::KEEP_WHOLE } else { 0 },
         fragment: fragment(offset, more, total - header)?,
     })
 }
@@ -202,10 +232,9 @@ fn ip6<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
         l4: chain.at,
         rest: payload - chain.used,
         fragment_id: chain.fragment_id,
-        protocol: chain.next,
-        ttl: b[7],
-        v6: true,
-        keep_whole: true,
+        protocol: chain.next as u32,
+        ttl: b[7] as u32,
+        flags: ip_flag::V6 | ip_flag::KEEP_WHOLE,
         fragment: chain.fragment,
     })
 }
@@ -273,6 +302,7 @@ fn ip6_chain<F: Frame>(f: &F, start: u32, first: u8, payload: u32) -> Result<Cha
 
 /// What the transport header makes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Kind {
     /// A packet of a connection.
     Flow,
@@ -290,11 +320,11 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Transport {
     /// Source port, or identifier of an echo.
-    pub sport: u16,
+    sport: u32,
     /// Destination port, or identifier of an echo.
-    pub dport: u16,
+    dport: u32,
     /// ICMP type << 8 | code.
-    pub icmp: u16,
+    icmp: u32,
     /// What it means to the connection's state.
     pub event: Event,
     /// What it is.
@@ -302,21 +332,40 @@ pub struct Transport {
 }
 
 impl Transport {
+    /// A packet of a connection between these ports.
     #[inline(always)]
-    const fn ports(sport: u16, dport: u16, event: Event) -> Self {
-        Self { sport, dport, icmp: 0, event, kind: Kind::Flow }
+    pub const fn ports(sport: u16, dport: u16, event: Event) -> Self {
+        Self { sport: sport as u32, dport: dport as u32, icmp: 0, event, kind: Kind::Flow }
+    }
+
+    /// Source port, or identifier of an echo.
+    #[inline(always)]
+    pub const fn sport(&self) -> u16 {
+        self.sport as u16
+    }
+
+    /// Destination port, or identifier of an echo.
+    #[inline(always)]
+    pub const fn dport(&self) -> u16 {
+        self.dport as u16
+    }
+
+    /// ICMP type << 8 | code.
+    #[inline(always)]
+    pub const fn icmp(&self) -> u16 {
+        self.icmp as u16
     }
 }
 
 /// Reads the transport header of a whole packet or a first fragment.
 #[inline(always)]
 pub fn transport<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
-    match ip.protocol {
+    match ip.protocol() {
         protocol::TCP => tcp(f, ip),
         protocol::UDP => udp(f, ip),
         protocol::SCTP => sctp(f, ip),
-        protocol::ICMP if !ip.v6 => icmp(f, ip),
-        protocol::ICMPV6 if ip.v6 => icmp(f, ip),
+        protocol::ICMP if !ip.v6() => icmp(f, ip),
+        protocol::ICMPV6 if ip.v6() => icmp(f, ip),
         // The other family's ICMP means nothing here.
         protocol::ICMP | protocol::ICMPV6 => Err(DropReason::BadTransport),
         protocol::IGMP => {
@@ -378,8 +427,9 @@ fn icmp<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
     }
     let Some(b) = f.load::<8>(ip.l4) else { return Err(DropReason::Truncated) };
     let id = u16::from_be_bytes([b[4], b[5]]);
-    let (kind, event) = if ip.v6 { icmp6_kind(b[0]) } else { icmp4_kind(b[0])? };
-    Ok(Transport { sport: id, dport: id, icmp: u16::from_be_bytes([b[0], b[1]]), event, kind })
+    let (kind, event) = if ip.v6() { icmp6_kind(b[0]) } else { icmp4_kind(b[0])? };
+    let icmp = u16::from_be_bytes([b[0], b[1]]) as u32;
+    Ok(Transport { icmp, kind, ..Transport::ports(id, id, event) })
 }
 
 #[inline(always)]
@@ -416,7 +466,7 @@ fn icmp6_kind(kind: u8) -> (Kind, Event) {
 #[inline(always)]
 pub fn quoted_ports<F: Frame>(f: &F, ip: &Ip) -> Result<(u16, u16), DropReason> {
     let Some(b) = f.load::<8>(ip.l4) else { return Err(DropReason::UnrelatedError) };
-    Ok(match ip.protocol {
+    Ok(match ip.protocol() {
         protocol::TCP | protocol::UDP | protocol::SCTP => {
             (u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]))
         }

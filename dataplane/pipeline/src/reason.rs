@@ -4,12 +4,15 @@ macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $word:literal;)*) => {
         /// Why a packet was dropped. The number is the index of its counter.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
+        #[repr(u32)]
         pub enum DropReason { $($(#[doc = $doc])+ $name = $number,)* }
 
         impl DropReason {
             /// Every reason, in the order of the numbers.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// How many there are; their numbers are below.
+            pub const ALL_COUNT: usize = Self::ALL.len();
 
             /// The word that `status` and JSON show.
             pub const fn word(self) -> &'static str {
@@ -98,7 +101,14 @@ reasons! {
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.
 pub const REASONS: u32 = 64;
-const _: () = assert!(DropReason::ALL.len() < REASONS as usize);
+const _: () = {
+    assert!(DropReason::ALL_COUNT < REASONS as usize);
+    let mut i = 0;
+    while i < DropReason::ALL_COUNT {
+        assert!(DropReason::ALL[i] as usize == i, "reasons are numbered without a gap");
+        i += 1;
+    }
+};
 
 impl core::fmt::Display for DropReason {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

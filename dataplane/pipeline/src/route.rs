@@ -58,32 +58,81 @@ pub fn class<T: Tables>(t: &T, slot: u32, network: u32, addr: Addr) -> Result<u3
     }
 }
 
-/// The way to a destination.
+/// The way to a destination. Whole words, for the reason given in [`crate::parse`]; and found
+/// through a reference, because what a `Result` of several words leaves undefined is spilled
+/// across helper calls, which the verifier of eBPF refuses ("R1 !read_ok").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Interface index of the egress port.
-    pub port: u32,
     /// MAC that the frame carries there.
     pub mac: u64,
+    /// Interface index of the egress port << 32 | identity class of the destination.
+    to: u64,
+    /// Network it travels in there << 32 | bits of [`route_flag`].
+    by: u64,
+}
+
+mod route_flag {
+    /// It leaves through an uplink.
+    pub const UPLINK: u64 = 1;
+    /// It holds for the next packet too: the host's stack need not find the neighbour first.
+    pub const LASTING: u64 = 2;
+}
+
+impl Route {
+    /// No way yet.
+    pub const NONE: Self = Self { mac: 0, to: 0, by: 0 };
+
+    #[inline(always)]
+    const fn new(port: u32, mac: u64, network: u32, class: u32, flags: u64) -> Self {
+        Self { mac, to: (port as u64) << 32 | class as u64, by: (network as u64) << 32 | flags }
+    }
+
+    /// Interface index of the egress port.
+    #[inline(always)]
+    pub const fn port(&self) -> u64 {
+        self.to >> 32
+    }
+
+    /// Identity class of the destination.
+    #[inline(always)]
+    pub const fn class(&self) -> u32 {
+        self.to as u32
+    }
+
     /// Network it travels in there.
-    pub network: u32,
+    #[inline(always)]
+    pub const fn network(&self) -> u32 {
+        (self.by >> 32) as u32
+    }
+
     /// Does it leave through an uplink?
-    pub uplink: bool,
+    #[inline(always)]
+    pub const fn uplink(&self) -> bool {
+        self.by & route_flag::UPLINK != 0
+    }
+
     /// Does it hold for the next packet too? False where the host's stack is to find the
     /// neighbour first.
-    pub lasting: bool,
-    /// Identity class of the destination.
-    pub class: u32,
+    #[inline(always)]
+    pub const fn lasting(&self) -> bool {
+        self.by & route_flag::LASTING != 0
+    }
 }
 
 /// Finds the way for a unicast packet.
 #[inline(always)]
-pub fn find<T: Tables>(t: &T, slot: u32, i: &Ingress<'_>, dst: Addr) -> Result<Route, DropReason> {
-    let route = match declared(t, slot, i.id, dst) {
-        Some(a) => to_declared(t, slot, i, a),
-        None => to_undeclared(t, slot, i, dst),
-    }?;
-    if route.port == i.port { Err(DropReason::Hairpin) } else { Ok(route) }
+pub fn find<T: Tables>(
+    t: &T,
+    slot: u32,
+    i: &Ingress<'_>,
+    dst: Addr,
+    to: &mut Route,
+) -> Result<(), DropReason> {
+    match declared(t, slot, i.id, dst) {
+        Some(a) => to_declared(t, slot, i, a, to)?,
+        None => to_undeclared(t, slot, i, dst, to)?,
+    }
+    if to.port() == i.port as u64 { Err(DropReason::Hairpin) } else { Ok(()) }
 }
 
 #[inline(always)]
@@ -92,24 +141,29 @@ fn to_declared<T: Tables>(
     slot: u32,
     i: &Ingress<'_>,
     a: &AddressEntry,
-) -> Result<Route, DropReason> {
+    to: &mut Route,
+) -> Result<(), DropReason> {
     if a.kind == port_kind::HOST {
-        return to_host(i, a.class);
+        return to_host(i, a.class, to);
     }
     let Some(network) = t.network(slot, a.network) else { return Err(DropReason::NoDestination) };
     check_link(i, a.network, a.mac, network)?;
-    let here = a.port != 0;
-    let port = if here { a.port } else { network.uplink_port };
+    let (port, flags) = if a.port != 0 {
+        (a.port, route_flag::LASTING)
+    } else {
+        (network.uplink_port, route_flag::UPLINK | route_flag::LASTING)
+    };
     if port == 0 {
         return Err(DropReason::NoDestination);
     }
-    Ok(Route { port, mac: a.mac, network: a.network, uplink: !here, lasting: true, class: a.class })
+    *to = Route::new(port, a.mac, a.network, a.class, flags);
+    Ok(())
 }
 
 /// To the hypervisor itself: by the leg of the network that the packet came from, whichever of
 /// the host's addresses it wants.
 #[inline(always)]
-fn to_host(i: &Ingress<'_>, class: u32) -> Result<Route, DropReason> {
+fn to_host(i: &Ingress<'_>, class: u32, to: &mut Route) -> Result<(), DropReason> {
     if i.kind == port_kind::HOST {
         return Err(DropReason::Hairpin);
     }
@@ -119,14 +173,8 @@ fn to_host(i: &Ingress<'_>, class: u32) -> Result<Route, DropReason> {
     if i.network.host_port == 0 {
         return Err(DropReason::NoDestination);
     }
-    Ok(Route {
-        port: i.network.host_port,
-        mac: i.network.gateway_mac,
-        network: i.id,
-        uplink: false,
-        lasting: true,
-        class,
-    })
+    *to = Route::new(i.network.host_port, i.network.gateway_mac, i.id, class, route_flag::LASTING);
+    Ok(())
 }
 
 /// The frame must be addressed either to the destination itself, in the same network, or to
@@ -155,7 +203,8 @@ fn to_undeclared<T: Tables>(
     slot: u32,
     i: &Ingress<'_>,
     dst: Addr,
-) -> Result<Route, DropReason> {
+    to: &mut Route,
+) -> Result<(), DropReason> {
     let Some(shape) = t.generation_entry(slot) else { return Err(DropReason::Fault) };
     let mut class = shape.world;
     let mut id = 0;
@@ -167,10 +216,10 @@ fn to_undeclared<T: Tables>(
         id = i.id;
     }
     if !i.to_gateway() {
-        return through_uplink(i, id, class);
+        return through_uplink(i, id, class, to);
     }
     if id == 0 {
-        return outside(i, class);
+        return outside(i, class, route_flag::LASTING, to);
     }
     let Some(network) = t.network(slot, id) else { return Err(DropReason::Fault) };
     if network.flags & network_flag::GATEWAY == 0 {
@@ -180,53 +229,49 @@ fn to_undeclared<T: Tables>(
         return Err(DropReason::NoDestination);
     }
     match t.neighbour(id, dst) {
-        Some(n) if t.now().wrapping_sub(n.seen) < NEIGHBOUR_FRESH => Ok(Route {
-            port: network.uplink_port,
-            mac: n.mac,
-            network: id,
-            uplink: true,
-            lasting: true,
-            class,
-        }),
+        Some(n) if t.now().wrapping_sub(n.seen) < NEIGHBOUR_FRESH => {
+            *to = Route::new(
+                network.uplink_port,
+                n.mac,
+                id,
+                class,
+                route_flag::UPLINK | route_flag::LASTING,
+            );
+            Ok(())
+        }
         // The host's stack asks for it; the answer is learned on its way in.
-        _ => Ok(Route { lasting: false, ..outside(i, class)? }),
+        _ => outside(i, class, 0, to),
     }
 }
 
 /// A neighbour of the same network, or a router in it, behind the uplink: the frame keeps the
 /// MAC that its sender gave it.
 #[inline(always)]
-fn through_uplink(i: &Ingress<'_>, id: u32, class: u32) -> Result<Route, DropReason> {
+fn through_uplink(i: &Ingress<'_>, id: u32, class: u32, to: &mut Route) -> Result<(), DropReason> {
     if id != i.id && id != 0 {
         return Err(DropReason::NoRoute);
     }
     if i.network.uplink_port == 0 {
         return Err(DropReason::NoDestination);
     }
-    Ok(Route {
-        port: i.network.uplink_port,
-        mac: i.dst.0,
-        network: i.id,
-        uplink: true,
-        lasting: true,
+    *to = Route::new(
+        i.network.uplink_port,
+        i.dst.0,
+        i.id,
         class,
-    })
+        route_flag::UPLINK | route_flag::LASTING,
+    );
+    Ok(())
 }
 
 /// Outside all networks: the host's stack routes it.
 #[inline(always)]
-fn outside(i: &Ingress<'_>, class: u32) -> Result<Route, DropReason> {
+fn outside(i: &Ingress<'_>, class: u32, flags: u64, to: &mut Route) -> Result<(), DropReason> {
     if i.network.host_port == 0 {
         return Err(DropReason::NoRoute);
     }
-    Ok(Route {
-        port: i.network.host_port,
-        mac: i.network.gateway_mac,
-        network: i.id,
-        uplink: false,
-        lasting: true,
-        class,
-    })
+    *to = Route::new(i.network.host_port, i.network.gateway_mac, i.id, class, flags);
+    Ok(())
 }
 
 /// May a packet with this source come in through a host or uplink port? (A guest port has its

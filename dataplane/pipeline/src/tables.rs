@@ -6,12 +6,19 @@ use crate::{
         AddressEntry, FlowEntry, FlowKey, GenerationEntry, NeighbourEntry, NetworkEntry, PortEntry,
         PrefixEntry,
     },
+    link::{self, Claim},
+    packet::Packet,
+    query,
     reason::DropReason,
 };
 
 /// Ticks of [`Tables::now`] in a second. eBPF counts the kernel's jiffies, which are free to
 /// read; the back end scales them to this rate.
 pub const TICKS_PER_SECOND: u64 = 1000;
+
+/// "There is no such element", of tables of numbers. No `Option`: LLVM spills its undefined half
+/// across calls, which the verifier refuses ("R1 !read_ok").
+pub const NOTHING: u32 = u32::MAX;
 
 /// What came of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +58,11 @@ pub trait Tables {
     fn neighbour_insert(&self, network: u32, addr: Addr, mac: u64, now: u64);
 
     /// Service class of a number in a table of [`crate::layout::service_table`].
-    fn service(&self, slot: u32, table: u32, number: u16) -> Option<u32>;
+    fn service(&self, slot: u32, table: u32, number: u16) -> u32;
     /// An element of the row table.
-    fn row(&self, slot: u32, index: u32) -> Option<u32>;
+    fn row(&self, slot: u32, index: u32) -> u32;
     /// An element of the verdict table.
-    fn cell(&self, slot: u32, index: u32) -> Option<u32>;
+    fn cell(&self, slot: u32, index: u32) -> u32;
 
     /// A connection.
     fn flow(&self, key: &FlowKey) -> Option<&FlowEntry>;
@@ -63,8 +70,8 @@ pub trait Tables {
     fn flow_insert(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted;
 
     /// The value kept for the later fragments of the datagram `key`, see
-    /// [`crate::flow::fragment_key`].
-    fn fragment(&self, key: &FlowKey) -> Option<u64>;
+    /// [`crate::flow::fragment_key`]; 0 for none.
+    fn fragment(&self, key: &FlowKey) -> u64;
     /// Keeps a value for the later fragments of the datagram `key`.
     fn fragment_insert(&self, key: &FlowKey, value: u64);
 
@@ -75,4 +82,28 @@ pub trait Tables {
     fn count_drop(&self, reason: DropReason);
     /// Counts a decision for a new connection by a rule (0: the default).
     fn count_rule(&self, slot: u32, rule: u32);
+
+    /// Answers a question about a packet. A seam: eBPF makes it a function that is verified by
+    /// itself; the meaning is [`query::resolve`].
+    fn resolve(&self, p: &mut Packet) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        query::resolve(self, p)
+    }
+
+    /// Answers a claim about a neighbour. A seam as above; the meaning is [`link::judge`].
+    fn judge_claim(&self, c: &mut Claim) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        link::judge(self, c)
+    }
+
+    /// `memory`, of which the compiler is to assume nothing any more. Nothing to do but in eBPF,
+    /// where it ends the life of everything read from the headers, see [`crate::packet`].
+    #[inline(always)]
+    fn forget<'a, X>(&self, memory: &'a mut X) -> &'a mut X {
+        memory
+    }
 }

@@ -1,0 +1,251 @@
+//! What is known of the packet under judgement.
+//!
+//! It lies in memory that the caller of [`crate::decide()`] lends, not on the stack: the stack of
+//! an eBPF program has 512 bytes, and what is written to memory and read back
+//! ([`crate::Tables::forget`]) joins the paths through the headers for the verifier.
+
+use crate::{
+    addr::Addr,
+    conntrack::Event,
+    decide::Moment,
+    flow,
+    layout::FlowKey,
+    link::Claim,
+    parse::{Fragment, Ip, Kind, Transport},
+    route::Ingress,
+};
+
+/// Memory for one decision.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Scratch {
+    /// The IP packet.
+    pub packet: Packet,
+    /// The ARP or neighbour discovery message.
+    pub claim: Claim,
+}
+
+impl Scratch {
+    /// Empty memory.
+    pub const NEW: Self = Self { packet: Packet::NEW, claim: Claim::NEW };
+}
+
+/// What [`crate::Tables::resolve`] is asked.
+pub mod op {
+    /// Judge a new connection and remember it.
+    pub const OPEN: u32 = 0;
+    /// A known connection: judge it in this generation, find its way.
+    pub const CONTINUE: u32 = 1;
+    /// An ICMP error about a known connection, whose key is the quoted packet's.
+    pub const ERROR: u32 = 2;
+    /// A packet that starts no connection and belongs to none.
+    pub const SINGLE: u32 = 3;
+}
+
+mod flag {
+    pub const V6: u32 = 1;
+    pub const KEEP_WHOLE: u32 = 2;
+    pub const FIRST_FRAGMENT: u32 = 4;
+    pub const LATER_FRAGMENT: u32 = 8;
+    pub const ERROR: u32 = 16;
+    pub const FLOW: u32 = 32;
+}
+
+/// An IP packet: where it came from, what its headers say, and which way it goes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Packet {
+    /// Key of its connection; for an ICMP error, of the quoted packet's.
+    pub key: FlowKey,
+    /// Source.
+    pub src: Addr,
+    /// Destination.
+    pub dst: Addr,
+    /// Source MAC.
+    pub link_src: u64,
+    /// Destination MAC.
+    pub link_dst: u64,
+    /// Ticks.
+    pub now: u64,
+    /// Answer: egress port (interface index).
+    pub port: u64,
+    /// The state of the sender's half going in; with the way's MAC and network coming out, as in
+    /// [`crate::layout::FlowSide::half`].
+    pub half: u64,
+    /// The generation that judges it.
+    pub generation: u32,
+    /// Interface index of the ingress port.
+    pub ingress: u32,
+    /// One of [`crate::layout::port_kind`], of the ingress port.
+    pub kind: u32,
+    /// Id of the ingress network.
+    pub network: u32,
+    /// One of [`op`].
+    pub op: u32,
+    /// Is the sender (of the quoted packet, for an error) the key's `a`? 0 or 1.
+    pub from_a: u32,
+    /// Offset of the transport header, bytes.
+    pub l4: u32,
+    /// Bytes from there to the end of the packet.
+    pub rest: u32,
+    /// Time to live or hop limit.
+    pub ttl: u32,
+    /// Fragment identification.
+    pub fragment_id: u32,
+    /// Source port << 16 | destination port.
+    ports: u32,
+    /// ICMP type and code << 16 | IP protocol.
+    transport: u32,
+    /// Bits of [`flag`].
+    flags: u32,
+    /// What it means to a connection.
+    pub event: Event,
+}
+
+impl Packet {
+    /// None yet.
+    pub const NEW: Self = Self {
+        key: FlowKey {
+            a: Addr::UNSPECIFIED,
+            b: Addr::UNSPECIFIED,
+            a_port: 0,
+            b_port: 0,
+            protocol: 0,
+            scope: 0,
+        },
+        src: Addr::UNSPECIFIED,
+        dst: Addr::UNSPECIFIED,
+        link_src: 0,
+        link_dst: 0,
+        now: 0,
+        port: 0,
+        half: 0,
+        generation: 0,
+        ingress: 0,
+        kind: 0,
+        network: 0,
+        op: op::OPEN,
+        from_a: 0,
+        l4: 0,
+        rest: 0,
+        ttl: 0,
+        fragment_id: 0,
+        ports: 0,
+        transport: 0,
+        flags: 0,
+        event: Event::Datagram,
+    };
+
+    /// From the headers.
+    #[inline(always)]
+    pub fn set(&mut self, m: &Moment, i: &Ingress<'_>, ip: &Ip, tr: &Transport) {
+        let d = flow::key(ip.src, ip.dst, tr.sport(), tr.dport(), ip.protocol(), i.id);
+        *self = Self {
+            key: d.key,
+            src: ip.src,
+            dst: ip.dst,
+            link_src: i.src.0,
+            link_dst: i.dst.0,
+            now: m.now,
+            port: 0,
+            half: 0,
+            generation: m.generation,
+            ingress: i.port,
+            kind: i.kind as u32,
+            network: i.id,
+            op: op::SINGLE,
+            from_a: d.from_a as u32,
+            l4: ip.l4,
+            rest: ip.rest,
+            ttl: ip.ttl,
+            fragment_id: ip.fragment_id,
+            ports: (tr.sport() as u32) << 16 | tr.dport() as u32,
+            transport: (tr.icmp() as u32) << 16 | ip.protocol() as u32,
+            flags: flags(ip, tr),
+            event: tr.event,
+        };
+    }
+
+    /// Generation slot.
+    #[inline(always)]
+    pub const fn slot(&self) -> u32 {
+        self.generation & 1
+    }
+
+    /// Source port, or identifier of an echo.
+    #[inline(always)]
+    pub const fn sport(&self) -> u16 {
+        (self.ports >> 16) as u16
+    }
+
+    /// Destination port, or identifier of an echo.
+    #[inline(always)]
+    pub const fn dport(&self) -> u16 {
+        self.ports as u16
+    }
+
+    /// ICMP type << 8 | code.
+    #[inline(always)]
+    pub const fn icmp(&self) -> u16 {
+        (self.transport >> 16) as u16
+    }
+
+    /// IP protocol.
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        self.transport as u8
+    }
+
+    /// Is it IPv6?
+    #[inline(always)]
+    pub const fn v6(&self) -> bool {
+        self.flags & flag::V6 != 0
+    }
+
+    /// May it not be fragmented on its way?
+    #[inline(always)]
+    pub const fn keep_whole(&self) -> bool {
+        self.flags & flag::KEEP_WHOLE != 0
+    }
+
+    /// Is it the first of several fragments?
+    #[inline(always)]
+    pub const fn is_first_fragment(&self) -> bool {
+        self.flags & flag::FIRST_FRAGMENT != 0
+    }
+
+    /// Is it a later fragment?
+    #[inline(always)]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.flags & flag::LATER_FRAGMENT != 0
+    }
+
+    /// Is it an ICMP error?
+    #[inline(always)]
+    pub const fn is_error(&self) -> bool {
+        self.flags & flag::ERROR != 0
+    }
+
+    /// Does it belong to a connection by its kind?
+    #[inline(always)]
+    pub const fn is_flow(&self) -> bool {
+        self.flags & flag::FLOW != 0
+    }
+}
+
+#[inline(always)]
+fn flags(ip: &Ip, tr: &Transport) -> u32 {
+    let v6 = if ip.v6() { flag::V6 } else { 0 };
+    let whole = if ip.keep_whole() { flag::KEEP_WHOLE } else { 0 };
+    let fragment = match ip.fragment {
+        Fragment::Whole => 0,
+        Fragment::First => flag::FIRST_FRAGMENT,
+        Fragment::Later => flag::LATER_FRAGMENT,
+    };
+    let kind = match tr.kind {
+        Kind::Error => flag::ERROR,
+        Kind::Flow => flag::FLOW,
+        _ => 0,
+    };
+    v6 | whole | fragment | kind
+}

@@ -1,0 +1,207 @@
+//! The slow half of a decision: what a connection's first packet needs, and its first one after
+//! a change. It sees a [`Packet`], no frame, so that eBPF can verify it apart, as a function of
+//! its own behind [`Tables::resolve`]; inlined it would multiply with every path through the
+//! headers ("BPF program is too large. Processed 1000001 insn").
+
+use crate::{
+    conntrack,
+    layout::{FlowEntry, FlowSide, port_kind, service_table},
+    packet::{Packet, op},
+    policy::{self, Cell},
+    reason::DropReason,
+    route::{self, Ingress, Route},
+    tables::{Inserted, NOTHING, Tables},
+    wire::{icmp, icmpv6, protocol},
+    word::Word,
+};
+
+impl Packet {
+    /// This generation in the high half of a word.
+    #[inline(always)]
+    const fn stamp(&self) -> u64 {
+        (self.generation as u64) << 32
+    }
+
+    #[inline(always)]
+    fn lead(&mut self, r: &Route) {
+        self.port = r.port();
+        self.half = conntrack::half(self.half, r.mac, r.network(), r.uplink());
+    }
+}
+
+/// Answers a question. This is the meaning behind [`Tables::resolve`].
+#[inline(always)]
+pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
+    let Some(network) = t.network(q.slot(), q.network) else { return Err(DropReason::Fault) };
+    let i = Ingress {
+        port: q.ingress,
+        kind: q.kind as u16,
+        id: q.network,
+        network,
+        src: crate::Mac(q.link_src),
+        dst: crate::Mac(q.link_dst),
+    };
+    let known = if q.op == op::CONTINUE || q.op == op::ERROR {
+        let Some(e) = t.flow(&q.key) else { return Err(DropReason::NoConnection) };
+        rejudge(t, q, e)?;
+        Some(e)
+    } else {
+        None
+    };
+    if i.kind != port_kind::GUEST {
+        route::check_source(t, q.slot(), &i, q.src, known.is_some())?;
+    }
+    let mut found = Route::NONE;
+    route::find(t, q.slot(), &i, q.dst, &mut found)?;
+    let cell = if known.is_none() { judge_new(t, q, &found)? } else { Cell::DEFAULT };
+    q.lead(&found);
+    match q.op {
+        op::OPEN => remember(t, q, cell, path_word(q, &found)),
+        op::CONTINUE => {
+            let Some(e) = known else { return Err(DropReason::Fault) };
+            let own = if q.from_a != 0 { &e.a } else { &e.b };
+            own.from.set(q.stamp() | q.ingress as u64);
+            own.half.set(q.half);
+            own.path.set(path_word(q, &found));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The path word that a route leaves behind: none where the next packet has to look again.
+#[inline(always)]
+fn path_word(q: &Packet, r: &Route) -> u64 {
+    if r.lasting() { q.stamp() | r.port() } else { 0 }
+}
+
+/// Judges a packet without a known connection.
+#[inline(always)]
+fn judge_new<T: Tables>(t: &T, q: &Packet, to: &Route) -> Result<Cell, DropReason> {
+    let src = route::class(t, q.slot(), q.network, q.src)?;
+    let protocol = q.key.protocol as u8;
+    let service = service(t, q.slot(), protocol, q.dport(), q.icmp())?;
+    judge(t, q.slot(), src, to.class(), service)
+}
+
+/// Makes sure that the connection is judged in this generation, and allowed.
+#[inline(always)]
+fn rejudge<T: Tables>(t: &T, q: &Packet, e: &FlowEntry) -> Result<(), DropReason> {
+    let judged = e.judged.get();
+    if judged >> 32 == q.generation as u64 {
+        return refuse(Cell(judged as u32));
+    }
+    let k = &q.key;
+    let (src, dst, number) =
+        if e.a.is_initiator() { (k.a, k.b, k.b_port) } else { (k.b, k.a, k.a_port) };
+    let src = route::class(t, q.slot(), k.scope as u32, src)?;
+    let dst = route::class(t, q.slot(), k.scope as u32, dst)?;
+    let protocol = k.protocol as u8;
+    let service = service(t, q.slot(), protocol, number, echo(protocol))?;
+    let cell = match_cell(t, q.slot(), src, dst, service)?;
+    e.judged.set(q.stamp() | cell.0 as u64);
+    refuse(cell)
+}
+
+/// Refuses what the cell does not allow.
+#[inline(always)]
+pub fn refuse(cell: Cell) -> Result<(), DropReason> {
+    if cell.allows() {
+        Ok(())
+    } else if cell.rule() == 0 {
+        Err(DropReason::NoRule)
+    } else {
+        Err(DropReason::Denied)
+    }
+}
+
+#[inline(always)]
+fn judge<T: Tables>(
+    t: &T,
+    slot: u32,
+    src: u32,
+    dst: u32,
+    service: u32,
+) -> Result<Cell, DropReason> {
+    let cell = match_cell(t, slot, src, dst, service)?;
+    refuse(cell)?;
+    Ok(cell)
+}
+
+#[inline(always)]
+fn match_cell<T: Tables>(
+    t: &T,
+    slot: u32,
+    src: u32,
+    dst: u32,
+    service: u32,
+) -> Result<Cell, DropReason> {
+    let cell = policy::judge(t, slot, src, dst, service);
+    if cell == Cell::BROKEN {
+        return Err(DropReason::Fault);
+    }
+    t.count_rule(slot, cell.rule());
+    Ok(cell)
+}
+
+/// Type << 8 | code of the echo request of this protocol: of ICMP only echoes are connections.
+#[inline(always)]
+const fn echo(protocol: u8) -> u16 {
+    if protocol == protocol::ICMPV6 { (icmpv6::ECHO as u16) << 8 } else { (icmp::ECHO as u16) << 8 }
+}
+
+/// Service class of a destination port, or of an ICMP type and code.
+#[inline(always)]
+pub fn service<T: Tables>(
+    t: &T,
+    slot: u32,
+    protocol: u8,
+    port: u16,
+    icmp: u16,
+) -> Result<u32, DropReason> {
+    let (table, number) = match protocol {
+        protocol::TCP => (service_table::TCP, port),
+        protocol::UDP => (service_table::UDP, port),
+        protocol::SCTP => (service_table::SCTP, port),
+        protocol::ICMP => (service_table::ICMP, icmp),
+        protocol::ICMPV6 => (service_table::ICMPV6, icmp),
+        _ => (service_table::PROTOCOL, protocol as u16),
+    };
+    let class = t.service(slot, table, number);
+    if class == NOTHING { Err(DropReason::Fault) } else { Ok(class) }
+}
+
+#[inline(always)]
+fn side(from: u64, path: u64, half: u64) -> FlowSide {
+    FlowSide { from: Word::new(from), path: Word::new(path), half: Word::new(half) }
+}
+
+/// Inserts a connection. What was left of an old one on the same addresses is overwritten; of
+/// two processors that see the first packets of one connection, the later writes the same again.
+#[inline(always)]
+fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), DropReason> {
+    let own = side(q.stamp() | q.ingress as u64, path, q.half);
+    let peer = side(0, 0, conntrack::NONE);
+    let (a, b) = if q.from_a != 0 { (own, peer) } else { (peer, own) };
+    let judged = Word::new(q.stamp() | cell.0 as u64);
+    let new = FlowEntry { judged, last: Word::new(q.now), a, b };
+    match t.flow_insert(&q.key, &new) {
+        Inserted::New => return Ok(()),
+        Inserted::Full => return Err(DropReason::FlowTableFull),
+        Inserted::Exists => {}
+    }
+    // Removed between the two calls: its next packet will open it again.
+    let Some(e) = t.flow(&q.key) else { return Ok(()) };
+    copy(&new.a, &e.a);
+    copy(&new.b, &e.b);
+    e.judged.set(new.judged.get());
+    e.last.set(q.now);
+    Ok(())
+}
+
+#[inline(always)]
+fn copy(from: &FlowSide, to: &FlowSide) {
+    to.from.set(from.from.get());
+    to.path.set(from.path.get());
+    to.half.set(from.half.get());
+}
