@@ -5,10 +5,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
     initramfs,
@@ -16,7 +15,7 @@ use crate::{
     packages, place,
     probe::{Report, VERIFIED_MAX},
     setup,
-    step::Step,
+    step::{Done, Step},
 };
 
 /// Debian's packages that depend on the newest image of a series: no tcx (6.1), and tcx (6.12).
@@ -81,40 +80,26 @@ fn booted(probe: &Path) -> Result<Vec<Report>> {
         let kernel = kernel(series)?;
         let archive = place::target().join(format!("{series}.cpio"));
         initramfs::write(&kernel.modules, probe, &archive)?;
-        steps.push((*series, qemu(&kernel, &archive)));
+        steps.push(Step::new(format!("kernel-probe on {series}"), qemu(&kernel, &archive)));
     }
-    let started = Instant::now();
-    let threads: Vec<_> = steps
-        .into_iter()
-        .map(|(series, command)| {
-            let step = Step::new(format!("kernel-probe on {series}"), command).quiet();
-            (series, std::thread::spawn(move || step.finish()))
-        })
-        .collect();
-    println!("  ..  kernel-probe under QEMU on {}", SERIES.join(", "));
-    let mut reports = Vec::new();
-    for (series, thread) in threads {
-        let Ok(done) = thread.join() else { bail!("{series}: the thread that runs QEMU died") };
-        let done = done?;
+    let all = Step::finish_all("kernel-probe on Debian's kernels under QEMU", steps)?;
+    let report = |(done, series): (&Done, &&str)| {
         let mut report = Report::parse(&done.output);
         if report.kernel.is_empty() {
-            report.kernel = series.to_owned();
+            report.kernel = (*series).to_owned();
         }
         if !report.fine() {
             done.print_tail();
         }
-        let word = if report.fine() { "  ok" } else { "FAIL" };
-        let seconds = started.elapsed().as_secs_f64();
-        println!("{word}  kernel-probe on {} ({seconds:.1} s)", report.kernel);
-        reports.push(report);
-    }
-    Ok(reports)
+        report
+    };
+    Ok(all.iter().zip(SERIES).map(report).collect())
 }
 
 fn qemu(kernel: &Kernel, archive: &Path) -> Command {
     let mut command = Command::new("timeout");
     command
-        .arg(Duration::from_secs(BOOT_SECONDS.into()).as_secs().to_string())
+        .arg(BOOT_SECONDS.to_string())
         .args(["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"])
         .args(["-smp", "2", "-m", "1536", "-nographic", "-no-reboot", "-nic", "none"])
         .args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"])

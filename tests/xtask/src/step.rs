@@ -25,7 +25,6 @@ pub struct Step {
     title: String,
     command: Command,
     log: PathBuf,
-    quiet: bool,
 }
 
 /// A step that ended.
@@ -47,29 +46,35 @@ impl Step {
             .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
             .collect();
         let log = place::logs().join(format!("{name}.log"));
-        Self { title, command, log, quiet: false }
-    }
-
-    /// The same, but neither a start line nor an end line: the caller prints its own.
-    pub fn quiet(mut self) -> Self {
-        self.quiet = true;
-        self
+        Self { title, command, log }
     }
 
     /// Runs to the end, whatever the status.
-    pub fn finish(mut self) -> Result<Done> {
-        let mut child = self.spawn()?;
-        let mut progress = Progress::start(&self.title, self.quiet);
-        let status = loop {
-            if let Some(status) = child.try_wait().context("waiting for a child")? {
-                break status;
+    pub fn finish(self) -> Result<Done> {
+        let title = self.title.clone();
+        let done = Self::finish_all(&title, vec![self])?;
+        done.into_iter().next().context("one step makes one result")
+    }
+
+    /// Runs several at once, all to their ends, whatever the statuses.
+    pub fn finish_all(title: &str, mut steps: Vec<Self>) -> Result<Vec<Done>> {
+        let mut children = steps.iter_mut().map(Self::spawn).collect::<Result<Vec<_>>>()?;
+        let mut statuses: Vec<Option<ExitStatus>> = vec![None; children.len()];
+        let mut progress = Progress::start(title);
+        while let Some(running) = statuses.iter().position(Option::is_none) {
+            for (child, status) in children.iter_mut().zip(&mut statuses) {
+                *status = child.try_wait().context("waiting for a child")?;
             }
-            progress.tick(&self.log);
+            progress.tick(&steps[running].log);
             sleep(TICK);
+        }
+        let statuses: Vec<ExitStatus> = statuses.into_iter().flatten().collect();
+        progress.end(statuses.iter().all(ExitStatus::success));
+        let done = |(step, status): (Self, ExitStatus)| {
+            let output = String::from_utf8_lossy(&fs::read(&step.log)?).into_owned();
+            Ok(Done { status, output, log: step.log })
         };
-        progress.end(status.success());
-        let output = String::from_utf8_lossy(&fs::read(&self.log)?).into_owned();
-        Ok(Done { status, output, log: self.log })
+        steps.into_iter().zip(statuses).map(done).collect()
     }
 
     /// Runs to the end; a failure shows the tail of the log and is an error.
@@ -83,8 +88,7 @@ impl Step {
         Ok(done)
     }
 
-    /// Starts it, to be waited for by the caller.
-    pub fn spawn(&mut self) -> Result<Child> {
+    fn spawn(&mut self) -> Result<Child> {
         fs::create_dir_all(place::logs()).context("creating the log directory")?;
         let log = File::create(&self.log)
             .with_context(|| format!("creating the log {}", self.log.display()))?;
@@ -116,17 +120,16 @@ struct Progress {
     started: Instant,
     said: Instant,
     terminal: bool,
-    quiet: bool,
 }
 
 impl Progress {
-    fn start(title: &str, quiet: bool) -> Self {
+    fn start(title: &str) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        if !terminal && !quiet {
+        if !terminal {
             println!("  ..  {title}");
         }
         let now = Instant::now();
-        Self { title: title.to_owned(), started: now, said: now, terminal, quiet }
+        Self { title: title.to_owned(), started: now, said: now, terminal }
     }
 
     fn tick(&mut self, log: &Path) {
@@ -151,10 +154,8 @@ impl Progress {
             print!("\r\x1b[2K");
             let _ = std::io::stdout().flush();
         }
-        if !self.quiet {
-            let word = if fine { "  ok" } else { "FAIL" };
-            println!("{word}  {} ({:.1} s)", self.title, self.started.elapsed().as_secs_f64());
-        }
+        let word = if fine { "  ok" } else { "FAIL" };
+        println!("{word}  {} ({:.1} s)", self.title, self.started.elapsed().as_secs_f64());
     }
 }
 
