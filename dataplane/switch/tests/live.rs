@@ -1,0 +1,316 @@
+//! The switch with real ports, programs and packets, over a hand-made image.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Bed, class, dropped, image, ip, namespace, reaches, socket, veth};
+use portcullis_ports::{
+    address::{self, Prefixed},
+    link, tap,
+    veth::{Peer, create},
+};
+use portcullis_switch::{Closed, Error, Hook, Origin, PortKind, PortSpec, Switch};
+
+const ALLOWED: &[(u32, u32)] = &[(class::PC1, class::PC2), (class::PC1, class::WEB)];
+
+#[test]
+fn what_a_rule_allows_passes_and_nothing_else() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        let installed = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        assert!(installed.ports.iter().all(|p| p.open), "{installed:?}");
+        allowed_and_denied(bed, &switch);
+    });
+}
+
+#[test]
+fn clsact_does_the_same() {
+    Bed::new().run(|bed| {
+        let (mut switch, report) = Switch::start_with(bed.config.clone(), Hook::Clsact).unwrap();
+        assert_eq!(report.hook, Hook::Clsact);
+        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        allowed_and_denied(bed, &switch);
+        drop(switch);
+        let (mut switch, report) = Switch::start_with(bed.config.clone(), Hook::Clsact).unwrap();
+        assert_eq!(report.filtered.len(), 3 + 3, "{report:?}");
+        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        allowed_and_denied(bed, &switch);
+        switch.detach("port1").unwrap();
+    });
+}
+
+fn allowed_and_denied(bed: &Bed, switch: &Switch) {
+    for (a, b, c) in [
+        ("10.10.0.11:0", "10.10.0.12:0", "10.20.0.11:0"),
+        ("[fd00:10::b]:0", "[fd00:10::c]:0", "[fd00:20::b]:0"),
+    ] {
+        let (pc1, pc2, web) = (socket(&bed.pc1, a), socket(&bed.pc2, b), socket(&bed.web, c));
+        assert!(!reaches(&pc2, &pc1), "nothing allows {b} to {a}");
+        assert!(reaches(&pc1, &pc2), "{a} to {b}");
+        assert!(reaches(&pc2, &pc1), "the answer");
+        assert!(reaches(&pc1, &web), "routed: {a} to {c}");
+        assert!(!reaches(&web, &pc2), "nothing allows {c} to {b}");
+    }
+    assert!(dropped(switch, "no-rule") > 0);
+    let hits = switch.status().unwrap().rules;
+    assert!(hits.iter().any(|r| r.rule == "rule-1" && r.hits >= 2), "{hits:?}");
+}
+
+#[test]
+fn the_host_has_its_leg() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        switch.install(image(&[(class::HOST, class::PC1)]), &bed.specs(), &[]).unwrap();
+        for (h, g) in [("10.10.0.1:0", "10.10.0.11:0"), ("[fd00:10::1]:0", "[fd00:10::b]:0")] {
+            let host = socket(&bed.host, h);
+            let pc1 = socket(&bed.pc1, g);
+            assert!(!reaches(&pc1, &host), "{g} to {h}");
+            assert!(reaches(&host, &pc1), "{h} to {g}");
+            assert!(reaches(&pc1, &host), "the answer");
+        }
+    });
+}
+
+#[test]
+fn filtering_outlives_the_process() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        let first = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap().generation;
+        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
+        let fresh = socket(&bed.pc2, "10.10.0.12:0");
+        assert!(reaches(&pc1, &pc2));
+        drop(switch);
+        assert!(reaches(&pc1, &pc2) && reaches(&pc2, &pc1) && !reaches(&fresh, &pc1));
+
+        let (mut switch, report) = Switch::start(bed.config.clone()).unwrap();
+        assert_eq!((report.programs, report.generation), (Origin::Reused, first));
+        assert_eq!(report.filtered, ["pcs-dmz", "pcs-lan", "pcs-wan", "port1", "port2", "port3"]);
+        assert!(reaches(&pc2, &pc1) && !reaches(&fresh, &pc1), "before it knows the policy");
+        let indexes = |p: Vec<portcullis_switch::PortStatus>| -> Vec<u32> {
+            p.iter().map(|p| p.ifindex).collect()
+        };
+        let before: Vec<u32> = ["port1", "port2"].map(|n| link::get(n).unwrap().index).to_vec();
+        let installed = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        assert_eq!(indexes(installed.ports)[..2], before, "the same interfaces");
+        assert!(reaches(&pc2, &pc1) && !reaches(&fresh, &pc1));
+    });
+}
+
+#[test]
+fn another_size_of_the_flow_table_is_told() {
+    Bed::new().run(|bed| {
+        drop(bed.start());
+        let config = portcullis_switch::Config { flows: 8192, ..bed.config.clone() };
+        let (switch, report) = Switch::start(config).unwrap();
+        assert_eq!(report.notices.len(), 1, "{report:?}");
+        assert!(report.notices[0].to_string().contains("4096"), "{}", report.notices[0]);
+        assert_eq!(switch.status().unwrap().flows.capacity, 4096);
+    });
+}
+
+#[test]
+fn a_new_policy_cuts_what_it_no_longer_allows() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
+        let web = socket(&bed.web, "10.20.0.11:0");
+        assert!(reaches(&pc1, &pc2) && reaches(&pc1, &web));
+        switch.install(image(&ALLOWED[1..]), &bed.specs(), &[]).unwrap();
+        assert!(!reaches(&pc1, &pc2) && !reaches(&pc2, &pc1), "revoked");
+        assert!(reaches(&web, &pc1), "untouched");
+        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        assert!(reaches(&pc1, &pc2) && reaches(&web, &pc1));
+    });
+}
+
+#[test]
+fn ports_come_and_go_in_place() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        let specs = bed.specs();
+        let early = switch.attach(&specs[0]).unwrap();
+        assert_eq!((early.open, early.closed), (false, Some(Closed::NoPolicy)));
+        switch.install(image(ALLOWED), &specs[..1], &[]).unwrap();
+        let status = switch.attach(&specs[1]).unwrap();
+        assert!(status.open, "{status:?}");
+        assert_eq!(status.addresses, [ip("10.10.0.12"), ip("fd00:10::c")]);
+
+        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
+        assert!(reaches(&pc1, &pc2) && reaches(&pc2, &pc1));
+        let again = switch.attach(&specs[1]).unwrap_err();
+        assert!(matches!(again, Error::PortExists { .. }), "{again}");
+
+        switch.detach("port2").unwrap();
+        assert!(link::find("port2").unwrap().is_none());
+        assert!(matches!(switch.detach("port2"), Err(Error::NoSuchPort { .. })));
+        switch.attach(&specs[1]).unwrap();
+        let pc2 = socket(&bed.pc2, &pc2.local_addr().unwrap().to_string());
+        assert!(reaches(&pc1, &pc2), "the old connection finds the new interface");
+        assert!(reaches(&pc2, &pc1));
+    });
+}
+
+#[test]
+fn a_port_without_a_place_is_closed_and_says_why() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        let mut specs = bed.specs();
+        specs[1].guest = Some("nobody".into());
+        specs[2].kind = PortKind::Veth {
+            netns: Some("/run/netns/portcullis-not-there".into()),
+            peer: "eth0".into(),
+            configure: true,
+        };
+        let installed = switch.install(image(ALLOWED), &specs, &[]).unwrap();
+        assert!(installed.ports[0].open);
+        assert_eq!(
+            installed.ports[1].closed,
+            Some(Closed::UnknownGuest { guest: "nobody".into() })
+        );
+        let Some(Closed::Failed { error }) = &installed.ports[2].closed else { panic!() };
+        assert!(error.contains("portcullis-not-there"), "{error}");
+        // The guest comes up all the same: nothing that it sends goes anywhere.
+        bed.pc2
+            .run(|| {
+                let eth0 = link::get("eth0").unwrap();
+                link::set_up(eth0.index, true).unwrap();
+                let own = Prefixed { addr: ip("10.10.0.12"), len: 24 };
+                address::add(eth0.index, own).unwrap();
+            })
+            .unwrap();
+        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
+        assert!(!reaches(&pc2, &pc1) && !reaches(&pc1, &pc2));
+        let taken = PortSpec { name: "port9".into(), ..veth("x", "pc1", &bed.web) };
+        let refused = switch.attach(&taken).unwrap_err();
+        assert!(refused.to_string().contains("port1"), "{refused}");
+        assert!(link::find("port9").unwrap().is_none(), "nothing left half made");
+    });
+}
+
+#[test]
+fn names_in_use_are_refused_and_nothing_is_left() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        tap::create("port1", 1, "somebody else").unwrap();
+        let error = switch.attach(&bed.specs()[0]).unwrap_err();
+        assert!(error.to_string().contains("choose another name"), "{error}");
+        assert_eq!(link::get("port1").unwrap().alias, "somebody else");
+
+        tap::create("pc-dmz", 1, "somebody else").unwrap();
+        let before = switch.status().unwrap().generation;
+        let error = switch.install(image(ALLOWED), &bed.specs()[1..], &[]).unwrap_err();
+        assert!(error.to_string().contains("pc-dmz"), "{error}");
+        assert_eq!(switch.status().unwrap().generation, before);
+        let alias = portcullis_ports::alias_of(&bed.config.instance);
+        assert!(link::list_ours(&alias).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_is_not_asked_for_any_more_goes() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        let installed = switch.install(image(ALLOWED), &bed.specs()[..2], &[]).unwrap();
+        assert_eq!(installed.removed, ["port3"]);
+        assert!(link::find("port3").unwrap().is_none());
+    });
+}
+
+#[test]
+fn an_uplink_is_the_way_out_and_is_given_back() {
+    let outside = namespace();
+    let bed = Bed::new();
+    bed.run(|bed| {
+        uplink_pair(&outside, "10.30.0.9");
+        let mut switch = bed.start();
+        let mut specs = bed.specs();
+        specs.push(PortSpec {
+            name: "up0".into(),
+            kind: PortKind::Uplink { tagged: vec![], untagged: Some("wan".into()) },
+            guest: None,
+            network: None,
+        });
+        switch.install(image(&[(class::PC1, class::WORLD)]), &specs, &[]).unwrap();
+        let up0 = link::get("up0").unwrap();
+        assert!(up0.up && up0.promiscuous);
+
+        let (pc1, world) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&outside, "10.30.0.9:0"));
+        assert!(!reaches(&world, &pc1));
+        // The first packets go by the host's stack, which finds the neighbour.
+        assert!((0..5).any(|_| reaches(&pc1, &world)));
+        assert!(reaches(&world, &pc1), "the answer");
+
+        drop(switch);
+        let report = Switch::remove(&bed.config).unwrap();
+        assert_eq!(report.uplinks, ["up0"]);
+        let up0 = link::get("up0").unwrap();
+        assert!(!up0.up && !up0.promiscuous, "as it was");
+    });
+}
+
+/// A NIC called up0 here, whose other end is a host outside.
+fn uplink_pair(outside: &portcullis_ports::Netns, addr: &str) {
+    let peer = Peer { name: "eth0".into(), mac: None };
+    let nic = create("up0", &peer, Some(outside), "a physical NIC").unwrap();
+    assert!(!nic.up);
+    outside
+        .run(|| {
+            let eth0 = link::get("eth0").unwrap();
+            address::add(eth0.index, Prefixed { addr: ip(addr), len: 24 }).unwrap();
+            link::set_up(eth0.index, true).unwrap();
+            address::default_route(eth0.index, ip("10.30.0.1")).unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn remove_after_a_crash_takes_what_is_ours_only() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        tap::create("theirs", 1, "portcullis:another").unwrap();
+        // As a killed process leaves it: no clean-up runs.
+        std::mem::forget(switch);
+        let report = Switch::remove(&bed.config).unwrap();
+        assert_eq!(report.interfaces.len(), 3 + 3 * 2, "{report:?}");
+        assert!(report.pins > 20, "{report:?}");
+        let left: Vec<String> = link::list().unwrap().into_iter().map(|l| l.name).collect();
+        assert!(left.contains(&"theirs".to_owned()) && left.contains(&"lo".to_owned()));
+        assert!(!left.iter().any(|n| n.starts_with("port") || n.starts_with("pc")), "{left:?}");
+        assert!(!Path::new(&bed.config.run_dir).join("bpf").exists());
+        assert_eq!(Switch::remove(&bed.config).unwrap(), Default::default(), "again");
+    });
+}
+
+#[test]
+fn a_tap_is_ready_for_its_guest() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        let spec = PortSpec {
+            name: "vm1".into(),
+            kind: PortKind::Tap { queues: 2 },
+            guest: Some("pc1".into()),
+            network: None,
+        };
+        switch.install(image(ALLOWED), &[spec], &[]).unwrap();
+        let vm1 = link::get("vm1").unwrap();
+        assert!(vm1.up);
+        let queue = tap::open_queue("vm1", 2).unwrap();
+        assert_eq!(tap::header_size(&queue).unwrap(), tap::VNET_HEADER);
+        switch.detach("vm1").unwrap();
+        assert!(link::find("vm1").unwrap().is_none());
+    });
+}
+
+#[test]
+fn every_program_has_a_verified_size() {
+    Bed::new().run(|bed| {
+        let programs = bed.start().status().unwrap().programs;
+        let names: Vec<_> = programs.iter().map(|p| p.name).collect();
+        assert_eq!(names, ["ingress", "flood", "answer", "clock"]);
+        assert!(programs.iter().all(|p| p.verified_instructions.is_some_and(|n| n < 1_000_000)));
+    });
+}

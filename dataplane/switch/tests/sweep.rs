@@ -1,0 +1,33 @@
+//! Idle connections go, live ones stay.
+
+mod common;
+
+use aya::maps::{HashMap, Map, MapData};
+use common::{Bed, class, image, reaches, socket};
+
+#[test]
+fn the_sweeper_takes_the_idle() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        switch.install(image(&[(class::PC1, class::PC2)]), &bed.specs(), &[]).unwrap();
+        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
+        assert!(reaches(&pc1, &pc2));
+        let used = switch.status().unwrap().flows.used;
+        assert!(used >= 1);
+
+        let pin = bed
+            .config
+            .run_dir
+            .join(format!("bpf/v{}/maps/FLOWS", portcullis_pipeline::LAYOUT_VERSION));
+        let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
+        let mut flows = HashMap::<_, [u8; 40], [u8; 64]>::try_from(map).unwrap();
+        // Never heard of since the clock began, so idle for longer than any limit allows.
+        for i in 0..100_u8 {
+            flows.insert([i; 40], [0; 64], 0).unwrap();
+        }
+        let report = switch.sweep().unwrap();
+        assert_eq!((report.removed, report.complete), (100, true), "{report:?}");
+        assert_eq!(switch.status().unwrap().flows.used, used);
+        assert!(reaches(&pc2, &pc1), "the live one");
+    });
+}
