@@ -1,1 +1,15 @@
 //! Hands the ports of the switch to virtual machine monitors.
+//!
+//! A VMM gets a tap in one of three ways: it opens it by name itself (QEMU's `ifname=`), it
+//! inherits open queues from whoever starts it ([`command`]), or it receives them over a Unix
+//! socket ([`pass`]). However it comes, the port was closed and filtered before.
+
+pub mod command;
+mod error;
+pub mod pass;
+mod queue;
+
+pub use command::{FDS_VARIABLE, become_command, inherit};
+pub use error::{Error, Result};
+pub use pass::{receive, send};
+pub use queue::open_queues;

@@ -1,0 +1,75 @@
+//! What can go wrong on the way to a VMM.
+
+use std::io;
+
+/// Result of handing something over.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a port could not be handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The tap itself.
+    #[error(transparent)]
+    Tap(#[from] portcullis_ports::Error),
+    /// The tap's frames carry another header than the one that it was made with.
+    #[error(
+        "frames of {name} carry a header of {got} bytes, not {expected}: another program has set it; detach the port and attach it again"
+    )]
+    HeaderSize {
+        /// The tap.
+        name: String,
+        /// Bytes it has.
+        got: i32,
+        /// Bytes it should have.
+        expected: i32,
+    },
+    /// The header cannot be asked for.
+    #[error("cannot look at the tap {name}: {source}")]
+    Look {
+        /// The tap.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No command was given.
+    #[error("no command to hand the port to: write it behind `--`")]
+    NoCommand,
+    /// The command cannot be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// An fd cannot be made inheritable.
+    #[error("cannot let the command inherit the queues: {source}")]
+    Inherit {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The socket failed.
+    #[error("cannot {action} file descriptors: {source}")]
+    Socket {
+        /// What was to be done.
+        action: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// More fds or bytes than one message carries.
+    #[error("{got} {what} do not fit into one message, {most} do")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        got: usize,
+        /// How many fit.
+        most: usize,
+    },
+    /// The other side went away.
+    #[error("the other side closed the socket before it sent anything")]
+    Closed,
+    /// The message was cut by the kernel.
+    #[error("the message was cut: more file descriptors or bytes than expected")]
+    Cut,
+}
