@@ -17,8 +17,8 @@ fn package(program: &str) -> &'static str {
 }
 
 /// An error for a program that does not start.
-pub fn missing(program: &'static str, source: std::io::Error) -> Error {
-    Error::MissingTool { program, package: package(program), source }
+pub fn missing(program: &'static str, cause: std::io::Error) -> Error {
+    Error::MissingTool { program, package: package(program), cause }
 }
 
 /// Runs a program with `input` on its standard input, in the namespaces of this thread.

@@ -6,14 +6,14 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A tool that a peer needs is not installed.
-    #[error("`{program}` cannot be started ({source}); install the Debian package `{package}`")]
+    #[error("`{program}` cannot be started ({cause}); install the Debian package `{package}`")]
     MissingTool {
         /// The program.
         program: &'static str,
         /// Debian package that has it.
         package: &'static str,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A tool failed.
     #[error("`{command}` ended with {status}: {stderr}")]
@@ -26,20 +26,20 @@ pub enum Error {
         stderr: String,
     },
     /// A system call failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     System {
         /// What was tried.
         what: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The verifier refused a program.
-    #[error("the kernel refused the program `{program}` ({source}): {log}")]
+    #[error("the kernel refused the program `{program}` ({cause}): {log}")]
     Verifier {
         /// The program.
         program: &'static str,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
         /// The verifier's words.
         log: String,
     },
@@ -53,12 +53,34 @@ pub enum Error {
         /// Frames read at the other end.
         received: u64,
     },
+    /// A program under test answered something else than it must.
+    #[error("{what} got the verdict {verdict} instead of {expected} (TC_ACT_*)")]
+    Verdict {
+        /// What the frame was.
+        what: &'static str,
+        /// The right verdict.
+        expected: u32,
+        /// What it was.
+        verdict: u32,
+    },
     /// iperf3's report has no throughput.
     #[error("iperf3 reported no throughput: {report}")]
     Iperf {
         /// The first part of its report.
         report: String,
     },
+    /// The yardstick programs cannot be used.
+    #[error(transparent)]
+    Yardstick(#[from] crate::yardstick::YardstickError),
+    /// The policy of a bench does not compile.
+    #[error("the bench's policy does not compile:\n{text}")]
+    Policy {
+        /// The compiler's words.
+        text: String,
+    },
+    /// The switch failed.
+    #[error(transparent)]
+    Switch(#[from] portcullis_switch::Error),
     /// Somebody pressed Ctrl-C.
     #[error("interrupted; everything that was made is removed")]
     Interrupted,
@@ -66,7 +88,7 @@ pub enum Error {
 
 impl Error {
     /// A failed system call.
-    pub fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::System { what: what.into(), source: source.into() }
+    pub fn system(what: impl Into<String>, cause: impl Into<io::Error>) -> Self {
+        Self::System { what: what.into(), cause: cause.into() }
     }
 }

@@ -4,7 +4,7 @@
 //! [`SERVER_PORTS`]' share of it, so every number below [`CONNECTIONS`] is another 5-tuple and
 //! every server port is one that the rules of all peers name.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Client ports: 32768..65535.
 pub const CLIENT_PORTS: u32 = 32_768;
@@ -26,10 +26,13 @@ const SEGMENTS: usize = 44;
 
 const ETHERNET: usize = 14;
 const IPV4: usize = 20;
+const IPV6: usize = 40;
 const TCP: usize = 20;
 const UDP: usize = 8;
-/// Offset of the ports in a frame: source, then destination.
+/// Offset of the ports in an IPv4 frame: source, then destination.
 pub const PORTS_AT: usize = ETHERNET + IPV4;
+/// Offset of the ports in an IPv6 frame.
+pub const PORTS_AT_V6: usize = ETHERNET + IPV6;
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const SYN: u8 = 0x02;
@@ -45,6 +48,8 @@ pub struct End {
     pub mac: Mac,
     /// Its address.
     pub ip: Ipv4Addr,
+    /// Its other address.
+    pub ip6: Ipv6Addr,
     /// MAC that its frames go to: the other end's, or the router's.
     pub next_hop: Mac,
 }
@@ -63,6 +68,71 @@ pub enum Direction {
     Forward,
     /// From the server to the client.
     Reply,
+}
+
+/// The segments that a connection needs before and while it is established.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// The first of a handshake.
+    Syn,
+    /// The second.
+    SynAck,
+    /// The third, and any later one of an idle connection.
+    Ack,
+}
+
+impl Segment {
+    /// A handshake.
+    pub const HANDSHAKE: [Self; 3] = [Self::Syn, Self::SynAck, Self::Ack];
+
+    /// Which way it goes.
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Syn | Self::Ack => Direction::Forward,
+            Self::SynAck => Direction::Reply,
+        }
+    }
+
+    /// Sender and receiver.
+    fn ends(self, client: End, server: End) -> (End, End) {
+        match self.direction() {
+            Direction::Forward => (client, server),
+            Direction::Reply => (server, client),
+        }
+    }
+
+    /// The TCP header with zero ports and checksum (RFC 9293, section 3.1).
+    fn header(self) -> [u8; TCP] {
+        let (flags, seq, ack): (u8, u32, u32) = match self {
+            Self::Syn => (SYN, 1000, 0),
+            Self::SynAck => (SYN | ACK, 5000, 1001),
+            Self::Ack => (ACK, 1001, 5001),
+        };
+        let mut header = [0; TCP];
+        header[4..8].copy_from_slice(&seq.to_be_bytes());
+        header[8..12].copy_from_slice(&ack.to_be_bytes());
+        header[12..16].copy_from_slice(&[(TCP as u8 / 4) << 4, flags, 0xff, 0xff]);
+        header
+    }
+
+    /// The segment as an IPv6 frame of connection 0, with a right checksum.
+    pub fn frame_v6(self, client: End, server: End) -> Vec<u8> {
+        let (from, to) = self.ends(client, server);
+        let mut tcp = self.header();
+        let (client_port, server_port) = ports(0);
+        let (source, destination) = match self.direction() {
+            Direction::Forward => (client_port, server_port),
+            Direction::Reply => (server_port, client_port),
+        };
+        tcp[0..2].copy_from_slice(&source.to_be_bytes());
+        tcp[2..4].copy_from_slice(&destination.to_be_bytes());
+        let addresses = [from.ip6.octets(), to.ip6.octets()].concat();
+        let sum = word_sum(&addresses) + u32::from(PROTOCOL_TCP) + TCP as u32 + word_sum(&tcp);
+        tcp[16..18].copy_from_slice(&(!fold(sum)).to_be_bytes());
+        let ethernet = [&from.next_hop[..], &from.mac, &[0x86, 0xdd]].concat();
+        let fixed = [0x60, 0, 0, 0, 0, TCP as u8, PROTOCOL_TCP, 64];
+        [&ethernet[..], &fixed, &addresses, &tcp].concat()
+    }
 }
 
 /// A frame with its virtio-net header, whose connection can be changed in place.
@@ -87,30 +157,16 @@ impl Template {
     }
 
     /// A TCP segment without payload in a small frame.
-    fn tcp(from: End, to: End, direction: Direction, flags: u8, seq: u32, ack: u32) -> Self {
+    pub fn tcp(client: End, server: End, segment: Segment) -> Self {
+        let (from, to) = segment.ends(client, server);
+        let header = segment.header();
         let mut bytes = headers(from, to, PROTOCOL_TCP, TCP);
-        put_tcp(&mut bytes, flags, seq, ack);
-        let sum = pseudo_sum(from.ip, to.ip, PROTOCOL_TCP, TCP)
-            + word_sum(&bytes[VNET_HEADER + PORTS_AT..VNET_HEADER + PORTS_AT + TCP]);
+        bytes.extend(header);
+        let sum = pseudo_sum(from.ip, to.ip, PROTOCOL_TCP, TCP) + word_sum(&header);
         bytes.resize(VNET_HEADER + SMALL, 0);
-        let mut template = Self { bytes, direction, sum: Some(sum) };
+        let mut template = Self { bytes, direction: segment.direction(), sum: Some(sum) };
         template.set_connection(0);
         template
-    }
-
-    /// The first segment of a handshake.
-    pub fn syn(client: End, server: End) -> Self {
-        Self::tcp(client, server, Direction::Forward, SYN, 1000, 0)
-    }
-
-    /// The second segment of a handshake.
-    pub fn syn_ack(client: End, server: End) -> Self {
-        Self::tcp(server, client, Direction::Reply, SYN | ACK, 5000, 1001)
-    }
-
-    /// The third segment of a handshake, and any later one of an idle connection.
-    pub fn ack(client: End, server: End) -> Self {
-        Self::tcp(client, server, Direction::Forward, ACK, 1001, 5001)
     }
 
     /// A TCP super-packet of 64 KB as a guest with segmentation offload hands it over: partial
@@ -118,7 +174,7 @@ impl Template {
     pub fn super_packet(client: End, server: End) -> Self {
         let payload = SEGMENT * SEGMENTS;
         let mut bytes = headers(client, server, PROTOCOL_TCP, TCP + payload);
-        put_tcp(&mut bytes, ACK, 1001, 5001);
+        bytes.extend(Segment::Ack.header());
         bytes.resize(VNET_HEADER + PORTS_AT + TCP + payload, 0x5a);
         let partial = fold(pseudo_sum(client.ip, server.ip, PROTOCOL_TCP, TCP + payload));
         put(&mut bytes, PORTS_AT + 16, &partial.to_be_bytes());
@@ -189,14 +245,6 @@ fn headers(from: End, to: End, protocol: u8, payload: usize) -> Vec<u8> {
     bytes
 }
 
-/// Appends a TCP header with zero ports and checksum.
-fn put_tcp(bytes: &mut Vec<u8>, flags: u8, seq: u32, ack: u32) {
-    bytes.resize(VNET_HEADER + PORTS_AT + TCP, 0);
-    put(bytes, PORTS_AT + 4, &seq.to_be_bytes());
-    put(bytes, PORTS_AT + 8, &ack.to_be_bytes());
-    put(bytes, PORTS_AT + 12, &[(TCP as u8 / 4) << 4, flags, 0xff, 0xff]);
-}
-
 /// Fills the virtio-net header for TCP over IPv4 (virtio 1.2, section 5.1.6; little-endian).
 fn put_gso_header(bytes: &mut [u8]) {
     const NEEDS_CSUM: u8 = 1;
@@ -244,11 +292,13 @@ mod tests {
     const CLIENT: End = End {
         mac: [2, 0, 0, 0, 0, 1],
         ip: Ipv4Addr::new(10, 77, 0, 2),
+        ip6: Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 2),
         next_hop: [2, 0, 0, 0, 0, 2],
     };
     const SERVER: End = End {
         mac: [2, 0, 0, 0, 0, 2],
         ip: Ipv4Addr::new(10, 77, 0, 3),
+        ip6: Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 3),
         next_hop: [2, 0, 0, 0, 0, 1],
     };
 
@@ -273,16 +323,26 @@ mod tests {
     #[test]
     fn every_handshake_segment_has_a_right_checksum() {
         for number in [0, 1, 32_767, 32_768, CONNECTIONS - 1] {
-            for (mut template, from, to) in [
-                (Template::syn(CLIENT, SERVER), CLIENT, SERVER),
-                (Template::syn_ack(CLIENT, SERVER), SERVER, CLIENT),
-                (Template::ack(CLIENT, SERVER), CLIENT, SERVER),
-            ] {
+            for segment in Segment::HANDSHAKE {
+                let mut template = Template::tcp(CLIENT, SERVER, segment);
+                let (from, to) = segment.ends(CLIENT, SERVER);
                 template.set_connection(number);
                 assert_eq!(template.frame().len(), SMALL);
                 assert_eq!(tcp_sum(template.frame(), from, to, TCP), 0xffff, "{number}");
                 assert_eq!(fold(word_sum(&template.frame()[ETHERNET..PORTS_AT])), 0xffff);
             }
+        }
+    }
+
+    #[test]
+    fn an_ipv6_segment_has_a_right_checksum_and_length() {
+        for segment in Segment::HANDSHAKE {
+            let frame = segment.frame_v6(CLIENT, SERVER);
+            assert_eq!(frame.len(), PORTS_AT_V6 + TCP);
+            // Addresses and TCP stand side by side; next header and length complete the sum.
+            let sum = word_sum(&frame[22..]) + u32::from(PROTOCOL_TCP) + TCP as u32;
+            assert_eq!(fold(sum), 0xffff, "{segment:?}");
+            assert_eq!(usize::from(frame[19]), frame.len() - PORTS_AT_V6);
         }
     }
 
@@ -315,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_spoofed_frame_differs_in_its_source_only() {
-        let syn = Template::syn(CLIENT, SERVER);
+        let syn = Template::tcp(CLIENT, SERVER, Segment::Syn);
         let spoofed = syn.spoofed(Ipv4Addr::new(10, 77, 0, 99));
         let differ: Vec<_> = (0..SMALL).filter(|&i| spoofed[i] != syn.frame()[i]).collect();
         assert_eq!(differ, [29]);

@@ -1,38 +1,70 @@
 //! Speed, side by side with its peers in one run.
+//!
+//! ```text
+//! cargo xtask bench                 three rounds, tables on the terminal, JSON in target/
+//! cargo xtask bench --quick         does everything work? (its numbers mean nothing)
+//! cargo xtask bench --only testrun  the program alone
+//! ```
+//!
+//! Only ratios inside one run mean anything: every reading of a peer is set against a reading of
+//! the bare bridge taken just before it.
 
+mod aims;
 mod command;
+mod conntrack;
 mod error;
+mod forwarding;
 mod frame;
 mod generator;
 mod interrupt;
 mod iperf;
+mod machine;
 mod measure;
 mod netns;
+mod options;
 mod peers;
+mod progress;
+mod report;
+mod results;
+mod run;
+mod scratch;
 mod stats;
 mod sys;
+mod table;
 mod tap;
+mod testrun;
+mod walker;
+mod workload;
 mod world;
+mod yardstick;
 
-fn main() -> anyhow::Result<()> {
-    use measure::*;
-    use peers::*;
-    command::require_all()?;
-    let i = interrupt::Interrupt::listen()?;
-    let times = Times { reading_ms: 200, tcp_s: 1 };
-    let peers: Vec<Box<dyn Peer>> = vec![
-        Box::new(Bridge),
-        Box::new(FilteredBridge { rules: 1000, shape: Shape::Linear }),
-        Box::new(FilteredBridge { rules: 1000, shape: Shape::Set }),
-        Box::new(Router { rules: 1000 }),
-    ];
-    for p in peers {
-        let mut path = Path::new(p.build(world::Medium::Taps)?);
-        for m in Metric::ON_TAPS {
-            println!("{} {:?} {:?}", p.name(), m, path.measure(m, times, &i)?);
+use std::{fs, process::ExitCode};
+
+use anyhow::Context;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match bench(&options::Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
         }
-        let mut path = Path::new(p.build(world::Medium::Guests)?);
-        println!("{} {:?}", p.name(), path.measure(Metric::Tcp, times, &i)?);
     }
-    Ok(())
+}
+
+/// Runs, prints and writes; false when something could not be measured.
+fn bench(options: &options::Options) -> anyhow::Result<bool> {
+    scratch::enter()?;
+    let report = run::everything(options)?;
+    println!("{}", report.text());
+    let path = options.json();
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    }
+    fs::write(&path, serde_json::to_string_pretty(&report)?)
+        .with_context(|| path.display().to_string())?;
+    eprintln!("JSON: {}", path.display());
+    Ok(report.forwarding.iter().all(|peer| peer.failures.is_empty()))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     error::Error,
-    frame::{Direction, Template},
+    frame::{CONNECTIONS, Direction, Segment, Template},
     generator::{self, BULK_WINDOW, Connections, Limit, Reading, Traffic, WINDOW},
     interrupt::Interrupt,
     iperf,
@@ -39,9 +39,9 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// All of them that need taps, in the order in which they are measured.
-    pub const ON_TAPS: [Self; 4] =
-        [Self::OneFlow, Self::ManyFlows, Self::Super, Self::NewConnections];
+    /// All of them, in the order in which they are measured.
+    pub const ALL: [Self; 5] =
+        [Self::OneFlow, Self::ManyFlows, Self::Super, Self::NewConnections, Self::Tcp];
 
     /// Head of its column.
     pub const fn title(self) -> &'static str {
@@ -142,12 +142,13 @@ impl Wire<'_> {
         let one = Connections { first: 0, count: 1 };
         let there = Template::udp(client, server, Direction::Forward);
         let back = Template::udp(server, client, Direction::Reply);
+        let tcp = |segment| Template::tcp(client, server, segment);
         for (what, template, connections) in [
             ("a first datagram", there, flows),
             ("an answer", back, flows),
-            ("a SYN", Template::syn(client, server), one),
-            ("a SYN with ACK", Template::syn_ack(client, server), one),
-            ("an ACK", Template::ack(client, server), one),
+            ("a SYN", tcp(Segment::Syn), one),
+            ("a SYN with ACK", tcp(Segment::SynAck), one),
+            ("an ACK", tcp(Segment::Ack), one),
         ] {
             let limit = Limit::Frames(connections.count.into());
             self.send(template, connections, WINDOW, limit)?.checked(what)?;
@@ -175,8 +176,9 @@ impl Wire<'_> {
                 (reading.checked("super-packets")?, reading.gigabits())
             }
             Metric::NewConnections => {
-                let fresh = Connections { first: *next, count: u32::MAX };
-                let reading = self.send(Template::syn(client, server), fresh, WINDOW, limit)?;
+                let fresh = Connections { first: *next, count: CONNECTIONS };
+                let syn = Template::tcp(client, server, Segment::Syn);
+                let reading = self.send(syn, fresh, WINDOW, limit)?;
                 *next = next.wrapping_add(reading.sent as u32);
                 (reading.checked("new connections")?, reading.rate())
             }

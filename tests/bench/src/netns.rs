@@ -1,12 +1,7 @@
 //! Network namespaces without a name: they end with the last file descriptor that holds them, so
 //! nothing of a bench outlives its process, however it ends.
 
-use std::{
-    fs::File,
-    os::fd::AsRawFd,
-    path::PathBuf,
-    thread,
-};
+use std::{fs::File, os::fd::AsRawFd, path::PathBuf, thread};
 
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
 use nix::unistd::Pid;
@@ -25,8 +20,9 @@ impl Namespace {
         let file = thread::scope(|scope| {
             scope
                 .spawn(|| {
-                    unshare(CloneFlags::CLONE_NEWNET)
-                        .map_err(|e| Error::system("making a network namespace (run as root)", e))?;
+                    unshare(CloneFlags::CLONE_NEWNET).map_err(|e| {
+                        Error::system("making a network namespace (run as root)", e)
+                    })?;
                     File::open("/proc/thread-self/ns/net")
                         .map_err(|e| Error::system("/proc/thread-self/ns/net", e))
                 })
@@ -42,11 +38,14 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The same namespace once more.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let file = self.file.try_clone().map_err(|e| Error::system("a network namespace", e))?;
+        Ok(Self { file })
+    }
+
     /// Runs `work` on a thread of its own inside this namespace.
-    pub fn run<T: Send>(
-        &self,
-        work: impl FnOnce() -> Result<T, Error> + Send,
-    ) -> Result<T, Error> {
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
         joined(thread::scope(|scope| {
             scope
                 .spawn(|| {

@@ -27,11 +27,6 @@ impl Spread {
         let median = f64::midpoint(sorted[(count - 1) / 2], sorted[count / 2]);
         Some(Self { median, min: sorted[0], max: sorted[count - 1], count })
     }
-
-    /// Is this decided, that is: do the two ranges not overlap?
-    pub fn is_apart_from(&self, other: &Self) -> bool {
-        self.min > other.max || other.min > self.max
-    }
 }
 
 #[cfg(test)]
@@ -42,24 +37,12 @@ mod tests {
     fn median_of_odd_and_even_counts() {
         assert_eq!(Spread::of([3.0, 1.0, 2.0]).unwrap().median, 2.0);
         assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]).unwrap().median, 2.5);
-        assert_eq!(
-            Spread::of([7.0]),
-            Some(Spread { median: 7.0, min: 7.0, max: 7.0, count: 1 })
-        );
+        assert_eq!(Spread::of([7.0]), Some(Spread { median: 7.0, min: 7.0, max: 7.0, count: 1 }));
     }
 
     #[test]
     fn nothing_and_nan_have_no_spread() {
         assert_eq!(Spread::of([]), None);
         assert_eq!(Spread::of([1.0, f64::NAN]), None);
-    }
-
-    #[test]
-    fn ranges_that_overlap_decide_nothing() {
-        let low = Spread::of([1.0, 2.0]).unwrap();
-        let high = Spread::of([3.0, 4.0]).unwrap();
-        let both = Spread::of([1.5, 3.5]).unwrap();
-        assert!(low.is_apart_from(&high) && high.is_apart_from(&low));
-        assert!(!low.is_apart_from(&both) && !both.is_apart_from(&high));
     }
 }

@@ -121,7 +121,7 @@ struct Element {
     flags: u64,
 }
 
-fn element<K: ?Sized, V: ?Sized>(map: &OwnedFd, key: &K, value_or_next: &V) -> Element {
+fn element<K>(map: &OwnedFd, key: &K, value_or_next: &[u8]) -> Element {
     Element {
         map_fd: map.as_raw_fd() as u32,
         pad: 0,
@@ -160,7 +160,10 @@ pub fn map_clear<const N: usize>(map: &OwnedFd) -> io::Result<u64> {
     while let Some(entry) = key {
         // The next key first: after a deletion the kernel would search from the start again.
         key = map_next(map, Some(&entry))?;
-        bpf(Bpf::MapDeleteElem, &mut element(map, &entry, &()))?;
+        let mut attr = element(map, &entry, &[]);
+        // The kernel wants everything behind the key to be zero.
+        attr.value_or_next = 0;
+        bpf(Bpf::MapDeleteElem, &mut attr)?;
         deleted += 1;
     }
     Ok(deleted)

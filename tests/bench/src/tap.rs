@@ -26,9 +26,7 @@ impl Tap {
         namespace.run(|| {
             Self::open_here(name, false).or_else(|error| match error {
                 // A tap that exists with several queues wants to hear so.
-                Error::System { ref source, .. }
-                    if source.raw_os_error() == Some(libc::EINVAL) =>
-                {
+                Error::System { ref cause, .. } if cause.raw_os_error() == Some(libc::EINVAL) => {
                     Self::open_here(name, true)
                 }
                 other => Err(other),

@@ -1,6 +1,6 @@
 //! Where a peer forwards: a namespace with two ports, `pa` and `pb`, and what hangs on them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{
     error::Error,
@@ -19,9 +19,9 @@ const QUEUE: u32 = 4096;
 /// Do the two ends share a network, or is the switch their router?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
-    /// One subnet.
+    /// One network.
     Switched,
-    /// Two subnets, the switch is the gateway of both.
+    /// Two networks, the switch is the gateway of both.
     Routed,
 }
 
@@ -32,6 +32,19 @@ pub enum Medium {
     Taps,
     /// Guests in namespaces of their own on veth pairs, for programs with sockets.
     Guests,
+}
+
+impl Medium {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Taps, Self::Guests];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Taps => "taps",
+            Self::Guests => "veth guests",
+        }
+    }
 }
 
 /// Addresses of the client (at `pa`) and the server (at `pb`).
@@ -54,6 +67,7 @@ impl Ends {
         let end = |i: usize, host| End {
             mac: GUEST_MACS[i],
             ip: Ipv4Addr::new(10, 77, 0, host),
+            ip6: Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, host.into()),
             next_hop: GUEST_MACS[1 - i],
         };
         Self { client: end(0, 2), server: end(1, 3) }
@@ -64,6 +78,8 @@ impl Ends {
         let end = |i: usize, subnet| End {
             mac: GUEST_MACS[i],
             ip: Ipv4Addr::new(10, subnet, 0, 2),
+            // fd00:77::/64 and fd00:78::/64, as people write them after their IPv4 subnets.
+            ip6: Ipv6Addr::new(0xfd00, if i == 0 { 0x77 } else { 0x78 }, 0, 0, 0, 0, 0, 2),
             next_hop: routers[i],
         };
         Self { client: end(0, 77), server: end(1, 78) }
@@ -102,7 +118,7 @@ pub struct World {
     /// Where the ends are.
     pub ends: Ends,
     /// What the peer keeps alive, for example a loaded program.
-    pub keep: Box<dyn std::any::Any>,
+    pub _keep: Box<dyn std::any::Any>,
     /// The switch's namespace.
     pub namespace: Namespace,
 }
@@ -132,10 +148,8 @@ pub fn plain_ports(medium: Medium, ends: &Ends) -> Result<(Namespace, Attached),
 /// Makes a veth pair from `port` into a guest.
 fn veth(namespace: &Namespace, port: &str, guest: &Namespace) -> Result<(), Error> {
     let path = guest.path();
-    namespace.ip(&format!(
-        "link add {port} type veth peer name {GUEST_PORT} netns {}\n",
-        path.display()
-    ))
+    namespace
+        .ip(&format!("link add {port} type veth peer name {GUEST_PORT} netns {}\n", path.display()))
 }
 
 /// Gives a guest its MAC, its address and a way to the other end.

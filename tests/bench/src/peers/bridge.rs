@@ -60,8 +60,7 @@ impl FilteredBridge {
         };
         // Without connection tracking replies need a rule; it comes last, as replies do not count.
         let replies = format!("ip saddr {} accept\n", ends.server.ip);
-        let chain =
-            format!("type filter hook forward priority 0\npolicy drop\n{rules}{replies}");
+        let chain = format!("type filter hook forward priority 0\npolicy drop\n{rules}{replies}");
         format!("table bridge bench {{\n{map}chain forward_all {{\n{chain}}}\n}}\n")
     }
 }
@@ -78,7 +77,7 @@ fn bridged(medium: Medium) -> Result<World, Error> {
     for (port, end) in PORTS.into_iter().zip(ends.both()) {
         declare(&namespace, port, end)?;
     }
-    Ok(World { attached, ends, keep: Box::new(()), namespace })
+    Ok(World { attached, ends, _keep: Box::new(()), namespace })
 }
 
 /// Enters an end into the forwarding table, so that no frame is flooded.

@@ -1,10 +1,14 @@
 //! What a user would use instead, what bounds everybody, and Portcullis itself.
 
 mod bridge;
-mod rules;
+mod portcullis;
+mod redirect;
 mod router;
+mod rules;
 
 pub use bridge::{Bridge, FilteredBridge};
+pub use portcullis::{Policy, Portcullis, Running};
+pub use redirect::BareRedirect;
 pub use router::Router;
 pub use rules::Shape;
 

@@ -32,7 +32,7 @@ impl Peer for Router {
         namespace.nft(&ruleset(self.rules, &ends))?;
         // The generator's super-packets repeat one sequence number.
         namespace.sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1")?;
-        Ok(World { attached, ends, keep: Box::new(()), namespace })
+        Ok(World { attached, ends, _keep: Box::new(()), namespace })
     }
 }
 

@@ -34,7 +34,10 @@ pub fn linear(rules: u32, client: End) -> String {
         let _ = writeln!(text, "ip saddr {address} tcp dport {port} accept");
     }
     let (first, last) = (FIRST_SERVER_PORT, last_port());
-    text + &format!("ip saddr {} meta l4proto {{ tcp, udp }} th dport {first}-{last} accept\n", client.ip)
+    text + &format!(
+        "ip saddr {} meta l4proto {{ tcp, udp }} th dport {first}-{last} accept\n",
+        client.ip
+    )
 }
 
 /// A verdict map over source, protocol and port with about `rules` elements, which hold every

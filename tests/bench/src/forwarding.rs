@@ -1,0 +1,128 @@
+//! Peers side by side: every reading right after one of the bare bridge, in rotating order.
+
+use std::time::Instant;
+
+use crate::{
+    error::Error,
+    interrupt::Interrupt,
+    machine::Others,
+    measure::{Metric, Path, Times},
+    peers::{BareRedirect, Bridge, Peer},
+    progress::Progress,
+    results::{Failure, PeerResult, Sample},
+    world::Medium,
+};
+
+/// How a run is taken.
+pub struct Run<'a> {
+    /// Rounds.
+    pub rounds: u32,
+    /// How long readings take.
+    pub times: Times,
+    /// Who takes part.
+    pub peers: &'a [Box<dyn Peer>],
+    /// Asked between any two frames.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Run<'_> {
+    /// Steps that [`Self::measure`] reports.
+    pub fn steps(&self) -> usize {
+        self.rounds as usize * self.peers.len() * Medium::ALL.len()
+    }
+
+    /// Measures everybody in every round.
+    pub fn measure(
+        &self,
+        progress: &mut Progress,
+        others: &mut Others,
+    ) -> Result<Vec<PeerResult>, Error> {
+        let mut results: Vec<PeerResult> = self.peers.iter().map(|p| blank(p.as_ref())).collect();
+        for round in 0..self.rounds {
+            for medium in Medium::ALL {
+                let mut yardsticks = Yardsticks {
+                    bridge: Path::new(Bridge.build(medium)?),
+                    redirect: Path::new(BareRedirect.build(medium)?),
+                };
+                for turn in 0..self.peers.len() {
+                    // Nobody always comes after the same one.
+                    let who = (turn + round as usize) % self.peers.len();
+                    let peer = self.peers[who].as_ref();
+                    progress.step(format_args!(
+                        "round {}/{}: {} on {}",
+                        round + 1,
+                        self.rounds,
+                        title(peer),
+                        medium.name()
+                    ));
+                    self.visit(peer, round, medium, &mut yardsticks, &mut results[who])?;
+                    others.mark()?;
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// All readings of one peer on one medium.
+    fn visit(
+        &self,
+        peer: &dyn Peer,
+        round: u32,
+        medium: Medium,
+        yardsticks: &mut Yardsticks,
+        result: &mut PeerResult,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        let mut path = match peer.build(medium) {
+            Ok(world) => Path::new(world),
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => {
+                let metrics = Metric::ALL.into_iter().filter(|m| m.medium() == medium);
+                result.failures.extend(metrics.map(|m| failure(m, &error)));
+                return Ok(());
+            }
+        };
+        result.setup_ms.push(start.elapsed().as_secs_f64() * 1e3);
+        for metric in Metric::ALL.into_iter().filter(|m| m.medium() == medium) {
+            let (times, interrupt) = (self.times, self.interrupt);
+            let bridge = yardsticks.bridge.measure(metric, times, interrupt)?.value;
+            let redirect = match peer.is_ours() {
+                true => Some(yardsticks.redirect.measure(metric, times, interrupt)?.value),
+                false => None,
+            };
+            match path.measure(metric, times, interrupt) {
+                Ok(value) => result.samples.push(Sample { metric, round, value, bridge, redirect }),
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                // One peer that cannot do something does not end the run of the others.
+                Err(error) => result.failures.push(failure(metric, &error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What every reading is set against.
+struct Yardsticks {
+    bridge: Path,
+    redirect: Path,
+}
+
+fn blank(peer: &dyn Peer) -> PeerResult {
+    PeerResult {
+        name: peer.name().to_owned(),
+        rules: peer.rules(),
+        ours: peer.is_ours(),
+        ..PeerResult::default()
+    }
+}
+
+fn failure(metric: Metric, error: &Error) -> Failure {
+    Failure { metric, reason: error.to_string() }
+}
+
+fn title(peer: &dyn Peer) -> String {
+    match peer.rules() {
+        0 => peer.name().to_owned(),
+        rules => format!("{} with {rules} rules", peer.name()),
+    }
+}

@@ -1,0 +1,215 @@
+//! The project itself, set up as its daemon does it: a compiled policy, the real switch.
+
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
+
+use portcullis_image::Image;
+use portcullis_pipeline::LAYOUT_VERSION;
+use portcullis_policy::{Sources, compile};
+use portcullis_switch::{Config, PortKind, PortSpec, Switch};
+
+use super::Peer;
+use crate::{
+    error::Error,
+    netns::Namespace,
+    scratch, sys,
+    tap::Tap,
+    testrun::Subject,
+    workload::{self, CLIENT, SERVER},
+    world::{Attached, Ends, GUEST_PORT, Medium, PORTS, Topology, World},
+    yardstick::ifindex,
+};
+
+/// Connections that the flow table holds: twice the most that are ever resident here.
+const FLOWS: u32 = 1 << 20;
+
+/// A compiled policy of some size.
+#[derive(Clone)]
+pub struct Policy {
+    /// What the switch gets.
+    pub image: Arc<Image>,
+    /// How many rules it has.
+    pub rules: u32,
+    /// Are client and server in one network?
+    pub topology: Topology,
+    /// How long it took to compile, ms.
+    pub compile_ms: f64,
+}
+
+impl Policy {
+    /// Writes and compiles a policy of `rules` rules.
+    pub fn compile(rules: u32, topology: Topology) -> Result<Self, Error> {
+        let ends = match topology {
+            Topology::Switched => Ends::switched(),
+            // The router's MACs follow from the policy; the policy does not depend on them.
+            Topology::Routed => Ends::routed(Default::default()),
+        };
+        let text = workload::policy(rules, &ends, topology);
+        let start = Instant::now();
+        let compiled = compile(&Sources::new([("bench.yaml", text)]))
+            .map_err(|diagnostics| Error::Policy { text: diagnostics.render(false) })?;
+        Ok(Self {
+            image: Arc::new(compiled.image),
+            rules,
+            topology,
+            compile_ms: start.elapsed().as_secs_f64() * 1e3,
+        })
+    }
+
+    fn ends(&self) -> Ends {
+        let macs: Vec<_> = self.image.networks.iter().map(|n| n.gateway_mac.octets()).collect();
+        match self.topology {
+            Topology::Switched => Ends::switched(),
+            Topology::Routed => Ends::routed([macs[0], macs[1]]),
+        }
+    }
+}
+
+/// Portcullis with one policy.
+pub struct Portcullis {
+    /// The policy.
+    pub policy: Policy,
+}
+
+impl Peer for Portcullis {
+    fn name(&self) -> &'static str {
+        match self.policy.topology {
+            Topology::Switched => "portcullis",
+            Topology::Routed => "portcullis-routed",
+        }
+    }
+
+    fn rules(&self) -> u32 {
+        self.policy.rules
+    }
+
+    fn is_ours(&self) -> bool {
+        true
+    }
+
+    fn build(&self, medium: Medium) -> Result<World, Error> {
+        let namespace = Namespace::new()?;
+        let (running, attached) = Running::start(&namespace, &self.policy, medium)?;
+        Ok(World { attached, ends: self.policy.ends(), _keep: Box::new(running), namespace })
+    }
+}
+
+/// A switch that forwards. Dropping it removes everything of it.
+pub struct Running {
+    switch: Option<Switch>,
+    config: Config,
+    specs: Vec<PortSpec>,
+    namespace: Namespace,
+    ends: Ends,
+}
+
+impl Running {
+    /// Starts a switch with the policy and a port for each end.
+    pub fn start(
+        namespace: &Namespace,
+        policy: &Policy,
+        medium: Medium,
+    ) -> Result<(Self, Attached), Error> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("switch{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let config = Config { run_dir: scratch::directory(&name), flows: FLOWS, instance: name };
+        let guests = match medium {
+            Medium::Taps => None,
+            Medium::Guests => Some([Namespace::new()?, Namespace::new()?]),
+        };
+        let mut running = Self {
+            switch: None,
+            config,
+            specs: specs(guests.as_ref()),
+            namespace: namespace.try_clone()?,
+            ends: policy.ends(),
+        };
+        let config = running.config.clone();
+        let (switch, _) = namespace.run(|| Ok(Switch::start(config)?))?;
+        running.switch = Some(switch);
+        running.install(policy)?;
+        let attached = match guests {
+            Some([client, server]) => Attached::Guests(client, server),
+            None => {
+                Attached::Taps(Tap::open(namespace, PORTS[0])?, Tap::open(namespace, PORTS[1])?)
+            }
+        };
+        Ok((running, attached))
+    }
+
+    /// Puts another policy in force.
+    pub fn install(&mut self, policy: &Policy) -> Result<(), Error> {
+        let (image, specs) = (Arc::clone(&policy.image), &self.specs);
+        let Some(switch) = &mut self.switch else { return Ok(()) };
+        self.namespace.run(|| Ok(switch.install(image, specs, &[]).map(drop)?))
+    }
+
+    /// What TEST_RUN needs to know of it.
+    pub fn subject(&self) -> Result<Subject<'_>, Error> {
+        let version = self.config.run_dir.join(format!("bpf/v{LAYOUT_VERSION}"));
+        let [client, server] = PORTS.map(|port| self.namespace.run(|| ifindex(port)));
+        Ok(Subject {
+            namespace: &self.namespace,
+            program: pinned(code(&version)?.join("ingress"))?,
+            flows: pinned(version.join("maps/FLOWS"))?,
+            ifindex: [client?, server?],
+            ends: self.ends,
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.switch = None;
+        let config = &self.config;
+        if let Err(error) = self.namespace.run(|| Ok(Switch::remove(config).map(drop)?)) {
+            eprintln!("removing a switch: {error}");
+        }
+    }
+}
+
+/// A port for each end.
+fn specs(guests: Option<&[Namespace; 2]>) -> Vec<PortSpec> {
+    let kind = |i: usize| match guests {
+        None => PortKind::Tap { queues: 1 },
+        Some(guests) => PortKind::Veth {
+            netns: Some(guests[i].path()),
+            peer: GUEST_PORT.to_owned(),
+            configure: true,
+        },
+    };
+    [CLIENT, SERVER]
+        .into_iter()
+        .enumerate()
+        .map(|(i, guest)| PortSpec {
+            name: PORTS[i].to_owned(),
+            kind: kind(i),
+            guest: Some(guest.to_owned()),
+            network: None,
+        })
+        .collect()
+}
+
+/// The directory of the only programs pinned in `version`.
+fn code(version: &std::path::Path) -> Result<PathBuf, Error> {
+    let entries =
+        std::fs::read_dir(version).map_err(|e| Error::system(version.display().to_string(), e))?;
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.join("ingress").exists())
+        .ok_or_else(|| {
+            let what = format!("the switch's programs in {}", version.display());
+            Error::system(what, std::io::ErrorKind::NotFound)
+        })
+}
+
+fn pinned(path: PathBuf) -> Result<OwnedFd, Error> {
+    sys::object_get(&path).map_err(|e| Error::system(path.display().to_string(), e))
+}
