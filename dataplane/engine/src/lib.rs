@@ -1,1 +1,74 @@
-//! The pipeline over tables in user-space memory.
+//! The pipeline in user space: the same decisions as the eBPF programs', over tables in memory.
+//!
+//! One [`Engine`] belongs to one thread, which is how a vhost-user port is served: no lock, and
+//! no allocation once it is built. It decides for ports whose rings are in user space; to the
+//! kernel's switch it is what another host would be.
+
+mod buffer;
+mod flows;
+mod prefixes;
+mod tables;
+
+use portcullis_pipeline::{
+    DropReason, Scratch, Tables as _, Verdict, answer, decide, decide::flood as may_have,
+};
+
+pub use crate::{
+    buffer::Buffer,
+    flows::Flows,
+    tables::{Slot, Tables},
+};
+
+/// A switch in user space.
+pub struct Engine {
+    /// All state.
+    pub tables: Tables,
+    scratch: Scratch,
+}
+
+impl Engine {
+    /// An engine over these tables.
+    pub const fn new(tables: Tables) -> Self {
+        Self { tables, scratch: Scratch::NEW }
+    }
+
+    /// Decides about a frame from port `ingress`; the verdict before answers and copies.
+    pub fn decide(&mut self, frame: &mut Buffer, ingress: u32) -> Verdict {
+        decide(frame, &self.tables, ingress, &mut self.scratch)
+    }
+
+    /// Decides about a frame from port `ingress` and hands what is to be sent to `send`, with
+    /// its port. The verdict is that of [`Engine::decide`].
+    pub fn handle(
+        &mut self,
+        frame: &mut Buffer,
+        ingress: u32,
+        mut send: impl FnMut(u32, &Buffer),
+    ) -> Verdict {
+        let verdict = self.decide(frame, ingress);
+        match &verdict {
+            Verdict::Forward(port) => send(*port, frame),
+            Verdict::Drop(_) => {}
+            Verdict::Answer(wanted) => {
+                if answer::build(frame, &self.tables, wanted) {
+                    send(ingress, frame);
+                } else {
+                    self.tables.count_drop(DropReason::Fault);
+                }
+            }
+            Verdict::Flood(flood) => {
+                let mut sent = false;
+                for member in self.tables.members(flood.generation & 1, flood.network) {
+                    if may_have(&self.tables, flood, *member) {
+                        send(*member, frame);
+                        sent = true;
+                    }
+                }
+                if !sent {
+                    self.tables.count_drop(DropReason::NoListener);
+                }
+            }
+        }
+        verdict
+    }
+}

@@ -14,7 +14,9 @@ use crate::{addr::Addr, word::Word};
 macro_rules! entry {
     ($(#[$doc:meta])* $name:ident: $size:literal { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+        )]
         #[repr(C)]
         pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
         const _: () = assert!(core::mem::size_of::<$name>() == $size);

@@ -228,20 +228,14 @@ fn to_undeclared<T: Tables>(
     if network.uplink_port == 0 {
         return Err(DropReason::NoDestination);
     }
-    match t.neighbour(id, dst) {
-        Some(n) if t.now().wrapping_sub(n.seen) < NEIGHBOUR_FRESH => {
-            *to = Route::new(
-                network.uplink_port,
-                n.mac,
-                id,
-                class,
-                route_flag::UPLINK | route_flag::LASTING,
-            );
-            Ok(())
-        }
+    let mac = t.neighbour(id, dst, t.now());
+    if mac == 0 {
         // The host's stack asks for it; the answer is learned on its way in.
-        _ => outside(i, class, 0, to),
+        return outside(i, class, 0, to);
     }
+    let flags = route_flag::UPLINK | route_flag::LASTING;
+    *to = Route::new(network.uplink_port, mac, id, class, flags);
+    Ok(())
 }
 
 /// A neighbour of the same network, or a router in it, behind the uplink: the frame keeps the

@@ -3,8 +3,7 @@
 use crate::{
     addr::Addr,
     layout::{
-        AddressEntry, FlowEntry, FlowKey, GenerationEntry, NeighbourEntry, NetworkEntry, PortEntry,
-        PrefixEntry,
+        AddressEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, PortEntry, PrefixEntry,
     },
     link::{self, Claim},
     packet::Packet,
@@ -52,8 +51,9 @@ pub trait Tables {
     fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry>;
     /// The longest prefix that covers an address.
     fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry>;
-    /// A neighbour learned on an uplink.
-    fn neighbour(&self, network: u32, addr: Addr) -> Option<&NeighbourEntry>;
+    /// MAC (low 48 bits) of a neighbour learned on an uplink and heard of within
+    /// [`crate::route::NEIGHBOUR_FRESH`] of `now`; 0 for none.
+    fn neighbour(&self, network: u32, addr: Addr, now: u64) -> u64;
     /// Learns the MAC (low 48 bits) of a neighbour, or hears of it again, at `now`.
     fn neighbour_insert(&self, network: u32, addr: Addr, mac: u64, now: u64);
 

@@ -1,0 +1,227 @@
+//! The pipeline's tables in memory.
+
+use std::cell::{Cell, RefCell};
+
+use hashbrown::HashMap;
+use portcullis_pipeline::{
+    DropReason,
+    addr::Addr,
+    layout::{
+        AddressEntry, FlowEntry, FlowKey, FlowSide, GenerationEntry, NetworkEntry, PortEntry,
+        PrefixEntry, ServiceTable,
+    },
+    reason::REASONS,
+    route::NEIGHBOUR_FRESH,
+    tables::{Inserted, NOTHING, TICKS_PER_SECOND},
+    word::Word,
+};
+
+use crate::{flows::Flows, prefixes::Prefixes};
+
+/// Everything that belongs to one generation.
+#[derive(Default)]
+pub struct Slot {
+    /// Shape of the dense tables; `None`: the slot holds no generation.
+    pub shape: Option<GenerationEntry>,
+    /// By interface index.
+    pub ports: HashMap<u32, PortEntry>,
+    /// By network id.
+    pub networks: HashMap<u32, NetworkEntry>,
+    /// Network id by VLAN id.
+    pub vlans: HashMap<u16, u32>,
+    /// Interface indexes by network id.
+    pub members: HashMap<u32, Vec<u32>>,
+    /// By address and scope.
+    pub addresses: HashMap<(Addr, u32), AddressEntry>,
+    /// By longest prefix.
+    prefixes: Prefixes,
+    /// One for each of [`portcullis_pipeline::layout::service_table`].
+    pub services: Vec<ServiceTable>,
+    /// See `portcullis_image::Image::rows`.
+    pub rows: Vec<u32>,
+    /// See `portcullis_image::Image::cells`.
+    pub cells: Vec<u32>,
+}
+
+impl Slot {
+    /// Adds a prefix (length of the mapped form, 0..=128).
+    pub fn prefix(&mut self, addr: Addr, len: u8, entry: PrefixEntry) {
+        self.prefixes.insert(addr, len, entry);
+    }
+}
+
+/// All state of an engine.
+pub struct Tables {
+    slots: [Slot; 2],
+    generation: u32,
+    now: u64,
+    /// Connections.
+    pub flows: Flows,
+    fragments: RefCell<HashMap<FlowKey, u64>>,
+    neighbours: RefCell<HashMap<(u32, Addr), (u64, u64)>>,
+    drops: Box<[Cell<u64>]>,
+    rule_hits: RefCell<HashMap<(u32, u32), u64>>,
+    errors_per_second: u64,
+    errors: Cell<(u64, u64)>,
+}
+
+impl Tables {
+    /// Empty tables: every port is closed. Room for `flows` connections.
+    pub fn new(flows: usize, errors_per_second: u64) -> Self {
+        Self {
+            slots: [Slot::default(), Slot::default()],
+            generation: 0,
+            now: 0,
+            flows: Flows::new(flows),
+            fragments: RefCell::default(),
+            neighbours: RefCell::default(),
+            drops: (0..REASONS).map(|_| Cell::new(0)).collect(),
+            rule_hits: RefCell::default(),
+            errors_per_second,
+            errors: Cell::new((0, 0)),
+        }
+    }
+
+    /// Puts a generation in force.
+    pub fn install(&mut self, generation: u32, slot: Slot) {
+        self.slots[(generation & 1) as usize] = slot;
+        self.generation = generation;
+    }
+
+    /// Sets the clock, in ticks: once for a burst of frames.
+    pub fn set_now(&mut self, ticks: u64) {
+        self.now = ticks;
+    }
+
+    /// Members of a network.
+    pub fn members(&self, slot: u32, network: u32) -> &[u32] {
+        self.slot(slot).members.get(&network).map_or(&[], Vec::as_slice)
+    }
+
+    /// Frames dropped for a reason.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+
+    /// Decisions by a rule (0: the default) of a slot.
+    pub fn rule_hits(&self, slot: u32, rule: u32) -> u64 {
+        self.rule_hits.borrow().get(&(slot, rule)).copied().unwrap_or(0)
+    }
+
+    fn slot(&self, slot: u32) -> &Slot {
+        &self.slots[(slot & 1) as usize]
+    }
+}
+
+fn copy_side(s: &FlowSide) -> FlowSide {
+    FlowSide {
+        from: Word::new(s.from.get()),
+        path: Word::new(s.path.get()),
+        half: Word::new(s.half.get()),
+    }
+}
+
+fn copy_entry(e: &FlowEntry) -> FlowEntry {
+    FlowEntry {
+        judged: Word::new(e.judged.get()),
+        last: Word::new(e.last.get()),
+        a: copy_side(&e.a),
+        b: copy_side(&e.b),
+    }
+}
+
+impl portcullis_pipeline::Tables for Tables {
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn generation_entry(&self, slot: u32) -> Option<&GenerationEntry> {
+        self.slot(slot).shape.as_ref()
+    }
+
+    fn port(&self, slot: u32, ifindex: u32) -> Option<&PortEntry> {
+        self.slot(slot).ports.get(&ifindex)
+    }
+
+    fn network(&self, slot: u32, id: u32) -> Option<&NetworkEntry> {
+        self.slot(slot).networks.get(&id)
+    }
+
+    fn vlan(&self, slot: u32, vlan: u16) -> u32 {
+        self.slot(slot).vlans.get(&vlan).copied().unwrap_or(0)
+    }
+
+    fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry> {
+        self.slot(slot).addresses.get(&(addr, scope))
+    }
+
+    fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry> {
+        self.slot(slot).prefixes.get(addr)
+    }
+
+    fn neighbour(&self, network: u32, addr: Addr, now: u64) -> u64 {
+        match self.neighbours.borrow().get(&(network, addr)) {
+            Some((mac, seen)) if now.wrapping_sub(*seen) < NEIGHBOUR_FRESH => *mac,
+            _ => 0,
+        }
+    }
+
+    fn neighbour_insert(&self, network: u32, addr: Addr, mac: u64, now: u64) {
+        self.neighbours.borrow_mut().insert((network, addr), (mac, now));
+    }
+
+    fn service(&self, slot: u32, table: u32, number: u16) -> u32 {
+        match self.slot(slot).services.get(table as usize) {
+            Some(t) => t.class[number as usize].into(),
+            None => NOTHING,
+        }
+    }
+
+    fn row(&self, slot: u32, index: u32) -> u32 {
+        self.slot(slot).rows.get(index as usize).copied().unwrap_or(NOTHING)
+    }
+
+    fn cell(&self, slot: u32, index: u32) -> u32 {
+        self.slot(slot).cells.get(index as usize).copied().unwrap_or(NOTHING)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<&FlowEntry> {
+        self.flows.get(key)
+    }
+
+    fn flow_insert(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted {
+        self.flows.insert(key, copy_entry(entry))
+    }
+
+    fn fragment(&self, key: &FlowKey) -> u64 {
+        self.fragments.borrow().get(key).copied().unwrap_or(0)
+    }
+
+    fn fragment_insert(&self, key: &FlowKey, value: u64) {
+        self.fragments.borrow_mut().insert(*key, value);
+    }
+
+    fn error_budget(&self) -> bool {
+        let second = self.now / TICKS_PER_SECOND;
+        let (about, used) = self.errors.get();
+        let used = if about == second { used } else { 0 };
+        if used >= self.errors_per_second {
+            return false;
+        }
+        self.errors.set((second, used + 1));
+        true
+    }
+
+    fn count_drop(&self, reason: DropReason) {
+        let c = &self.drops[reason as usize];
+        c.set(c.get() + 1);
+    }
+
+    fn count_rule(&self, slot: u32, rule: u32) {
+        *self.rule_hits.borrow_mut().entry((slot, rule)).or_default() += 1;
+    }
+}
