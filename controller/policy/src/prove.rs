@@ -85,7 +85,7 @@ impl<'a> Prover<'a> {
         };
         for &src in build.classes.of_list(key.from) {
             for &dst in build.classes.of_list(key.to) {
-                if let Some(witness) = search.pair(src, dst) {
+                for witness in search.pair(src, dst) {
                     diags.push(self.violated(invariant, witness));
                 }
                 if search.done() {
@@ -218,11 +218,12 @@ impl Search<'_> {
         clean
     }
 
-    /// A connection between these classes that breaks the invariant by a rule that was not yet
-    /// reported.
-    fn pair(&mut self, src: u32, dst: u32) -> Option<Witness> {
+    /// Connections between these classes that break the invariant, one for each rule that was
+    /// not yet reported.
+    fn pair(&mut self, src: u32, dst: u32) -> Vec<Witness> {
+        let mut found = Vec::new();
         if self.possible && self.is_clean(src, dst) {
-            return None;
+            return found;
         }
         for &service in self.services {
             let cell = self.prover.cell(src, dst, service);
@@ -233,10 +234,10 @@ impl Search<'_> {
             let Some(witness) = self.prover.witness(src, dst, service) else { continue };
             self.possible = true;
             if breaks && !self.excused(witness, service) && self.blamed.insert(cell.rule()) {
-                return Some(witness);
+                found.push(witness);
             }
         }
-        None
+        found
     }
 
     /// Does some rule that allows the connection name both of its sides?

@@ -26,6 +26,8 @@ pub struct Node {
 pub enum Value {
     /// Nothing, `~` or `null`.
     Null,
+    /// Something that was refused and reported: whoever reads it says nothing more.
+    Refused,
     /// A scalar, as written, unescaped. Types are the reader's business.
     Scalar(String),
     List(Vec<Node>),
@@ -44,6 +46,7 @@ impl Value {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
+            Self::Refused => "refused",
             Self::Scalar(_) => "a single value",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
@@ -83,7 +86,16 @@ fn bytes(text: &str, file: u32, span: &granit_parser::Span) -> Span {
 /// A list or mapping that is still open.
 enum Open {
     List(Span, Vec<Node>),
-    Map(Span, Vec<(Key, Node)>, Option<Key>),
+    Map(Span, Vec<(Key, Node)>, Pending),
+}
+
+/// The key whose value comes next.
+enum Pending {
+    /// The key itself comes next.
+    Nothing,
+    /// It was refused and reported: its value is dropped.
+    Refused,
+    Key(Key),
 }
 
 struct Builder<'a> {
@@ -105,7 +117,7 @@ impl Builder<'_> {
             Event::DocumentStart(..) => self.document(span),
             Event::Alias(_) => {
                 self.refuse("aliases (`*name`)", span);
-                self.add(Node { span, value: Value::Null });
+                self.add(Node { span, value: Value::Refused });
             }
             Event::Scalar(text, style, ..) => self.scalar(text.into_owned(), style, span),
             Event::SequenceStart(..) => {
@@ -114,7 +126,7 @@ impl Builder<'_> {
             }
             Event::MappingStart(..) => {
                 self.key_must_be_scalar(span);
-                self.stack.push(Open::Map(span, Vec::new(), None));
+                self.stack.push(Open::Map(span, Vec::new(), Pending::Nothing));
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             _ => {}
@@ -137,20 +149,22 @@ impl Builder<'_> {
 
     /// A list or mapping where a key is expected: `? [a, b] : c`.
     fn key_must_be_scalar(&mut self, span: Span) {
-        if let Some(Open::Map(_, _, None)) = self.stack.last() {
+        if let Some(Open::Map(_, _, Pending::Nothing)) = self.stack.last() {
             self.refuse("lists or mappings as keys", span);
         }
     }
 
     fn scalar(&mut self, text: String, style: ScalarStyle, span: Span) {
-        if let Some(Open::Map(_, _, key @ None)) = self.stack.last_mut() {
-            *key = Some(Key { span, text });
-            if matches!(style, ScalarStyle::Plain) && key.as_ref().is_some_and(|k| k.text == "<<") {
+        let plain = matches!(style, ScalarStyle::Plain);
+        if let Some(Open::Map(_, _, pending @ Pending::Nothing)) = self.stack.last_mut() {
+            if plain && text == "<<" {
+                *pending = Pending::Refused;
                 self.refuse("merge keys (`<<`)", span);
+            } else {
+                *pending = Pending::Key(Key { span, text });
             }
             return;
         }
-        let plain = matches!(style, ScalarStyle::Plain);
         let null = plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
         self.add(Node { span, value: if null { Value::Null } else { Value::Scalar(text) } });
     }
@@ -186,11 +200,14 @@ impl Builder<'_> {
     fn add(&mut self, node: Node) {
         match self.stack.last_mut() {
             Some(Open::List(_, items)) => items.push(node),
-            Some(Open::Map(_, entries, key)) => match key.take() {
-                Some(key) => entries.push((key, node)),
-                // The refused key: its place is kept so that the value finds one.
-                None => *key = Some(Key { span: node.span, text: String::new() }),
-            },
+            Some(Open::Map(_, entries, pending)) => {
+                match std::mem::replace(pending, Pending::Nothing) {
+                    Pending::Key(key) => entries.push((key, node)),
+                    // The node was itself a key, and refused as such.
+                    Pending::Nothing => *pending = Pending::Refused,
+                    Pending::Refused => {}
+                }
+            }
             None if self.root.is_none() => self.root = Some(node),
             None => {}
         }

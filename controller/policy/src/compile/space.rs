@@ -345,7 +345,9 @@ fn region_atom(block: Block, gaps: &[(u128, u128)], subnet: Option<(Block, usize
     };
     let near = gaps.iter().flat_map(|&(first, last)| (first..=last).take(3));
     let nice = NICE.iter().copied().filter(|n| gaps.iter().any(|(f, l)| (f..=l).contains(&n)));
-    let mut usable = nice.chain(near).filter(|a| !unreal(*a));
+    // The first address of a block looks like the block itself: only if there is no other.
+    let (first, near): (Vec<u128>, Vec<u128>) = near.partition(|a| *a == block.first);
+    let mut usable = nice.chain(near).chain(first).filter(|a| !unreal(*a));
     let example = usable.next();
     let v4 = block.is_v4();
     Atom {

@@ -220,5 +220,7 @@ fn wrong_type(
     span: Span,
     diags: &mut Diagnostics,
 ) {
-    diags.report(Problem::WrongType { what, expected, got: got.kind() }, span);
+    if !matches!(got, Value::Refused) {
+        diags.report(Problem::WrongType { what, expected, got: got.kind() }, span);
+    }
 }

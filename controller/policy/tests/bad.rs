@@ -1,0 +1,105 @@
+//! A corpus of bad policies. A comment `# PC0012 PC0034` at the end of a line says which errors
+//! are expected there; all of a file's errors must be found at once, and no other.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use portcullis_policy::{Problem, Severity, Sources, compile};
+
+fn corpus() -> Vec<(String, String)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("tests/bad")
+        .map(|entry| {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, fs::read_to_string(&path).expect("a file"))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Line to codes, sorted.
+type Found = BTreeMap<u32, Vec<String>>;
+
+fn expected(text: &str) -> Found {
+    let mut found = Found::new();
+    for (i, line) in text.lines().enumerate() {
+        let comment = line.rsplit_once('#').map_or("", |(_, comment)| comment);
+        let codes = comment.split_whitespace().filter(|w| w.starts_with("PC"));
+        for code in codes {
+            found.entry(i as u32 + 1).or_default().push(code.to_owned());
+        }
+    }
+    found.values_mut().for_each(|codes| codes.sort());
+    found
+}
+
+fn found(name: &str, text: &str) -> Found {
+    let mut found = Found::new();
+    if let Err(diags) = compile(&Sources::new([(name, text)])) {
+        for d in diags.to_json().iter().filter(|d| d.severity == Severity::Error) {
+            assert_eq!(d.position.file, name);
+            assert_eq!(text.lines().nth(d.position.line as usize - 1), Some(d.excerpt.as_str()));
+            found.entry(d.position.line).or_default().push(d.code.to_owned());
+        }
+        let human = diags.render(false);
+        assert!(human.contains(&format!("--> {name}:")), "{human}");
+    }
+    found.values_mut().for_each(|codes| codes.sort());
+    found
+}
+
+#[test]
+fn every_bad_file_is_refused_with_all_its_errors() {
+    let mut wrong = Vec::new();
+    for (name, text) in corpus() {
+        let (expected, found) = (expected(&text), found(&name, &text));
+        assert!(!expected.is_empty(), "{name} expects nothing");
+        if expected != found {
+            let shown = compile(&Sources::new([(name.as_str(), text.as_str())]));
+            let shown = shown.err().map_or_else(String::new, |d| d.render(false));
+            wrong.push(format!("{name}\n expected {expected:?}\n found    {found:?}\n{shown}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Codes that no bad file can show: limits (see `limits.rs`) and warnings.
+#[test]
+fn the_corpus_covers_every_error() {
+    let all: String = corpus().into_iter().map(|(_, text)| text).collect();
+    let elsewhere = |code: &&str| code.starts_with("PC09") || *code == "PC0501";
+    for code in Problem::CODES.iter().filter(|code| !elsewhere(code)) {
+        assert!(all.contains(code), "no bad file shows {code}");
+    }
+}
+
+#[test]
+fn near_misses_get_a_suggestion() {
+    let text = "networks:\n  lan: { vlan: 10, subnets: [10.0.0.0/24] }\nguests:\n  \
+                desk: { network: lna }\nrules:\n  - { name: r, allow: { from: dsek, to: lan, for: htps } }\n";
+    let diags = compile(&Sources::new([("a.yaml", text)])).err().expect("errors");
+    let help: Vec<_> = diags.items().iter().flat_map(|d| d.help.clone()).collect();
+    assert_eq!(help, ["did you mean `lan`?", "did you mean `desk`?", "did you mean `https`?"]);
+}
+
+#[test]
+fn several_files_are_one_policy() {
+    let a = "networks:\n  lan: { vlan: 10, subnets: [10.0.0.0/24] }\n";
+    let b = "guests:\n  pc: { network: lan }\nrules:\n  - { name: r, allow: { from: pc, to: lan, for: ssh } }\n";
+    assert!(compile(&Sources::new([("b.yaml", b), ("a.yaml", a)])).is_ok());
+    let both = Sources::new([("a.yaml", a), ("c.yaml", a), ("d.yaml", "rules: 5\n")]);
+    let diags = compile(&both).err().expect("errors");
+    let places: Vec<_> =
+        diags.items().iter().map(|d| (d.code(), diags.sources().position(d.span).file)).collect();
+    assert_eq!(
+        places,
+        [
+            ("PC0102", "c.yaml".to_owned()),
+            ("PC0202", "c.yaml".to_owned()),
+            ("PC0205", "c.yaml".to_owned()),
+            ("PC0005", "d.yaml".to_owned()),
+        ]
+    );
+}
