@@ -158,16 +158,35 @@ fn cheating_frames_are_dropped_and_counted_by_reason() {
             after.reasons()
         );
     }
+    let (own, v4, v6) =
+        (small.mac("r1"), v4(small.address("r1", false)), v6(small.address("r1", true)));
     for listener in &listeners {
         assert!(!listener.saw(|seen| holds(&seen.head, MARK)));
-        // Nor did anybody see a claim about an address: neither ARP nor an advertisement.
-        assert!(!listener.saw(|seen| seen.head[12..14] == [8, 6]));
-        assert!(!listener.saw(|seen| {
-            seen.head[12..14] == [0x86, 0xdd]
-                && seen.head[20] == 58
-                && [134, 136].contains(&seen.head[54])
+        // Nor did anybody hear that the liar's MAC belongs to an address that is not the liar's.
+        assert!(!listener.saw(|seen| match claim(&seen.head) {
+            Some((mac, IpAddr::V4(address))) => mac == own && address != v4,
+            Some((mac, IpAddr::V6(address))) => mac == own && address != v6,
+            None => false,
         }));
+        assert!(!listener.saw(|seen| is_icmp6(&seen.head, 134)));
     }
+}
+
+/// Which address an ARP packet or a neighbour advertisement claims for which MAC.
+fn claim(head: &[u8]) -> Option<([u8; 6], IpAddr)> {
+    if head[12..14] == [8, 6] {
+        let address: [u8; 4] = head[28..32].try_into().ok()?;
+        return Some((head[22..28].try_into().ok()?, IpAddr::from(address)));
+    }
+    if !is_icmp6(head, 136) {
+        return None;
+    }
+    let address: [u8; 16] = head[62..78].try_into().ok()?;
+    Some((head[6..12].try_into().ok()?, IpAddr::from(address)))
+}
+
+fn is_icmp6(head: &[u8], kind: u8) -> bool {
+    head.len() > 54 && head[12..14] == [0x86, 0xdd] && head[20] == 58 && head[54] == kind
 }
 
 #[test]
@@ -189,7 +208,5 @@ fn the_switch_answers_for_declared_addresses_and_asks_nobody() {
     }
     // Questions go to the switch alone.
     assert!(!other.saw(|seen| seen.head[12..14] == [8, 6]));
-    assert!(!other.saw(|seen| {
-        seen.head[12..14] == [0x86, 0xdd] && seen.head[20] == 58 && seen.head[54] == 135
-    }));
+    assert!(!other.saw(|seen| is_icmp6(&seen.head, 135)));
 }

@@ -63,15 +63,20 @@ fn tags_choose_the_network_and_nothing_leaks() {
     assert!(guests[2].wait_for(|seen| holds(&seen.head, b"THIN-UNTAGGED")).is_some());
     // With another network's tag, with none, with one that nobody has: nowhere.
     let before = small.host.status().unwrap();
-    wire.send(&red.tagged(BLUE, b"ASTRAY")).unwrap();
-    wire.send(&red.frame(b"ASTRAY")).unwrap();
-    wire.send(&red.tagged(99, b"ASTRAY")).unwrap();
-    let mut twice = red.tagged(RED, b"ASTRAY");
+    let mut twice = red.tagged(RED, b"ASTRAY-TWICE");
     let inner = twice[12..16].to_vec();
     twice.splice(12..12, inner);
-    wire.send(&twice).unwrap();
-    for guest in &guests {
-        assert!(!guest.saw(|seen| holds(&seen.head, b"ASTRAY")));
+    let astray = [
+        ("blue's tag", red.tagged(BLUE, b"ASTRAY-BLUE")),
+        ("no tag", red.frame(b"ASTRAY-NONE")),
+        ("an unknown tag", red.tagged(99, b"ASTRAY-UNKNOWN")),
+        ("two tags", twice),
+    ];
+    for (what, frame) in astray {
+        wire.send(&frame).unwrap();
+        for (guest, (name, _)) in guests.iter().zip(GUESTS) {
+            assert!(!guest.saw(|seen| holds(&seen.head, b"ASTRAY")), "{name} saw {what}");
+        }
     }
     let after = small.host.status().unwrap();
     for reason in ["unknown-vlan", "double-tag"] {
