@@ -75,8 +75,10 @@ pub struct Times {
 /// One number, and what it cost.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Value {
-    /// Packets or connections per second, or Gbit/s.
+    /// Packets or connections per second, or Gbit/s; between taps per CPU second.
     pub value: f64,
+    /// Packets per second by the clock on the wall; `None` for iperf3.
+    pub wall_rate: Option<f64>,
     /// CPU time of generator and forwarding per packet, ns; `None` for iperf3.
     pub cpu_ns: Option<f64>,
     /// Longest frame that arrived, bytes; `None` for iperf3.
@@ -108,7 +110,7 @@ impl Path {
             Attached::Guests(client, server) => {
                 let value =
                     iperf::throughput(client, server, ends.server.ip, times.tcp_s, interrupt)?;
-                Ok(Value { value, cpu_ns: None, longest: None })
+                Ok(Value { value, wall_rate: None, cpu_ns: None, longest: None })
             }
             Attached::Taps(client, server) => {
                 let wire = Wire { client, server, ends, interrupt };
@@ -183,7 +185,12 @@ impl Wire<'_> {
                 (reading.checked("new connections")?, reading.rate())
             }
         };
-        Ok(Value { value, cpu_ns: Some(reading.cpu_ns()), longest: Some(reading.longest) })
+        Ok(Value {
+            value,
+            wall_rate: Some(reading.wall_rate()),
+            cpu_ns: Some(reading.cpu_ns()),
+            longest: Some(reading.longest),
+        })
     }
 
     /// Sends towards the end that the template is for.

@@ -15,7 +15,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A new, empty namespace in which IPv6 stays silent and iptables does not see bridges.
+    /// A new, empty namespace in which iptables does not see bridges: br_netfilter is on in every
+    /// new one and makes a bridge a third slower (facts/peers.md, section 2).
     pub fn new() -> Result<Self, Error> {
         let file = thread::scope(|scope| {
             scope
@@ -29,12 +30,16 @@ impl Namespace {
                 .join()
         });
         let namespace = Self { file: joined(file)? };
-        // br_netfilter is on in every new namespace and makes a bridge a third slower
-        // (facts/peers.md, section 2); unasked IPv6 frames would only disturb the counts.
-        namespace.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
         for table in ["iptables", "ip6tables", "arptables"] {
             namespace.sysctl(&format!("net/bridge/bridge-nf-call-{table}"), "0")?;
         }
+        Ok(namespace)
+    }
+
+    /// The same without IPv6, whose unasked frames would only disturb the counts.
+    pub fn without_ipv6() -> Result<Self, Error> {
+        let namespace = Self::new()?;
+        namespace.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
         Ok(namespace)
     }
 

@@ -76,8 +76,15 @@ impl Report {
         if self.testrun.is_empty() {
             return String::new();
         }
-        let mut table =
-            Table::new(["BPF_PROG_TEST_RUN", "rules", "flows", "ns median", "min", "max"]);
+        let mut table = Table::new([
+            "BPF_PROG_TEST_RUN",
+            "rules",
+            "flows",
+            "ns median",
+            "min",
+            "max",
+            "against fewest rules",
+        ]);
         for result in &self.testrun {
             if let Some(s) = result.spread() {
                 let numbers = [s.median, s.min, s.max].map(|n| format!("{n:.0}"));
@@ -86,7 +93,10 @@ impl Report {
                     grouped(result.rules.into()),
                     grouped(result.flows.into()),
                 ];
-                table.row(head.into_iter().chain(numbers));
+                let growth = result.growth().map_or(String::new(), |g| {
+                    format!("{:.2} [{:.2}-{:.2}]", g.median, g.min, g.max)
+                });
+                table.row(head.into_iter().chain(numbers).chain([growth]));
             }
         }
         format!("ns per packet above an empty program\n{table}")
@@ -103,7 +113,8 @@ impl Report {
             table.row([result.name.clone(), rules(result)].into_iter().chain(cells));
         }
         format!(
-            "medians; (ratio to the bare bridge read just before) [smallest-largest ratio]\n{table}"
+            "medians; (ratio to the bare bridge read just before) [smallest-largest ratio]\n\
+             taps: per CPU second of the generator's thread, inside which the kernel forwards\n{table}"
         )
     }
 
@@ -233,6 +244,7 @@ mod tests {
             rules: 100_000,
             flows: 500_000,
             ns: vec![101.0, 99.0, 103.4],
+            against_few: vec![1.0, 1.02, 1.01],
         }];
         let aims = aims::check(&forwarding, &testrun);
         Report {

@@ -88,7 +88,12 @@ pub mod testing {
         let samples = ratios.iter().enumerate().map(|(round, ratio)| Sample {
             metric,
             round: round as u32,
-            value: Value { value: ratio * 100.0, cpu_ns: Some(1000.0), longest: Some(64_294) },
+            value: Value {
+                value: ratio * 100.0,
+                wall_rate: None,
+                cpu_ns: Some(1000.0),
+                longest: Some(64_294),
+            },
             bridge: 100.0,
             redirect: Some(120.0),
         });

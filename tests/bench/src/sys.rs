@@ -57,6 +57,7 @@ pub fn attach_tap(
 #[repr(i32)]
 enum Bpf {
     MapCreate = 0,
+    MapLookupElem = 1,
     MapUpdateElem = 2,
     MapDeleteElem = 3,
     MapGetNextKey = 4,
@@ -134,6 +135,15 @@ fn element<K>(map: &OwnedFd, key: &K, value_or_next: &[u8]) -> Element {
 /// Sets `map[key] = value` in a map with keys of four bytes; `value` has the map's value size.
 pub fn map_update(map: &OwnedFd, key: u32, value: &[u8]) -> io::Result<()> {
     bpf(Bpf::MapUpdateElem, &mut element(map, &key, value)).map(drop)
+}
+
+/// Reads an element of a map with keys of four bytes and values of eight.
+pub fn map_word(map: &OwnedFd, key: u32) -> io::Result<u64> {
+    let mut value = [0u8; 8];
+    let mut attr = element(map, &key, &[]);
+    attr.value_or_next = value.as_mut_ptr() as u64;
+    bpf(Bpf::MapLookupElem, &mut attr)?;
+    Ok(u64::from_ne_bytes(value))
 }
 
 /// The key after `key` (the first one for `None`) of a hash map with keys of `N` bytes.

@@ -4,6 +4,10 @@
 //! run another connection without leaving the kernel; what it costs is subtracted, as it is
 //! measured the same way in front of the empty program. Every reading of ours has one of the empty
 //! program right before it.
+//!
+//! Two policies are loaded at a time, one in each slot of the tables, and readings alternate between
+//! them by the generation word alone: program, flow table and minute are the same for both, so that
+//! a difference between them is one of the policies.
 
 use std::{
     net::Ipv4Addr,
@@ -41,14 +45,34 @@ pub struct Subject<'a> {
     pub program: OwnedFd,
     /// Its flow table.
     pub flows: OwnedFd,
+    /// Its generation word.
+    pub generation: OwnedFd,
     /// Ports of client and server.
     pub ifindex: [u32; 2],
     /// Who sits there.
     pub ends: Ends,
 }
 
+impl Subject<'_> {
+    /// The policy that was put in force last, which has this many rules.
+    pub fn newest(&self, rules: u32) -> Result<Loaded, Error> {
+        let word = sys::map_word(&self.generation, 0)
+            .map_err(|e| Error::system("reading the generation word", e))?;
+        Ok(Loaded { rules, generation: word })
+    }
+}
+
+/// A policy in one of the two slots.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded {
+    /// How many rules it has.
+    pub rules: u32,
+    /// Its generation.
+    pub generation: u64,
+}
+
 /// What a packet is to the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Case {
     /// A TCP segment of an established connection, IPv4.
@@ -98,28 +122,42 @@ pub struct CaseResult {
     pub flows: u32,
     /// ns above the empty program, one a reading.
     pub ns: Vec<f64>,
+    /// The same, each divided by the reading with the smallest policy just before it.
+    pub against_few: Vec<f64>,
 }
 
 impl CaseResult {
-    /// Their spread.
+    /// The spread of the readings.
     pub fn spread(&self) -> Option<Spread> {
         Spread::of(self.ns.iter().copied())
     }
-}
 
-/// Adds readings to those of the same case.
-pub fn collect(results: &mut Vec<CaseResult>, case: Case, rules: u32, flows: u32, ns: Vec<f64>) {
-    let same = |r: &&mut CaseResult| (r.case, r.rules, r.flows) == (case, rules, flows);
-    match results.iter_mut().find(same) {
-        Some(result) => result.ns.extend(ns),
-        None => results.push(CaseResult { case, rules, flows, ns }),
+    /// The spread of what the size of the policy does to the cost.
+    pub fn growth(&self) -> Option<Spread> {
+        Spread::of(self.against_few.iter().copied())
     }
 }
 
-/// Measures every case with a policy of `rules` rules, which the subject carries now.
+/// Adds a reading to those of the same case.
+pub fn collect(
+    results: &mut Vec<CaseResult>,
+    (case, rules, flows): (Case, u32, u32),
+    ns: f64,
+    few: Option<f64>,
+) {
+    let same = |r: &CaseResult| (r.case, r.rules, r.flows) == (case, rules, flows);
+    let index = results.iter().position(same).unwrap_or_else(|| {
+        results.push(CaseResult { case, rules, flows, ns: Vec::new(), against_few: Vec::new() });
+        results.len() - 1
+    });
+    results[index].ns.push(ns);
+    results[index].against_few.extend(few.map(|few| ns / few));
+}
+
+/// Measures every case with the smallest policy and another one, which the subject carries now.
 pub fn measure(
     subject: &Subject<'_>,
-    rules: u32,
+    policies: [Loaded; 2],
     flows: &[u32],
     counts: Counts,
     interrupt: &Interrupt,
@@ -127,22 +165,23 @@ pub fn measure(
 ) -> Result<(), Error> {
     subject.namespace.run(|| {
         pin_this_thread(CPU)?;
-        let rig = Rig::new(subject, counts)?;
+        let rig = Rig::new(subject, policies, counts)?;
         rig.clear()?;
         rig.shake_hands(Family::V6, 1)?;
-        collect(results, Case::EstablishedV6, rules, 1, rig.established_one(Family::V6)?);
-        collect(results, Case::FirstV6, rules, 1, rig.first(Family::V6, 1)?);
-        collect(results, Case::Spoofed, rules, 1, rig.spoofed()?);
+        rig.alternate((Case::EstablishedV6, 1), results, |_| rig.established_one(Family::V6))?;
+        rig.alternate((Case::FirstV6, 1), results, |n| rig.first(Family::V6, 1, n))?;
+        rig.alternate((Case::Spoofed, 1), results, |_| rig.spoofed())?;
         for &resident in flows {
             interrupt.check()?;
             rig.clear()?;
             rig.shake_hands(Family::V4, resident)?;
-            let established = match resident {
-                1 => rig.established_one(Family::V4)?,
-                _ => rig.established_many(resident)?,
-            };
-            collect(results, Case::Established, rules, resident, established);
-            collect(results, Case::First, rules, resident, rig.first(Family::V4, resident)?);
+            rig.alternate((Case::Established, resident), results, |_| match resident {
+                1 => rig.established_one(Family::V4),
+                _ => rig.established_many(resident),
+            })?;
+            rig.alternate((Case::First, resident), results, |n| {
+                rig.first(Family::V4, resident, n)
+            })?;
         }
         rig.clear().map(drop)
     })
@@ -157,6 +196,7 @@ enum Family {
 /// The programs of a measurement.
 struct Rig<'a> {
     subject: &'a Subject<'a>,
+    policies: [Loaded; 2],
     counts: Counts,
     empty: OwnedFd,
     /// In front of the subject and of the empty program, for IPv4 and for IPv6.
@@ -164,7 +204,7 @@ struct Rig<'a> {
 }
 
 impl<'a> Rig<'a> {
-    fn new(subject: &'a Subject<'a>, counts: Counts) -> Result<Self, Error> {
+    fn new(subject: &'a Subject<'a>, policies: [Loaded; 2], counts: Counts) -> Result<Self, Error> {
         let empty = yardstick::empty()?;
         let pair = |ports_at| {
             Ok::<_, Error>((
@@ -173,7 +213,33 @@ impl<'a> Rig<'a> {
             ))
         };
         let walkers = [pair(PORTS_AT)?, pair(PORTS_AT_V6)?];
-        Ok(Self { subject, counts, empty, walkers })
+        Ok(Self { subject, policies, counts, empty, walkers })
+    }
+
+    /// Takes readings with one policy and the other in turn. `read` gets the reading's number.
+    fn alternate(
+        &self,
+        (case, flows): (Case, u32),
+        results: &mut Vec<CaseResult>,
+        read: impl Fn(u32) -> Result<f64, Error>,
+    ) -> Result<(), Error> {
+        let [few, many] = self.policies;
+        for reading in 0..self.counts.readings {
+            self.enter(few)?;
+            let ns_few = read(2 * reading)?;
+            self.enter(many)?;
+            let ns_many = read(2 * reading + 1)?;
+            collect(results, (case, few.rules, flows), ns_few, None);
+            collect(results, (case, many.rules, flows), ns_many, Some(ns_few));
+        }
+        Ok(())
+    }
+
+    /// Puts the other slot's policy in force. No packet is under way, so nothing has to be waited
+    /// for.
+    fn enter(&self, policy: Loaded) -> Result<(), Error> {
+        sys::map_update(&self.subject.generation, 0, &policy.generation.to_ne_bytes())
+            .map_err(|e| Error::system("writing the generation word", e))
     }
 
     /// Empties the flow table; how many connections it held.
@@ -222,68 +288,60 @@ impl<'a> Rig<'a> {
     }
 
     /// ns above empty for one frame of one established connection.
-    fn established_one(&self, family: Family) -> Result<Vec<f64>, Error> {
+    fn established_one(&self, family: Family) -> Result<f64, Error> {
         let frame = self.frame(family, Segment::Ack);
         self.repeated(&frame, "an established segment", REDIRECTED)
     }
 
     /// ns above empty for a frame whose source is not its sender's.
-    fn spoofed(&self) -> Result<Vec<f64>, Error> {
+    fn spoofed(&self) -> Result<f64, Error> {
         let Ends { client, server } = self.subject.ends;
         let syn = Template::tcp(client, server, Segment::Syn);
         self.repeated(&syn.spoofed(Ipv4Addr::new(10, 77, 0, 99)), "a spoofed frame", DROPPED)
     }
 
-    fn repeated(&self, frame: &[u8], what: &'static str, verdict: u32) -> Result<Vec<f64>, Error> {
+    fn repeated(&self, frame: &[u8], what: &'static str, verdict: u32) -> Result<f64, Error> {
         let ifindex = self.subject.ifindex[0];
-        let run = |program: &OwnedFd| {
-            sys::test_run(program.as_fd(), frame, ifindex, self.counts.repeat)
+        let run = |program: &OwnedFd, repeat| {
+            sys::test_run(program.as_fd(), frame, ifindex, repeat)
                 .map_err(|e| Error::system(format!("BPF_PROG_TEST_RUN with {what}"), e))
         };
-        (0..self.counts.readings)
-            .map(|_| {
-                let empty = run(&self.empty)?;
-                let ours = run(&self.subject.program)?;
-                expect(what, verdict, ours.verdict)?;
-                Ok(above(ours, empty))
-            })
-            .collect()
+        // The first packet of a generation is judged again; that is not the cost of the others.
+        run(&self.subject.program, 1)?;
+        let empty = run(&self.empty, self.counts.repeat)?;
+        let ours = run(&self.subject.program, self.counts.repeat)?;
+        expect(what, verdict, ours.verdict)?;
+        Ok(above(ours, empty))
     }
 
     /// ns above empty for one segment of each of `count` established connections in turn.
-    fn established_many(&self, count: u32) -> Result<Vec<f64>, Error> {
+    fn established_many(&self, count: u32) -> Result<f64, Error> {
+        let walk = |walker, repeat| self.walk(walker, Family::V4, Segment::Ack, (0, count), repeat);
         let repeat = self.counts.repeat.max(count);
         let (ours, empty) = &self.walkers[Family::V4 as usize];
-        (0..self.counts.readings)
-            .map(|_| {
-                let [empty, ours] = [empty, ours]
-                    .map(|walker| self.walk(walker, Family::V4, Segment::Ack, (0, count), repeat));
-                let ours = ours?;
-                expect("an established segment", REDIRECTED, ours.verdict)?;
-                Ok(above(ours, empty?))
-            })
-            .collect()
+        // All are judged again once, as above.
+        walk(ours, count)?;
+        let empty = walk(empty, repeat)?;
+        let ours = walk(ours, repeat)?;
+        expect("an established segment", REDIRECTED, ours.verdict)?;
+        Ok(above(ours, empty))
     }
 
     /// ns above empty for the first packets of new connections while `resident` others are there.
-    fn first(&self, family: Family, resident: u32) -> Result<Vec<f64>, Error> {
+    fn first(&self, family: Family, resident: u32, reading: u32) -> Result<f64, Error> {
         let fresh = self.counts.fresh;
+        // What the readings before have added does not count among many.
+        if resident < fresh {
+            self.clear()?;
+            self.shake_hands(family, resident)?;
+        }
+        let connections = (FRESH + reading * fresh, fresh);
+        let walk = |walker| self.walk(walker, family, Segment::Syn, connections, fresh);
         let (ours, empty) = &self.walkers[family as usize];
-        (0..self.counts.readings)
-            .map(|reading| {
-                // What the readings before have added does not count among many.
-                if resident < fresh {
-                    self.clear()?;
-                    self.shake_hands(family, resident)?;
-                }
-                let connections = (FRESH + reading * fresh, fresh);
-                let [empty, ours] =
-                    [empty, ours].map(|w| self.walk(w, family, Segment::Syn, connections, fresh));
-                let ours = ours?;
-                expect("a first packet", REDIRECTED, ours.verdict)?;
-                Ok(above(ours, empty?))
-            })
-            .collect()
+        let empty = walk(empty)?;
+        let ours = walk(ours)?;
+        expect("a first packet", REDIRECTED, ours.verdict)?;
+        Ok(above(ours, empty))
     }
 }
 
@@ -304,11 +362,13 @@ mod tests {
     #[test]
     fn readings_of_one_case_come_together() {
         let mut results = Vec::new();
-        collect(&mut results, Case::First, 10, 1, vec![1.0]);
-        collect(&mut results, Case::First, 100, 1, vec![9.0]);
-        collect(&mut results, Case::First, 10, 1, vec![3.0]);
+        collect(&mut results, (Case::First, 10, 1), 1.0, None);
+        collect(&mut results, (Case::First, 100, 1), 9.0, Some(1.0));
+        collect(&mut results, (Case::First, 10, 1), 3.0, None);
+        collect(&mut results, (Case::First, 100, 1), 9.0, Some(3.0));
         assert_eq!(results.len(), 2);
         assert_eq!(results[0].spread().unwrap().median, 2.0);
+        assert_eq!((results[0].growth(), results[1].growth().unwrap().median), (None, 6.0));
     }
 
     #[test]

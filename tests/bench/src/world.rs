@@ -125,14 +125,14 @@ pub struct World {
 
 /// Makes `pa` and `pb` in a new namespace, up but not connected by anything.
 pub fn plain_ports(medium: Medium, ends: &Ends) -> Result<(Namespace, Attached), Error> {
-    let namespace = Namespace::new()?;
+    let namespace = Namespace::without_ipv6()?;
     let attached = match medium {
         Medium::Taps => {
             let first = Tap::open(&namespace, PORTS[0])?;
             Attached::Taps(first, Tap::open(&namespace, PORTS[1])?)
         }
         Medium::Guests => {
-            let guests = [Namespace::new()?, Namespace::new()?];
+            let guests = [Namespace::without_ipv6()?, Namespace::without_ipv6()?];
             for (i, (guest, end)) in guests.iter().zip(ends.both()).enumerate() {
                 veth(&namespace, PORTS[i], guest)?;
                 configure_guest(guest, end, ends.both()[1 - i])?;

@@ -159,6 +159,7 @@ impl Running {
             namespace: &self.namespace,
             program: pinned(code(&version)?.join("ingress"))?,
             flows: pinned(version.join("maps/FLOWS"))?,
+            generation: pinned(version.join("maps/GENERATION"))?,
             ifindex: [client?, server?],
             ends: self.ends,
         })
