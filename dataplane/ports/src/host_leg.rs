@@ -87,8 +87,9 @@ pub fn configure(leg: &HostLeg) -> Result<()> {
 
 /// Brings both sides up.
 pub fn bring_up(network: &str) -> Result<()> {
-    for name in [port_name(network), host_name(network)] {
-        link::set_up(link::get(&name)?.index, true)?;
+    let sides = [port_name(network), host_name(network)];
+    for name in &sides {
+        link::set_up(link::get(name)?.index, true)?;
     }
-    Ok(())
+    sides.iter().try_for_each(|name| link::wait_running(name))
 }

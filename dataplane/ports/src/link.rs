@@ -1,6 +1,9 @@
 //! Interfaces: what they are, and the changes that every kind takes.
 
-use std::io;
+use std::{
+    io, thread,
+    time::{Duration, Instant},
+};
 
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::{
@@ -13,6 +16,10 @@ use crate::{
     name,
     netlink::Netlink,
 };
+
+/// The kernel's link watch looks at most once a second (LINKWATCH_HZ).
+const CARRIER_PATIENCE: Duration = Duration::from_millis(1500);
+const CARRIER_POLL: Duration = Duration::from_millis(1);
 
 /// An interface as the kernel shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +38,8 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up?
     pub up: bool,
+    /// Operational: up, with a carrier, and the kernel has noticed.
+    pub running: bool,
     /// Promiscuous by somebody's wish?
     pub promiscuous: bool,
 }
@@ -73,6 +82,16 @@ pub fn list_ours(alias: &str) -> Result<Vec<Link>> {
 pub fn set_up(index: u32, up: bool) -> Result<()> {
     let what = if up { "bring the interface up" } else { "take the interface down" };
     set_flags(index, LinkFlags::Up, up).map_err(|e| Error::kernel(what, e))
+}
+
+/// Waits until an interface whose carrier is there is operational. The kernel notices a carrier
+/// in its own time, and drops what is sent through the interface until then.
+pub fn wait_running(name: &str) -> Result<()> {
+    let begin = Instant::now();
+    while !get(name)?.running && begin.elapsed() < CARRIER_PATIENCE {
+        thread::sleep(CARRIER_POLL);
+    }
+    Ok(())
 }
 
 /// Makes an interface take frames for every MAC, or only for its own.
@@ -147,6 +166,7 @@ fn read(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
+        running: message.header.flags.contains(LinkFlags::Running),
         promiscuous: message.header.flags.contains(LinkFlags::Promisc),
         ..Link::default()
     };

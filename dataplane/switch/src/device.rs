@@ -100,6 +100,7 @@ pub fn open_guest(spec: &PortSpec, image: &Image, nic: &Nic) -> Result<()> {
     if let PortKind::Veth { netns, peer, configure: true } = &spec.kind {
         let netns = netns.as_ref().map(Netns::open).transpose()?;
         veth::configure_peer(netns.as_ref(), peer, &peer_config(image, nic))?;
+        link::wait_running(&spec.name)?;
     }
     Ok(())
 }

@@ -146,7 +146,9 @@ fn ports_come_and_go_in_place() {
         assert!(link::find("port2").unwrap().is_none());
         assert!(matches!(switch.detach("port2"), Err(Error::NoSuchPort { .. })));
         switch.attach(&specs[1]).unwrap();
-        let pc2 = socket(&bed.pc2, &pc2.local_addr().unwrap().to_string());
+        let address = pc2.local_addr().unwrap().to_string();
+        drop(pc2);
+        let pc2 = socket(&bed.pc2, &address);
         assert!(reaches(&pc1, &pc2), "the old connection finds the new interface");
         assert!(reaches(&pc2, &pc1));
     });
