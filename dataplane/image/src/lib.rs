@@ -16,8 +16,9 @@ pub struct Image {
     pub networks: Vec<Network>,
     /// Every NIC of every declared guest.
     pub nics: Vec<Nic>,
-    /// Class of each address that a rule or the inventory knows exactly: guests' addresses,
-    /// gateways (class of `host`), single addresses of sets. Sorted by (addr, scope), unique.
+    /// Class of each declared address: of guests, gateways and the host, and the link-local ones
+    /// that follow from their MACs. Addresses that only a rule or a set mentions stand among
+    /// `prefixes`, 128 bits long. Sorted by (addr, scope), unique.
     pub addresses: Vec<AddressClass>,
     /// Class and network of all other addresses, by longest prefix. Sorted, unique.
     pub prefixes: Vec<PrefixClass>,

@@ -36,6 +36,8 @@ pub fn add_actor(class: &mut Vec<Actor>, actor: Actor) {
     let covered = known().any(|a| same_machine(a, &actor)) || known().count() >= 2;
     if !covered {
         class.push(actor);
+        // IPv4 reads better in a message.
+        class.sort_by_key(|a| !a.families.v4);
     }
 }
 

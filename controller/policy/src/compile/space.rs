@@ -39,7 +39,7 @@ pub enum Zone {
 pub struct Atom {
     /// Whose it is.
     pub owner: Owner,
-    /// An address of it. For the undeclared addresses of the host: a gateway's or 0.
+    /// An address of it. For the undeclared addresses of the host: a declared one, or 0.
     pub example: u128,
     /// Is it of one family, and of which? The undeclared addresses of the host are of both.
     pub families: Families,
@@ -90,7 +90,7 @@ const UNREAL: &[Block] = &[
 ];
 const LINK_LOCAL: Block = Block { first: 0xfe80 << 112, len: 10 };
 /// Addresses that read well in a message, where the world is meant (RFC 5737, RFC 3849).
-const NICE: &[u128] = &[0xffff_c633_6407, 0x2001_0db8 << 96 | 7];
+const NICE: &[u128] = &[0xffff_c633_6407, 0xffff_c000_0207, 0x2001_0db8 << 96 | 7];
 
 impl Space {
     /// Cuts the address space along everything that the policy mentions.
@@ -109,16 +109,7 @@ impl Space {
         };
         space.points = space.atoms.len();
         space.add_regions(model, mentioned);
-        let both = Families { v4: true, v6: true };
-        let example = model.networks.iter().flat_map(|n| n.gateway.first()).next();
-        space.atoms.push(Atom {
-            owner: Owner::Host,
-            example: example.map_or(0, |&(addr, _)| number(addr)),
-            families: both,
-            network: None,
-            many: false,
-            real: true,
-        });
+        space.atoms.push(undeclared_host(model));
         space.index();
         space.add_sets(model);
         space
@@ -280,6 +271,21 @@ fn declared(model: &Model) -> Vec<Atom> {
     model.host.iter().for_each(|h| add(h.addr, Owner::Host, None));
     atoms.sort_by_key(|a| a.example);
     atoms
+}
+
+/// The addresses of the hypervisor that only it knows. Guests see it through gateways, so
+/// without any address that is declared nothing goes to or from it.
+fn undeclared_host(model: &Model) -> Atom {
+    let gateways = model.networks.iter().flat_map(|n| n.gateway.iter().map(|g| g.0));
+    let example = gateways.chain(model.host.iter().map(|h| h.addr)).next();
+    Atom {
+        owner: Owner::Host,
+        example: example.map_or(0, number),
+        families: Families { v4: true, v6: true },
+        network: None,
+        many: false,
+        real: example.is_some(),
+    }
 }
 
 /// Each subnet and its network.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How to get the connection allowed; nothing if it is.
-pub fn advice(compiled: &Compiled, case: &Case) -> Vec<String> {
+pub fn advice(compiled: &Compiled, case: &Case, asked: &str) -> Vec<String> {
     if case.cell.allows() {
         return Vec::new();
     }
@@ -32,19 +32,20 @@ pub fn advice(compiled: &Compiled, case: &Case) -> Vec<String> {
                 }
             }]
         }
-        None => near_misses(compiled, case),
+        None => near_misses(compiled, case, asked),
     };
     if case.cell.rule() == 0 {
-        advice.push(new_rule(compiled, case));
+        advice.push(new_rule(compiled, case, asked));
     }
     advice.extend(forbidden(compiled, case));
     advice
 }
 
 /// Rules that would allow it, were it not for one of their three parts.
-fn near_misses(compiled: &Compiled, case: &Case) -> Vec<String> {
+fn near_misses(compiled: &Compiled, case: &Case, asked: &str) -> Vec<String> {
     let allow = compiled.build.expanded.rules.iter().enumerate();
-    let allow = allow.filter(|(_, r)| r.action == Action::Allow);
+    // What a kind says cannot be edited.
+    let allow = allow.filter(|(_, r)| r.action == Action::Allow && !r.name.contains(':'));
     let miss = allow.filter_map(|(i, rule)| {
         let parts = (
             case.matches_from(compiled, i),
@@ -52,7 +53,7 @@ fn near_misses(compiled: &Compiled, case: &Case) -> Vec<String> {
             case.matches_service(compiled, i),
         );
         let (part, what) = match parts {
-            (true, true, false) => ("for", service(case)),
+            (true, true, false) => ("for", service(case, asked)),
             (true, false, true) => ("to", name(compiled, case.dst)),
             (false, true, true) => ("from", name(compiled, case.src)),
             _ => return None,
@@ -63,12 +64,12 @@ fn near_misses(compiled: &Compiled, case: &Case) -> Vec<String> {
     miss.take(3).collect()
 }
 
-fn new_rule(compiled: &Compiled, case: &Case) -> String {
+fn new_rule(compiled: &Compiled, case: &Case, asked: &str) -> String {
     format!(
         "add a rule: - {{ name: NAME, allow: {{ from: {}, to: {}, for: {} }} }}",
         name(compiled, case.src),
         name(compiled, case.dst),
-        service(case)
+        service(case, asked)
     )
 }
 
@@ -92,12 +93,12 @@ fn name(compiled: &Compiled, actor: Actor) -> String {
     }
 }
 
-fn service(case: &Case) -> String {
-    let only_echo = matches!(case.number >> 8, 8 | 128) && !case.protocol.has_ports();
-    if only_echo {
-        "ping".to_owned()
-    } else {
+/// As it was asked for, or the one number if that was too much to allow.
+fn service(case: &Case, asked: &str) -> String {
+    if asked == "any" {
         crate::service::show_number(case.protocol, case.number)
+    } else {
+        asked.to_owned()
     }
 }
 

@@ -15,10 +15,13 @@ use crate::{
     model::Endpoint,
 };
 
+/// Machines by class.
+pub type Actors = BTreeMap<u32, Vec<Actor>>;
+
 /// The machines that a name or an address stands for, by class.
-pub fn actors(compiled: &Compiled, text: &str) -> Result<BTreeMap<u32, Vec<Actor>>, ExplainError> {
+pub fn actors(compiled: &Compiled, text: &str) -> Result<Actors, ExplainError> {
     let build = &compiled.build;
-    let mut classes: BTreeMap<u32, Vec<Actor>> = BTreeMap::new();
+    let mut classes = Actors::new();
     let mut add = |actor: Actor| {
         add_actor(classes.entry(build.classes.of_atom(actor.atom)).or_default(), actor);
     };

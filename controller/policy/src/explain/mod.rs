@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use portcullis_pipeline::policy::Cell;
 use serde::Serialize;
 
+use self::endpoint::Actors;
 pub(crate) use self::endpoint::describe;
 use crate::{
     Compiled,
@@ -153,41 +154,54 @@ pub fn explain(
     service: &str,
 ) -> Result<Explanation, ExplainError> {
     let (src, dst) = (endpoint::actors(compiled, from)?, endpoint::actors(compiled, to)?);
-    let ports = ports(compiled, service)?;
-    let mut answers: Vec<(Cell, Answer)> = Vec::new();
-    for (&src_class, src) in &src {
-        for (&dst_class, dst) in &dst {
-            for &(service, protocol, number) in &compiled.build.services.within(&ports) {
-                let cell = cell(compiled, src_class, dst_class, service);
-                if answers.iter().any(|(known, _)| *known == cell) {
-                    continue;
-                }
-                let Some((a, b)) = meet(src, dst, protocol) else { continue };
-                let case =
-                    Case { src: a, dst: b, src_class, dst_class, service, protocol, number, cell };
-                answers.push((cell, case.answer(compiled)));
-            }
-        }
-    }
-    let verdict = match (answers.iter().any(|a| a.1.allowed), answers.iter().any(|a| !a.1.allowed))
-    {
-        (true, true) => Verdict::Mixed,
-        (true, false) => Verdict::Allowed,
-        (false, true) => Verdict::Denied,
-        (false, false) => {
+    let services = compiled.build.services.within(&ports(compiled, service)?);
+    let answers = answers(compiled, &src, &dst, &services, service);
+    let allowed = answers.iter().filter(|a| a.allowed).count();
+    let verdict = match (allowed, answers.len()) {
+        (_, 0) => {
             let why = "not the same address family, or the same machine";
             let (from, to, service) = (from.into(), to.into(), service.into());
             return Err(ExplainError::NoConnection { from, to, service, why });
         }
+        (0, _) => Verdict::Denied,
+        (some, all) if some == all => Verdict::Allowed,
+        _ => Verdict::Mixed,
     };
     Ok(Explanation {
         from: from.to_owned(),
         to: to.to_owned(),
         service: service.to_owned(),
         verdict,
-        answers: answers.into_iter().map(|(_, answer)| answer).collect(),
+        answers,
         notes: advice::notes(compiled, src.values().flatten(), dst.values().flatten()),
     })
+}
+
+/// Each distinct cell between these machines, with one connection that it judges.
+fn answers(
+    compiled: &Compiled,
+    src: &Actors,
+    dst: &Actors,
+    services: &[(u32, Protocol, u16)],
+    asked: &str,
+) -> Vec<Answer> {
+    let mut known: Vec<Cell> = Vec::new();
+    let mut answers = Vec::new();
+    for (&src_class, from) in src {
+        for (&dst_class, to) in dst {
+            for &(service, protocol, number) in services {
+                let cell = cell(compiled, src_class, dst_class, service);
+                if known.contains(&cell) {
+                    continue;
+                }
+                let Some((src, dst)) = meet(from, to, protocol) else { continue };
+                known.push(cell);
+                let case = Case { src, dst, src_class, dst_class, service, protocol, number, cell };
+                answers.push(case.answer(compiled, asked));
+            }
+        }
+    }
+    answers
 }
 
 fn ports(compiled: &Compiled, text: &str) -> Result<Vec<Ports>, ExplainError> {
@@ -211,7 +225,7 @@ struct Case {
 }
 
 impl Case {
-    fn answer(&self, compiled: &Compiled) -> Answer {
+    fn answer(&self, compiled: &Compiled, asked: &str) -> Answer {
         let decider = (self.cell.rule() as usize).checked_sub(1);
         let rules = &compiled.build.expanded.rules;
         let mut others: Vec<usize> = (0..rules.len())
@@ -225,7 +239,7 @@ impl Case {
             rule: decider.map(|i| view(compiled, &rules[i])),
             runners_up: others.iter().map(|&i| view(compiled, &rules[i])).collect(),
             invariants: self.invariants(compiled),
-            advice: advice::advice(compiled, self),
+            advice: advice::advice(compiled, self, asked),
         }
     }
 
