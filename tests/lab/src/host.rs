@@ -118,10 +118,12 @@ impl Host {
 
     /// Kills the daemon with SIGKILL and waits until it is gone.
     pub fn kill_daemon(&self) -> Result<()> {
-        for pid in self.daemon() {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let daemon = self.daemon();
+        for pid in &daemon {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
-        process::wait_for("the end of the daemon", 10, || self.daemon().is_empty())
+        let dead = || daemon.iter().all(|pid| process::is_dead(*pid));
+        process::wait_for("the end of the daemon", 10, dead)
     }
 }
 

@@ -96,6 +96,14 @@ pub fn start_time(pid: i32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// Has a process ended, with all its threads and descriptors? It may wait to be reaped.
+pub fn is_dead(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let zombie = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    zombie && threads <= 1
+}
+
 /// Kills every process in a network namespace: `identity` as in `/proc/PID/ns/net`.
 pub fn kill_in_namespace(identity: &str) {
     for _ in 0..50 {

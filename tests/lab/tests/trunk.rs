@@ -61,21 +61,25 @@ fn tags_choose_the_network_and_nothing_leaks() {
     assert_eq!(seen.head[12..14], [8, 0]);
     wire.send(&thin.frame(b"THIN-UNTAGGED")).unwrap();
     assert!(guests[2].wait_for(|seen| holds(&seen.head, b"THIN-UNTAGGED")).is_some());
-    // With another network's tag, with none, with one that nobody has: nowhere.
+    // With another network's tag, with none, with one that nobody has: nowhere. Neither as a new
+    // connection nor on the back of the one that came in above.
     let before = small.host.status().unwrap();
-    let mut twice = red.tagged(RED, b"ASTRAY-TWICE");
-    let inner = twice[12..16].to_vec();
-    twice.splice(12..12, inner);
-    let astray = [
-        ("blue's tag", red.tagged(BLUE, b"ASTRAY-BLUE")),
-        ("no tag", red.frame(b"ASTRAY-NONE")),
-        ("an unknown tag", red.tagged(99, b"ASTRAY-UNKNOWN")),
-        ("two tags", twice),
-    ];
-    for (what, frame) in astray {
-        wire.send(&frame).unwrap();
-        for (guest, (name, _)) in guests.iter().zip(GUESTS) {
-            assert!(!guest.saw(|seen| holds(&seen.head, b"ASTRAY")), "{name} saw {what}");
+    for udp in [Udp { port: 4001, ..red }, red] {
+        let mut twice = udp.tagged(RED, b"ASTRAY");
+        let inner = twice[12..16].to_vec();
+        twice.splice(12..12, inner);
+        let astray = [
+            ("blue's tag", udp.tagged(BLUE, b"ASTRAY")),
+            ("no tag", udp.frame(b"ASTRAY")),
+            ("an unknown tag", udp.tagged(99, b"ASTRAY")),
+            ("two tags", twice),
+        ];
+        for (what, frame) in astray {
+            wire.send(&frame).unwrap();
+            for (guest, (name, _)) in guests.iter().zip(GUESTS) {
+                let leaked = guest.saw(|seen| holds(&seen.head, b"ASTRAY"));
+                assert!(!leaked, "{name} saw {what}, port {}", udp.port);
+            }
         }
     }
     let after = small.host.status().unwrap();
