@@ -1,3 +1,5 @@
 //! The portcullis command and its daemon.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    portcullis::commands::main()
+}

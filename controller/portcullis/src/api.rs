@@ -1,0 +1,425 @@
+//! What the command line and the daemon say to each other: the whole vocabulary of the Unix
+//! socket. Scripts see the same types through `--format json`.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use portcullis_switch::{self as switch, PortSpec};
+use serde::{Deserialize, Serialize};
+
+/// Version of this vocabulary; the two sides must agree.
+pub const PROTOCOL: u32 = 1;
+
+/// One policy file as the user named it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// The name that messages show.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A question or an order to the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum Request {
+    /// Who are you?
+    Info,
+    /// How are things?
+    Status,
+    /// The files of the applied policy.
+    Policy,
+    /// Check and enforce this policy.
+    Apply {
+        /// Its files.
+        sources: Vec<SourceFile>,
+        /// Shall diagnostics be coloured?
+        color: bool,
+    },
+    /// Give a guest (or an uplink) its port.
+    Attach {
+        /// The port.
+        port: PortSpec,
+    },
+    /// Take a port away.
+    Detach {
+        /// Its name.
+        name: String,
+    },
+    /// Remove everything of the switch and end.
+    Down,
+}
+
+/// The daemon's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub enum Response {
+    /// To [`Request::Info`].
+    Info(Info),
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Policy`].
+    Policy {
+        /// The applied files; `None` before the first policy.
+        sources: Option<Vec<SourceFile>>,
+    },
+    /// To [`Request::Apply`].
+    Applied(Applied),
+    /// To [`Request::Apply`]: the policy is not fit to be applied; nothing changed.
+    Refused(Refused),
+    /// To [`Request::Attach`].
+    Attached(Port),
+    /// To [`Request::Detach`].
+    Detached,
+    /// To [`Request::Down`].
+    Down(Removed),
+    /// To anything: it did not work.
+    Failed(Failure),
+}
+
+/// Why something did not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A word for programs, see [`crate::error::Error::code`] and [`code`].
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without advice.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), hint: None }
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Words of [`Failure::code`] that the daemon uses.
+pub mod code {
+    /// The request could not be understood.
+    pub const BAD_REQUEST: &str = "bad-request";
+    /// The two sides are of different versions.
+    pub const PROTOCOL: &str = "protocol";
+    /// The peer may not talk to this daemon.
+    pub const DENIED: &str = "not-permitted";
+    /// More clients or requests than the daemon serves at once.
+    pub const BUSY: &str = "busy";
+    /// The kernel switch refused.
+    pub const SWITCH: &str = "switch";
+    /// The state could not be read or written.
+    pub const STORE: &str = "store";
+    /// A port of this name exists.
+    pub const PORT_IN_USE: &str = "port-in-use";
+    /// No port has this name.
+    pub const NO_SUCH_PORT: &str = "no-such-port";
+    /// The host has no interface of this name.
+    pub const NO_SUCH_INTERFACE: &str = "no-such-interface";
+    /// This cannot be the name of an interface.
+    pub const BAD_NAME: &str = "bad-name";
+    /// The policy knows no such guest.
+    pub const NO_SUCH_GUEST: &str = "no-such-guest";
+    /// The policy knows no such network, or the guest has no NIC there.
+    pub const NO_SUCH_NETWORK: &str = "no-such-network";
+    /// The guest has several NICs and none was named.
+    pub const WHICH_NETWORK: &str = "which-network";
+    /// The daemon is ending.
+    pub const ENDING: &str = "ending";
+}
+
+/// Who the daemon is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// Version of the program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its run directory.
+    pub run_dir: PathBuf,
+    /// Its state directory.
+    pub state_dir: PathBuf,
+    /// Connections that the flow table was asked to hold.
+    pub flows: u32,
+    /// The group that may use the socket besides the owner.
+    pub group: Option<String>,
+    /// What it found when it started.
+    pub start: Started,
+}
+
+/// What a daemon in the background says on its standard output: one line, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readiness {
+    /// It can be talked to.
+    Ready(Info),
+    /// It cannot start.
+    Failed(Failure),
+}
+
+/// What the daemon found when it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// `loaded`, `reused` or `replaced`: where the running programs come from.
+    pub programs: String,
+    /// Ports whose filter was running already.
+    pub filtered: Vec<String>,
+    /// The generation in force when it was ready, 0 before the first policy.
+    pub generation: u32,
+    /// What was found wrong, and what was done about it.
+    pub notices: Vec<String>,
+}
+
+/// The answer to a successful apply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The generation now in force.
+    pub generation: u32,
+    /// Every port: open under this generation, or closed and why.
+    pub ports: Vec<Port>,
+    /// Interfaces that were removed because no network asks for them any more.
+    pub removed: Vec<String>,
+    /// How large the policy is.
+    pub size: Size,
+    /// Warnings, for people; empty if there are none.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub rendered: String,
+    /// Warnings, for programs.
+    pub warnings: Vec<serde_json::Value>,
+}
+
+/// A policy that was not applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Is the file well formed, and only an invariant violated?
+    pub violated: bool,
+    /// The diagnostics for people.
+    pub rendered: String,
+    /// The diagnostics for programs.
+    pub diagnostics: Vec<serde_json::Value>,
+}
+
+/// How large a compiled policy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Networks.
+    pub networks: usize,
+    /// Guests.
+    pub guests: usize,
+    /// Rules, those of the networks' kinds included.
+    pub rules: usize,
+    /// Identity classes.
+    pub classes: u32,
+    /// Service classes.
+    pub services: u32,
+}
+
+impl Size {
+    /// Of an image.
+    pub fn of(image: &portcullis_image::Image) -> Self {
+        let mut guests: Vec<&str> = image.nics.iter().map(|nic| nic.guest.as_str()).collect();
+        guests.sort_unstable();
+        guests.dedup();
+        Self {
+            networks: image.networks.len(),
+            guests: guests.len(),
+            rules: image.rules.len(),
+            classes: image.classes,
+            services: image.services,
+        }
+    }
+}
+
+/// What `down` removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Interfaces deleted.
+    pub interfaces: Vec<String>,
+    /// Uplinks released; they are as they were before.
+    pub uplinks: Vec<String>,
+    /// Pinned kernel objects removed.
+    pub pins: usize,
+}
+
+impl From<switch::RemoveReport> for Removed {
+    fn from(r: switch::RemoveReport) -> Self {
+        Self { interfaces: r.interfaces, uplinks: r.uplinks, pins: r.pins }
+    }
+}
+
+/// A port as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Interface name on the switch's side.
+    pub name: String,
+    /// `tap`, `veth`, `uplink` or `host`.
+    pub kind: String,
+    /// The guest behind it.
+    pub guest: Option<String>,
+    /// Its networks: one, or those of an uplink.
+    pub networks: Vec<String>,
+    /// The MAC that it may use.
+    pub mac: Option<String>,
+    /// The addresses that it may use.
+    pub addresses: Vec<IpAddr>,
+    /// Interface index; 0 where the interface does not exist.
+    pub ifindex: u32,
+    /// Does it carry the generation in force?
+    pub open: bool,
+    /// Why it does not, for people.
+    pub closed: Option<String>,
+    /// Why it does not, for programs: an object with the word `why` and what belongs to it.
+    pub closed_by: Option<serde_json::Value>,
+}
+
+impl From<switch::PortStatus> for Port {
+    fn from(p: switch::PortStatus) -> Self {
+        Self {
+            name: p.name,
+            kind: p.kind.to_owned(),
+            guest: p.guest,
+            networks: p.networks,
+            mac: p.mac,
+            addresses: p.addresses,
+            ifindex: p.ifindex,
+            open: p.open,
+            closed: p.closed.as_ref().map(ToString::to_string),
+            closed_by: p.closed.as_ref().and_then(|c| serde_json::to_value(c).ok()),
+        }
+    }
+}
+
+/// A network as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Name in the policy.
+    pub name: String,
+    /// VLAN id.
+    pub vlan: u16,
+    /// The host's own interface in it.
+    pub host_leg: Option<String>,
+    /// The uplink that carries it.
+    pub uplink: Option<String>,
+    /// Addresses of its gateway.
+    pub gateway: Vec<IpAddr>,
+    /// Open guest ports in it.
+    pub ports: usize,
+}
+
+/// A NIC that the policy declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// Its guest.
+    pub guest: String,
+    /// Its network.
+    pub network: String,
+    /// Its MAC, also where the policy says `auto`.
+    pub mac: String,
+    /// Its addresses, also where the policy says `auto`.
+    pub addresses: Vec<IpAddr>,
+    /// The port that carries it.
+    pub port: Option<String>,
+}
+
+/// Packets dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// The word.
+    pub reason: String,
+    /// One sentence.
+    pub explanation: String,
+    /// Packets since the switch was started first.
+    pub packets: u64,
+}
+
+/// New connections that one rule decided in this generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHits {
+    /// Its name; `default` where no rule spoke.
+    pub rule: String,
+    /// Its file.
+    pub file: Option<String>,
+    /// Its line.
+    pub line: Option<u32>,
+    /// Did it allow them?
+    pub allow: bool,
+    /// Connections.
+    pub hits: u64,
+}
+
+/// The flow table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Connections in it.
+    pub used: u64,
+    /// Connections that fit.
+    pub capacity: u32,
+}
+
+/// A loaded program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// The kernel's number for it.
+    pub id: u32,
+    /// The kernel's hash over its instructions.
+    pub tag: String,
+    /// Instructions that the verifier walked through.
+    pub verified_instructions: Option<u32>,
+}
+
+/// The applied policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Names of its files.
+    pub files: Vec<String>,
+    /// When it was applied, seconds since 1970.
+    pub applied_unix_s: u64,
+    /// How large it is.
+    pub size: Size,
+}
+
+/// Everything `status` tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Who tells it.
+    pub daemon: Info,
+    /// The generation in force, 0 before the first policy.
+    pub generation: u32,
+    /// The policy of that generation.
+    pub policy: Option<Policy>,
+    /// `tcx` or `clsact`: how the programs are attached.
+    pub hook: String,
+    /// Networks of the policy.
+    pub networks: Vec<Network>,
+    /// Ports, host legs last.
+    pub ports: Vec<Port>,
+    /// The policy's guests.
+    pub guests: Vec<Nic>,
+    /// Drops by reason, those that happened.
+    pub drops: Vec<Drops>,
+    /// Rules that decided something.
+    pub rules: Vec<RuleHits>,
+    /// The flow table.
+    pub flows: Flows,
+    /// The programs.
+    pub programs: Vec<Program>,
+    /// What is not as it should be, and why.
+    pub problems: Vec<String>,
+}
+
+/// The word that serde gives a plain enum.
+pub fn word(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(error) => error.to_string(),
+    }
+}

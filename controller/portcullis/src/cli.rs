@@ -1,0 +1,392 @@
+//! The command line: one definition for the parser, the help, the man pages and the
+//! completions.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::paths::{Paths, RUN_DIR, STATE_DIR};
+
+/// Heading of the options that every command has.
+const COMMON: &str = "Common options";
+
+/// A firewall on every VM's port: declared in YAML, checked before it is applied, enforced in
+/// the kernel.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Exit status: 0 fine; 1 the answer is no (an invariant is violated, a flow is \
+                  denied); 2 an error in the input or the system.\n\n\
+                  Example:\n  portcullis check policies/dmz.yaml\n  portcullis up\n  \
+                  portcullis apply policies/dmz.yaml\n  portcullis attach tap web --guest web1"
+)]
+pub struct Cli {
+    /// Where and how.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Directory of the running switch: socket, lock, log, pinned programs
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PORTCULLIS_RUN_DIR",
+        hide_env_values = true,
+        default_value = RUN_DIR,
+        help_heading = COMMON
+    )]
+    pub run_dir: PathBuf,
+    /// Directory of what must survive a reboot
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PORTCULLIS_STATE_DIR",
+        hide_env_values = true,
+        default_value = STATE_DIR,
+        help_heading = COMMON
+    )]
+    pub state_dir: PathBuf,
+    /// Colours: on a terminal that has not NO_COLOR set, or as said here
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = COMMON)]
+    pub color: ColorWhen,
+}
+
+impl Global {
+    /// The directories.
+    pub fn paths(&self) -> Paths {
+        Paths::new(&self.run_dir, &self.state_dir)
+    }
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// For whom a result is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs: one JSON value.
+    Json,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Output {
+    /// For people, or for programs (one JSON value on standard output, also for errors)
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a policy: parse, resolve, compile, prove its invariants. Needs no privileges
+    #[command(after_help = "Example:\n  portcullis check policies/dmz.yaml\n  portcullis check \
+                            policies/ --format json")]
+    Check {
+        /// Policy files; a folder stands for all *.yaml in it
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say whether a connection is allowed, by which rule, and what would have to change
+    #[command(after_help = "Without FILE the applied policy is asked.\n\nExample:\n  portcullis \
+                            explain policies/dmz.yaml --from world --to web1 --service https\n  \
+                            portcullis explain --from host --to files --service smb")]
+    Explain {
+        /// Policy files; a folder stands for all *.yaml in it
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Who opens the connection: guest, label, network, set, host, world or address
+        #[arg(long, value_name = "ENDPOINT")]
+        from: String,
+        /// Whom it is for: guest, label, network, set, host, world or address
+        #[arg(long, value_name = "ENDPOINT")]
+        to: String,
+        /// The service: a name (https, smb, ping) or literally (tcp/8080, udp/53, icmp/8)
+        #[arg(long, value_name = "SERVICE")]
+        service: String,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Start the switch on this host, with the policy and the ports of last time
+    #[command(after_help = "Example:\n  portcullis up\n  portcullis up --group libvirt --flows \
+                            1048576")]
+    Up {
+        /// How it is started.
+        #[command(flatten)]
+        settings: UpSettings,
+        /// Stay in the foreground and log to standard error
+        #[arg(long)]
+        foreground: bool,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove the switch, its ports and its filters from this host
+    #[command(
+        after_help = "Works also after a crash, when no daemon is running. The policy and the \
+                            list of ports are kept for the next `up`, unless --forget is given.\n\n\
+                            Example:\n  portcullis down\n  portcullis down --forget"
+    )]
+    Down {
+        /// Also forget the applied policy, the ports and the settings
+        #[arg(long)]
+        forget: bool,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check a policy, then enforce it as one generation; return when every port has it
+    #[command(after_help = "Example:\n  portcullis apply policies/dmz.yaml")]
+    Apply {
+        /// Policy files; a folder stands for all *.yaml in it
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give a guest its port, or take a NIC as uplink
+    #[command(subcommand, after_help = "Example:\n  portcullis attach tap web --guest web1")]
+    Attach(Attach),
+    /// Take a port away; an uplink's NIC is left as it was
+    #[command(after_help = "Example:\n  portcullis detach web")]
+    Detach {
+        /// Name of the port
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show networks, ports (and why one is closed), drops by reason, rules with their hits
+    #[command(
+        after_help = "Example:\n  portcullis status\n  portcullis status --format json | jq \
+                            .ports"
+    )]
+    Status {
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print the completion script of a shell
+    #[command(after_help = "Example:\n  portcullis completions bash > \
+                            /etc/bash_completion.d/portcullis")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands into a folder
+    #[command(after_help = "Example:\n  portcullis man | man -l -\n  portcullis man --out \
+                            /usr/local/share/man/man1")]
+    Man {
+        /// The folder
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// The daemon in the foreground: what `up` starts
+    #[command(hide = true)]
+    Daemon {
+        /// How it is started.
+        #[command(flatten)]
+        settings: UpSettings,
+        /// Leave the terminal, and say on standard output when ready (or why not)
+        #[arg(long)]
+        detached: bool,
+    },
+}
+
+/// What can be said to `up`.
+#[derive(Clone, Debug, Args)]
+pub struct UpSettings {
+    /// Connections that the flow table holds [default: as last time, at first 262144]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
+    pub flows: Option<u32>,
+    /// A group whose members may use the daemon besides its owner and root
+    ///
+    /// They can then do with this host's network what root can.
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+}
+
+/// Kinds of ports.
+#[derive(Debug, Subcommand)]
+pub enum Attach {
+    /// A tap for a virtual machine; it is closed until the policy knows the guest
+    #[command(
+        after_help = "With COMMAND, the tap's queues are opened and handed over: their numbers stand \
+                      in PORTCULLIS_TAP_FDS, separated by commas, and replace {fds} in its \
+                      arguments, separated by colons.\n\nExample:\n  portcullis attach tap web \
+                      --guest web1\n  portcullis attach tap web --guest web1 --queues 2 -- \
+                      qemu-system-x86_64 -netdev tap,id=n,fds={fds}"
+    )]
+    Tap {
+        /// Name of the tap, at most 15 characters
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Whose it is.
+        #[command(flatten)]
+        nic: NicArgs,
+        /// Queues that can be opened
+        #[arg(long, value_name = "Q", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+        queues: u16,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+        /// A command to run with the tap's queues open
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// A veth pair whose other end goes into a network namespace, configured for the guest
+    #[command(after_help = "Example:\n  portcullis attach veth app --guest app1 --netns app1\n  \
+                            portcullis attach veth app --guest app1 --netns 4711 --peer net0")]
+    Veth {
+        /// Name of this host's end, at most 15 characters
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Whose it is.
+        #[command(flatten)]
+        nic: NicArgs,
+        /// The namespace: a name (in /run/netns), a path, or a process
+        #[arg(long, value_name = "NS")]
+        netns: String,
+        /// Name of the end in the namespace
+        #[arg(long, value_name = "NAME", default_value = "eth0")]
+        peer: String,
+        /// Leave addresses, routes and state of that end alone
+        #[arg(long)]
+        no_configure: bool,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// A NIC of this host as the way to the outside for some networks
+    #[command(
+        after_help = "Example:\n  portcullis attach uplink eth1 --untagged wan\n  portcullis \
+                            attach uplink eth1 --tagged lan,dmz --untagged wan"
+    )]
+    Uplink {
+        /// The NIC
+        #[arg(value_name = "NIC")]
+        name: String,
+        /// Networks whose frames carry their VLAN tag there
+        #[arg(
+            long,
+            value_name = "NETWORK",
+            value_delimiter = ',',
+            required_unless_present = "untagged"
+        )]
+        tagged: Vec<String>,
+        /// The network of untagged frames
+        #[arg(long, value_name = "NETWORK")]
+        untagged: Option<String>,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Which NIC of the policy.
+#[derive(Clone, Debug, Args)]
+pub struct NicArgs {
+    /// The guest behind the port, as the policy calls it
+    #[arg(long, value_name = "GUEST")]
+    pub guest: String,
+    /// Its network, where the guest has NICs in several
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<String>,
+}
+
+impl Command {
+    /// For whom it prints.
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Check { output, .. }
+            | Self::Explain { output, .. }
+            | Self::Up { output, .. }
+            | Self::Down { output, .. }
+            | Self::Apply { output, .. }
+            | Self::Attach(
+                Attach::Tap { output, .. }
+                | Attach::Veth { output, .. }
+                | Attach::Uplink { output, .. },
+            )
+            | Self::Detach { output, .. }
+            | Self::Status { output, .. } => output.format,
+            Self::Completions { .. } | Self::Man { .. } | Self::Daemon { .. } => Format::Human,
+        }
+    }
+}
+
+/// The definition, for the manual and the completions.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn visit(command: &clap::Command) {
+            for sub in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+                let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let name = sub.get_name();
+                assert!(help.contains("Example:\n  portcullis "), "{name} has no example");
+                visit(sub);
+            }
+        }
+        visit(&definition());
+    }
+
+    /// Examples that do not parse are worse than none.
+    #[test]
+    fn every_example_parses() {
+        fn visit(command: &clap::Command) -> usize {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split("Example:\n").nth(1).unwrap_or_default();
+            let mut count = 0;
+            for line in examples.lines() {
+                let line = line.split(['|', '>']).next().unwrap_or_default();
+                let words: Vec<&str> = line.split_whitespace().collect();
+                Cli::try_parse_from(&words).unwrap_or_else(|e| panic!("{line}: {e}"));
+                count += 1;
+            }
+            count + command.get_subcommands().map(visit).sum::<usize>()
+        }
+        assert!(visit(&definition()) > 15);
+    }
+}

@@ -1,0 +1,139 @@
+//! The commands. Each returns what is to be printed and the exit status; only this file prints.
+
+mod background;
+mod manual;
+mod policy;
+mod port;
+mod switch;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    api::Request,
+    cli::{Cli, Command, Format},
+    client,
+    error::Error,
+    paint::{Paint, Style},
+};
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Outcome {
+    /// For people, on standard output.
+    pub human: String,
+    /// For people, on standard error.
+    pub aside: String,
+    /// For programs.
+    pub json: Value,
+    /// DESIGN, section 6.
+    pub status: u8,
+}
+
+impl Outcome {
+    /// It is fine.
+    pub fn fine(human: impl Into<String>, json: impl Serialize) -> Self {
+        let json = serde_json::to_value(json).unwrap_or(Value::Null);
+        Self { human: human.into(), aside: String::new(), json, status: 0 }
+    }
+}
+
+/// What every command knows.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where the switch lives.
+    pub paths: crate::paths::Paths,
+    /// Colours of standard output.
+    pub paint: Paint,
+    /// Colours of standard error.
+    pub paint_aside: Paint,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context {
+        paths: cli.global.paths(),
+        paint: Paint::new(cli.global.color, &io::stdout()),
+        paint_aside: Paint::new(cli.global.color, &io::stderr()),
+    };
+    let format = cli.command.format();
+    let outcome = match run(cli.command, &context) {
+        Ok(outcome) => outcome,
+        Err(error) => failed(&error, context.paint_aside),
+    };
+    print(&outcome, format);
+    ExitCode::from(outcome.status)
+}
+
+fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
+    match command {
+        Command::Check { files, .. } => policy::check(&files, context),
+        Command::Explain { files, from, to, service, .. } => {
+            policy::explain(&files, &from, &to, &service, context)
+        }
+        Command::Up { settings, foreground: true, .. } => {
+            background::foreground(&settings, context)
+        }
+        Command::Up { settings, .. } => switch::up(&settings, context),
+        Command::Down { forget, .. } => switch::down(forget, context),
+        Command::Apply { files, .. } => policy::apply(&files, context),
+        Command::Attach(attach) => port::attach(attach, context),
+        Command::Detach { name, .. } => port::detach(name, context),
+        Command::Status { .. } => status(context),
+        Command::Completions { shell } => Ok(manual::completions(shell)),
+        Command::Man { out } => manual::man(out.as_deref()),
+        Command::Daemon { settings, detached: true } => background::daemon(&settings, context),
+        Command::Daemon { settings, .. } => background::foreground(&settings, context),
+    }
+}
+
+fn status(context: &Context) -> Result<Outcome, Error> {
+    match client::ask(&context.paths, &Request::Status)? {
+        crate::api::Response::Status(status) => {
+            let now = crate::daemon::log::unix_seconds();
+            Ok(Outcome::fine(crate::render::status::render(&status, now, context.paint), status))
+        }
+        _ => Err(Error::WrongAnswer),
+    }
+}
+
+/// An error as an outcome.
+fn failed(error: &Error, paint: Paint) -> Outcome {
+    let (aside, json) = match error {
+        Error::Refused { refused } => (
+            refused.rendered.clone(),
+            json!({ "ok": false, "violated": refused.violated, "diagnostics": refused.diagnostics }),
+        ),
+        _ => {
+            let mut text = format!("{} {error}\n", paint.paint(Style::Bad, "error:"));
+            if let Some(hint) = error.hint() {
+                text += &format!("{} {hint}\n", paint.paint(Style::Bold, " hint:"));
+            }
+            (text, json!({ "error": error.to_failure() }))
+        }
+    };
+    Outcome { human: String::new(), aside, json, status: error.exit_status() }
+}
+
+/// A reader that went away is no error of ours.
+fn print(outcome: &Outcome, format: Format) {
+    let (out, aside) = match format {
+        Format::Human => (outcome.human.clone(), outcome.aside.as_str()),
+        Format::Json if outcome.json.is_null() => (String::new(), ""),
+        Format::Json if io::stdout().is_terminal() => (format!("{:#}\n", outcome.json), ""),
+        Format::Json => (format!("{}\n", outcome.json), ""),
+    };
+    let _ = io::stdout().lock().write_all(out.as_bytes());
+    let _ = io::stderr().lock().write_all(with_line_end(aside).as_bytes());
+}
+
+fn with_line_end(text: &str) -> String {
+    if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
+}

@@ -1,0 +1,271 @@
+//! The one owner of the switch: takes orders from a queue, one after the other, on a thread of
+//! its own, because everything it does to the kernel blocks.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use portcullis_image::Image;
+use portcullis_store::Store;
+use portcullis_switch::{Config, PortSpec, StartReport};
+use tokio::sync::oneshot;
+
+use super::{failure::switch_failure, log::log, waiting::Waiting};
+use crate::{
+    api::{self, Failure, Info, Removed, Response, Size, SourceFile, Started, code},
+    dataplane::Launcher,
+    error::Error,
+    state::{AppliedPolicy, State},
+};
+
+/// What the actor can be asked to do.
+#[derive(Debug)]
+pub enum Order {
+    /// See [`api::Request::Info`].
+    Info,
+    /// See [`api::Request::Status`].
+    Status,
+    /// See [`api::Request::Policy`].
+    Policy,
+    /// Enforce a policy that was compiled.
+    Apply(Box<Candidate>),
+    /// See [`api::Request::Attach`].
+    Attach(PortSpec),
+    /// See [`api::Request::Detach`].
+    Detach(String),
+    /// See [`api::Request::Down`].
+    Down,
+}
+
+/// A policy that passed all checks.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Its files.
+    pub sources: Vec<SourceFile>,
+    /// The image.
+    pub image: ImageRef,
+    /// Warnings for people.
+    pub rendered: String,
+    /// Warnings for programs.
+    pub warnings: Vec<serde_json::Value>,
+}
+
+/// A shared image; its tables are too long for `Debug`.
+#[derive(Clone)]
+pub struct ImageRef(pub Arc<Image>);
+
+impl std::fmt::Debug for ImageRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ImageRef").field(&Size::of(&self.0)).finish()
+    }
+}
+
+/// An order, and where its answer goes.
+#[derive(Debug)]
+pub struct Job {
+    /// What to do.
+    pub order: Order,
+    /// Where to say what came of it. Nobody may be listening any more.
+    pub reply: oneshot::Sender<Response>,
+}
+
+/// What stands in the queue.
+#[derive(Debug)]
+pub enum Message {
+    /// An order.
+    Job(Job),
+    /// End, and leave everything in force.
+    Stop,
+}
+
+/// How the actor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The filters stay in force.
+    Stopped,
+    /// Everything was removed.
+    Removed,
+}
+
+/// How often the actor looks after things by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Removal of idle connections.
+    pub sweep: Duration,
+    /// Change of the host's addresses.
+    pub host: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { sweep: Duration::from_secs(1), host: Duration::from_secs(3) }
+    }
+}
+
+/// What is not as it should be; each topic has its latest news only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Topic {
+    Restore,
+    Store,
+    HostAddresses,
+    Sweep,
+}
+
+/// The policy in force.
+pub(super) struct InForce {
+    pub(super) image: Arc<Image>,
+    pub(super) policy: AppliedPolicy,
+}
+
+/// The owner of the switch. What it does when asked stands in `orders`, what it does by itself
+/// in `upkeep`.
+pub struct Actor<L: Launcher, S> {
+    launcher: L,
+    config: Config,
+    pub(super) plane: L::Plane,
+    pub(super) state: State<S>,
+    pub(super) info: Info,
+    pub(super) ports: Vec<PortSpec>,
+    pub(super) waiting: Waiting,
+    pub(super) in_force: Option<InForce>,
+    pub(super) host: Vec<IpAddr>,
+    pub(super) problems: BTreeMap<Topic, String>,
+    pace: Pace,
+}
+
+impl<L: Launcher, S: Store> Actor<L, S> {
+    /// Starts the switch and restores what the state says. The running filters stay in force
+    /// meanwhile; what cannot be restored is told by the status.
+    ///
+    /// # Errors
+    /// The switch cannot be started, or the state cannot be read.
+    pub fn start(
+        launcher: L,
+        config: Config,
+        state: State<S>,
+        info: Info,
+        pace: Pace,
+    ) -> Result<Self, Error> {
+        let ports = state.ports()?;
+        let stored = state.policy()?;
+        let started = launcher.start(config.clone());
+        let (plane, report) = started.map_err(|error| Error::Failed(switch_failure(&error)))?;
+        let mut actor = Self {
+            launcher,
+            config,
+            plane,
+            state,
+            info,
+            ports,
+            waiting: Waiting::new(pace.host),
+            in_force: None,
+            host: Vec::new(),
+            problems: BTreeMap::new(),
+            pace,
+        };
+        actor.host = actor.read_host().unwrap_or_default();
+        let restored = stored.and_then(|policy| actor.restore(policy));
+        if restored.is_none() {
+            actor.adopt_ports();
+        }
+        actor.info.start = started_info(&report, restored);
+        Ok(actor)
+    }
+
+    /// Who the daemon is.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Works until it is told to end.
+    pub fn run(mut self, queue: &Receiver<Message>) -> Ended {
+        let mut sweep_at = Instant::now() + self.pace.sweep;
+        let mut host_at = Instant::now() + self.pace.host;
+        loop {
+            let wait = sweep_at.min(host_at).saturating_duration_since(Instant::now());
+            match queue.recv_timeout(wait) {
+                Ok(Message::Job(Job { order: Order::Down, reply })) => match self.down() {
+                    Ok(removed) => {
+                        let _ = reply.send(Response::Down(removed));
+                        return Ended::Removed;
+                    }
+                    Err((failure, again)) => {
+                        let _ = reply.send(Response::Failed(failure));
+                        let Some(actor) = again else { return Ended::Stopped };
+                        self = *actor;
+                    }
+                },
+                Ok(Message::Job(Job { order, reply })) => {
+                    let _ = reply.send(self.answer(order));
+                }
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ended::Stopped,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if Instant::now() >= sweep_at {
+                self.sweep();
+                sweep_at = Instant::now() + self.pace.sweep;
+            }
+            if Instant::now() >= host_at {
+                self.refresh_host();
+                self.revive();
+                host_at = Instant::now() + self.pace.host;
+            }
+        }
+    }
+
+    fn answer(&mut self, order: Order) -> Response {
+        let result = match order {
+            Order::Info => Ok(Response::Info(self.info.clone())),
+            Order::Status => self.status(),
+            Order::Policy => Ok(Response::Policy {
+                sources: self.in_force.as_ref().map(|p| p.policy.sources.clone()),
+            }),
+            Order::Apply(candidate) => self.apply(*candidate).map(Response::Applied),
+            Order::Attach(port) => self.attach(port).map(Response::Attached),
+            Order::Detach(name) => self.detach(&name).map(|()| Response::Detached),
+            Order::Down => Err(Failure::new(code::ENDING, "the daemon is ending")),
+        };
+        result.unwrap_or_else(Response::Failed)
+    }
+
+    /// Removes everything. If that fails half way, the switch is started again, so that there
+    /// is somebody to ask again; if even that fails, the daemon ends.
+    fn down(self) -> Result<Removed, (Failure, Option<Box<Self>>)> {
+        let Self { launcher, config, plane, state, info, pace, .. } = self;
+        drop(plane);
+        match launcher.remove(&config) {
+            Ok(removed) => {
+                log("everything was removed");
+                Ok(removed.into())
+            }
+            Err(error) => {
+                let failure = switch_failure(&error);
+                log(format!("down: {}", failure.message));
+                let again = Self::start(launcher, config, state, info, pace);
+                Err((failure, again.ok().map(Box::new)))
+            }
+        }
+    }
+
+    pub(super) fn problem(&mut self, topic: Topic, text: String) {
+        if self.problems.get(&topic) != Some(&text) {
+            log(&text);
+            self.problems.insert(topic, text);
+        }
+    }
+}
+
+fn started_info(report: &StartReport, restored: Option<u32>) -> Started {
+    Started {
+        programs: api::word(report.programs),
+        filtered: report.filtered.clone(),
+        generation: restored.unwrap_or(report.generation),
+        notices: report.notices.iter().map(ToString::to_string).collect(),
+    }
+}

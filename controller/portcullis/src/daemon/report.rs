@@ -1,0 +1,114 @@
+//! The status, from what the switch observes and what the policy declares.
+
+use portcullis_image::Image;
+use portcullis_switch::{Closed, PortSpec, PortStatus, SwitchStatus};
+
+use super::waiting::Waiting;
+use crate::api::{self, Drops, Flows, Info, Network, Nic, Policy, Program, RuleHits, Status};
+
+/// Everything that there is to tell.
+pub fn status(
+    daemon: Info,
+    observed: SwitchStatus,
+    policy: Option<Policy>,
+    image: Option<&Image>,
+    problems: Vec<String>,
+) -> Status {
+    Status {
+        daemon,
+        generation: observed.generation,
+        policy,
+        hook: api::word(observed.hook),
+        guests: image.map_or_else(Vec::new, |image| guests(image, &observed.ports)),
+        networks: observed.networks.into_iter().map(Into::into).collect(),
+        ports: observed.ports.into_iter().map(Into::into).collect(),
+        drops: observed.drops.into_iter().map(Into::into).collect(),
+        rules: observed.rules.into_iter().map(Into::into).collect(),
+        flows: Flows { used: observed.flows.used, capacity: observed.flows.capacity },
+        programs: observed.programs.into_iter().map(Into::into).collect(),
+        problems,
+    }
+}
+
+/// Adds the ports that the switch does not know because their interface could not be had.
+pub fn add_waiting(ports: &mut Vec<api::Port>, specs: &[PortSpec], waiting: &Waiting) {
+    for spec in specs {
+        let Some(why) = waiting.why(&spec.name) else { continue };
+        if ports.iter().any(|port| port.name == spec.name) {
+            continue;
+        }
+        let closed = Closed::Failed { error: why.to_owned() };
+        ports.push(api::Port::from(PortStatus {
+            name: spec.name.clone(),
+            kind: spec.kind.word(),
+            guest: spec.guest.clone(),
+            networks: spec.network.iter().cloned().collect(),
+            mac: None,
+            addresses: Vec::new(),
+            ifindex: 0,
+            open: false,
+            closed: Some(closed),
+        }));
+    }
+}
+
+/// Every declared NIC, with the open port that carries it.
+fn guests(image: &Image, ports: &[PortStatus]) -> Vec<Nic> {
+    let mac_of = |port: &&PortStatus| port.mac.clone();
+    image
+        .nics
+        .iter()
+        .map(|nic| {
+            let mac = nic.mac.to_string();
+            let carries = |p: &&PortStatus| {
+                p.open
+                    && p.guest.as_deref() == Some(&nic.guest)
+                    && mac_of(p).is_some_and(|m| m.eq_ignore_ascii_case(&mac))
+            };
+            Nic {
+                guest: nic.guest.clone(),
+                network: image.network(nic.network).map_or_else(String::new, |n| n.name.clone()),
+                port: ports.iter().find(carries).map(|p| p.name.clone()),
+                mac,
+                addresses: nic.addrs.iter().map(|addr| (*addr).into()).collect(),
+            }
+        })
+        .collect()
+}
+
+impl From<portcullis_switch::NetworkStatus> for Network {
+    fn from(n: portcullis_switch::NetworkStatus) -> Self {
+        Self {
+            name: n.name,
+            vlan: n.vlan,
+            host_leg: n.host_leg,
+            uplink: n.uplink,
+            gateway: n.gateway,
+            ports: n.ports,
+        }
+    }
+}
+
+impl From<portcullis_switch::Drops> for Drops {
+    fn from(d: portcullis_switch::Drops) -> Self {
+        let explanation = d.explanation.to_owned();
+        Self { reason: d.reason.to_owned(), explanation, packets: d.packets }
+    }
+}
+
+impl From<portcullis_switch::RuleHits> for RuleHits {
+    fn from(r: portcullis_switch::RuleHits) -> Self {
+        Self { rule: r.rule, file: r.file, line: r.line, allow: r.allow, hits: r.hits }
+    }
+}
+
+impl From<portcullis_switch::ProgramStatus> for Program {
+    fn from(p: portcullis_switch::ProgramStatus) -> Self {
+        Self {
+            name: p.name.to_owned(),
+            id: p.id,
+            tag: p.tag,
+            verified_instructions: p.verified_instructions,
+        }
+    }
+}

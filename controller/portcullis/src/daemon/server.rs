@@ -1,0 +1,261 @@
+//! The socket: who may connect, what a message is, how long anybody may take. A client that
+//! breaks any of it loses its connection, and nobody else notices.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, TrySendError},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
+
+use super::{
+    access::Access,
+    actor::{Candidate, ImageRef, Job, Message, Order},
+    log::log,
+};
+use crate::{
+    api::{Failure, Request, Response, SourceFile, code},
+    error::Error,
+    policy,
+    wire::{self, WireError},
+};
+
+/// Clients at one time; more are told to come back.
+pub const CLIENTS: usize = 64;
+/// Orders that wait for the actor at one time.
+pub const QUEUE: usize = 64;
+/// Bytes that are read at a time: a length is only a promise, memory is not given for it.
+const STEP: usize = 64 << 10;
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a message, from its first byte to its last, and to take an answer.
+    pub message: Duration,
+    /// Between messages.
+    pub idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { message: Duration::from_secs(30), idle: Duration::from_secs(60) }
+    }
+}
+
+/// The serving end of the socket.
+pub struct Server {
+    listener: UnixListener,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    access: Access,
+    patience: Patience,
+    queue: SyncSender<Message>,
+    clients: Arc<Semaphore>,
+    /// Those whose answer is under way; never more than [`CLIENTS`].
+    answering: Semaphore,
+    /// Compiling takes memory and a processor: one policy at a time.
+    compiler: Semaphore,
+}
+
+impl Server {
+    /// Listens at a path; the run directory's lock is held, so what stands there is stale.
+    ///
+    /// # Errors
+    /// [`Error::Setup`]
+    pub fn bind(
+        socket: &Path,
+        access: Access,
+        patience: Patience,
+        queue: SyncSender<Message>,
+    ) -> Result<Self, Error> {
+        let listener = bind(socket, access).map_err(|source| Error::Setup {
+            action: "listen at",
+            path: socket.to_owned(),
+            source,
+        })?;
+        let clients = Arc::new(Semaphore::new(CLIENTS));
+        let compiler = Semaphore::new(1);
+        let answering = Semaphore::new(CLIENTS);
+        let shared = Arc::new(Shared { access, patience, queue, clients, answering, compiler });
+        Ok(Self { listener, shared })
+    }
+
+    /// Serves until it is dropped.
+    pub async fn serve(&self) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(serve(stream, Arc::clone(&self.shared)));
+                }
+                Err(error) => {
+                    // Out of file descriptors: others need the processor to give some back.
+                    log(format!("cannot accept a client: {error}"));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the answers under way are sent, for a second at most.
+    pub async fn drain(&self) {
+        let all = self.shared.answering.acquire_many(CLIENTS as u32);
+        let _ = timeout(Duration::from_secs(1), all).await;
+    }
+}
+
+fn bind(socket: &Path, access: Access) -> io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    if let Some(group) = access.group() {
+        std::os::unix::fs::chown(socket, None, Some(group.as_raw()))?;
+    }
+    let mode = if access.group().is_some() { 0o660 } else { 0o600 };
+    std::fs::set_permissions(socket, PermissionsExt::from_mode(mode))?;
+    Ok(listener)
+}
+
+async fn serve(mut stream: UnixStream, shared: Arc<Shared>) {
+    let Ok(peer) = stream.peer_cred() else { return };
+    if !shared.access.admits(peer.uid(), peer.gid()) {
+        log(format!("refused a client of user {}", peer.uid()));
+        let failure = Failure::new(code::DENIED, "not permitted to talk to this daemon")
+            .hint("run as root, or start the daemon with --group and join that group");
+        return send(&mut stream, &Response::Failed(failure), shared.patience).await.unwrap_or(());
+    }
+    let Ok(_permit) = Arc::clone(&shared.clients).try_acquire_owned() else {
+        let failure =
+            Failure::new(code::BUSY, format!("the daemon serves {CLIENTS} clients already"))
+                .hint("try again in a moment");
+        return send(&mut stream, &Response::Failed(failure), shared.patience).await.unwrap_or(());
+    };
+    while let Some(bytes) = receive(&mut stream, shared.patience).await {
+        let Ok(_answering) = shared.answering.acquire().await else { return };
+        let (response, go_on) = match bytes.and_then(|bytes| wire::decode(&bytes)) {
+            Ok(request) => (answer(request, &shared).await, true),
+            Err(error) => (Response::Failed(not_understood(&error)), false),
+        };
+        if send(&mut stream, &response, shared.patience).await.is_err() || !go_on {
+            return;
+        }
+    }
+}
+
+/// The bytes of the next message; `None` if the client is gone, or too slow.
+async fn receive(
+    stream: &mut UnixStream,
+    patience: Patience,
+) -> Option<Result<Vec<u8>, WireError>> {
+    let mut header = [0; wire::HEADER];
+    timeout(patience.idle, stream.read_exact(&mut header[..1])).await.ok()?.ok()?;
+    let rest = async {
+        stream.read_exact(&mut header[1..]).await.ok()?;
+        match wire::length(header) {
+            Ok(length) => body(stream, length).await.map(Ok),
+            Err(error) => Some(Err(error)),
+        }
+    };
+    timeout(patience.message, rest).await.ok()?
+}
+
+async fn body(stream: &mut UnixStream, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        let at = bytes.len();
+        bytes.resize(length.min(at + STEP), 0);
+        stream.read_exact(&mut bytes[at..]).await.ok()?;
+    }
+    Some(bytes)
+}
+
+async fn send(stream: &mut UnixStream, response: &Response, patience: Patience) -> io::Result<()> {
+    let bytes = wire::encode(response).or_else(|error| {
+        wire::encode(&Response::Failed(Failure::new(code::PROTOCOL, error.to_string())))
+    });
+    let bytes = bytes.map_err(io::Error::other)?;
+    timeout(patience.message, stream.write_all(&bytes)).await?
+}
+
+fn not_understood(error: &WireError) -> Failure {
+    match error {
+        WireError::Protocol { .. } => Failure::new(code::PROTOCOL, error.to_string()).hint(
+            "command and daemon are of different versions; restart the daemon: its filters stay in \
+             force",
+        ),
+        WireError::TooLong { .. } | WireError::Syntax { .. } => {
+            Failure::new(code::BAD_REQUEST, error.to_string())
+        }
+    }
+}
+
+async fn answer(request: Request, shared: &Arc<Shared>) -> Response {
+    let order = match request {
+        Request::Info => Order::Info,
+        Request::Status => Order::Status,
+        Request::Policy => Order::Policy,
+        Request::Attach { port } => Order::Attach(port),
+        Request::Detach { name } => Order::Detach(name),
+        Request::Down => Order::Down,
+        Request::Apply { sources, color } => match compile(sources, color, shared).await {
+            Ok(candidate) => Order::Apply(Box::new(candidate)),
+            Err(response) => return response,
+        },
+    };
+    let (reply, answer) = oneshot::channel();
+    match shared.queue.try_send(Message::Job(Job { order, reply })) {
+        Ok(()) => answer.await.unwrap_or_else(|_| ending()),
+        Err(TrySendError::Full(_)) => Response::Failed(
+            Failure::new(code::BUSY, format!("{QUEUE} requests are waiting already"))
+                .hint("try again in a moment"),
+        ),
+        Err(TrySendError::Disconnected(_)) => ending(),
+    }
+}
+
+fn ending() -> Response {
+    Response::Failed(Failure::new(code::ENDING, "the daemon is ending; its filters stay in force"))
+}
+
+/// Compiles off the thread that serves the others.
+async fn compile(
+    sources: Vec<SourceFile>,
+    color: bool,
+    shared: &Arc<Shared>,
+) -> Result<Candidate, Response> {
+    let _turn = shared.compiler.acquire().await.map_err(|_| ending())?;
+    let compiled = tokio::task::spawn_blocking(move || {
+        let compiled = policy::compile(&sources, color)?;
+        let warnings = &compiled.warnings;
+        let rendered = if warnings.is_empty() { String::new() } else { warnings.render(color) };
+        Ok(Candidate {
+            sources,
+            rendered,
+            warnings: policy::to_json(warnings),
+            image: ImageRef(Arc::new(compiled.image)),
+        })
+    });
+    match compiled.await {
+        Ok(Ok(candidate)) => Ok(candidate),
+        Ok(Err(refused)) => Err(Response::Refused(refused)),
+        Err(panic) => {
+            log(format!("the compiler failed: {panic}"));
+            let failure = Failure::new(code::BAD_REQUEST, "the compiler failed on this policy");
+            Err(Response::Failed(failure.hint("this is a bug; nothing was changed")))
+        }
+    }
+}

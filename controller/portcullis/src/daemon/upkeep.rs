@@ -1,0 +1,154 @@
+//! What the daemon does by itself: bring back what was there before, and keep it right.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use portcullis_image::Image;
+use portcullis_store::Store;
+use portcullis_switch::{Installed, PortKind, PortSpec};
+
+use super::{
+    actor::{Actor, InForce, Topic},
+    failure::{chain, switch_failure},
+    log::log,
+};
+use crate::{
+    api::{Failure, code},
+    dataplane::{DataPlane, Launcher},
+    host, policy,
+    state::AppliedPolicy,
+};
+
+impl<L: Launcher, S: Store> Actor<L, S> {
+    /// The applied policy of before, compiled anew and put in force. The new generation.
+    pub(super) fn restore(&mut self, policy: AppliedPolicy) -> Option<u32> {
+        let compiled = match policy::compile(&policy.sources, false) {
+            Ok(compiled) => compiled,
+            Err(refused) => {
+                let text = format!(
+                    "the applied policy is refused by this version, the filters of before stay in \
+                     force: {}",
+                    refused.rendered
+                );
+                self.problem(Topic::Restore, text);
+                return None;
+            }
+        };
+        let image = Arc::new(compiled.image);
+        match self.install(&image) {
+            Ok(installed) => {
+                let generation = installed.generation;
+                self.waiting.observe(&installed.ports);
+                self.in_force =
+                    Some(InForce { image, policy: AppliedPolicy { generation, ..policy } });
+                log(format!("restored as generation {generation}"));
+                Some(generation)
+            }
+            Err(error) => {
+                let text = format!(
+                    "the applied policy could not be put in force again, the filters of before stay: \
+                     {error}",
+                    error = error.message
+                );
+                self.problem(Topic::Restore, text);
+                None
+            }
+        }
+    }
+
+    /// Without a policy to install, the ports are taken over one by one; they are closed, or
+    /// keep the filter of before.
+    pub(super) fn adopt_ports(&mut self) {
+        for port in &self.ports {
+            if let Err(error) = self.plane.attach(port) {
+                self.waiting.add(&port.name, chain(&error));
+            }
+        }
+    }
+
+    /// Tries again to have the ports whose interface could not be had: the namespace or the NIC
+    /// may have come since.
+    pub(super) fn revive(&mut self) {
+        if !self.waiting.is_due(Instant::now()) {
+            return;
+        }
+        let ports = self.ports.iter().filter(|port| self.waiting.contains(&port.name));
+        let ports: Vec<PortSpec> = ports.filter(|port| may_exist(port)).cloned().collect();
+        for port in ports {
+            // The switch knows the port as failed, or does not know it.
+            let _ = self.plane.detach(&port.name);
+            match self.plane.attach(&port) {
+                Ok(status) => {
+                    self.waiting.observe(&[status]);
+                    log(format!("port {} is there now", port.name));
+                }
+                Err(error) => self.waiting.add(&port.name, chain(&error)),
+            }
+        }
+    }
+
+    pub(super) fn install(&mut self, image: &Arc<Image>) -> Result<Installed, Failure> {
+        let host = host::without_gateways(self.host.clone(), image);
+        let installed = self.plane.install(Arc::clone(image), &self.ports, &host);
+        installed.map_err(|error| switch_failure(&error))
+    }
+
+    pub(super) fn sweep(&mut self) {
+        match self.plane.sweep() {
+            Ok(_) => drop(self.problems.remove(&Topic::Sweep)),
+            Err(error) => {
+                let text = format!("idle connections are not removed: {}", chain(&error));
+                self.problem(Topic::Sweep, text);
+            }
+        }
+    }
+
+    /// What the host owns belongs to the class `host`: a change is a new generation.
+    pub(super) fn refresh_host(&mut self) {
+        let Ok(now) = self.read_host() else { return };
+        let Some(in_force) = &self.in_force else {
+            self.host = now;
+            return;
+        };
+        let image = Arc::clone(&in_force.image);
+        let known = host::without_gateways(self.host.clone(), &image);
+        if host::without_gateways(now.clone(), &image) == known {
+            return;
+        }
+        let before = std::mem::replace(&mut self.host, now);
+        match self.install(&image) {
+            Ok(installed) => {
+                self.waiting.observe(&installed.ports);
+                log(format!("the host's addresses changed: generation {}", installed.generation));
+                self.problems.remove(&Topic::HostAddresses);
+            }
+            Err(failure) => {
+                // Known again as before, so that the next look tries again.
+                self.host = before;
+                let text = format!(
+                    "the host's addresses changed, but are not in force: {}",
+                    failure.message
+                );
+                self.problem(Topic::HostAddresses, text);
+            }
+        }
+    }
+
+    pub(super) fn read_host(&mut self) -> Result<Vec<IpAddr>, Failure> {
+        host::addresses().map_err(|errno| {
+            let text = format!("the host's addresses cannot be read: {errno}");
+            self.problem(Topic::HostAddresses, text.clone());
+            Failure::new(code::SWITCH, text)
+        })
+    }
+}
+
+/// Is there what the port needs? Only then is it worth trying.
+fn may_exist(port: &PortSpec) -> bool {
+    match &port.kind {
+        PortKind::Veth { netns: Some(path), .. } => path.exists(),
+        PortKind::Uplink { .. } => {
+            host::interfaces().is_ok_and(|interfaces| interfaces.contains(&port.name))
+        }
+        PortKind::Veth { netns: None, .. } | PortKind::Tap { .. } => true,
+    }
+}

@@ -1,0 +1,116 @@
+//! The switch as the daemon sees it: a seam, so that the daemon can be tested without a kernel.
+
+use std::{error::Error, net::IpAddr, sync::Arc};
+
+use portcullis_image::Image;
+use portcullis_switch::{
+    self as switch, Config, Installed, PortSpec, PortStatus, RemoveReport, StartReport,
+    SweepReport, Switch, SwitchStatus,
+};
+
+/// A switch that is running. All calls block.
+pub trait DataPlane {
+    /// Why it refuses.
+    type Error: Error;
+
+    /// Puts an image in force, for these ports; whole, or not at all.
+    ///
+    /// # Errors
+    /// The generation before stays in force.
+    fn install(
+        &mut self,
+        image: Arc<Image>,
+        specs: &[PortSpec],
+        host: &[IpAddr],
+    ) -> Result<Installed, Self::Error>;
+
+    /// Makes a port, or takes over the one that exists.
+    ///
+    /// # Errors
+    /// Nothing of the port is left.
+    fn attach(&mut self, spec: &PortSpec) -> Result<PortStatus, Self::Error>;
+
+    /// Removes a port.
+    ///
+    /// # Errors
+    /// The port may be gone in part; it passes nothing.
+    fn detach(&mut self, name: &str) -> Result<(), Self::Error>;
+
+    /// What is.
+    ///
+    /// # Errors
+    /// The kernel did not tell.
+    fn status(&self) -> Result<SwitchStatus, Self::Error>;
+
+    /// Removes idle connections: a bounded number in one call.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn sweep(&mut self) -> Result<SweepReport, Self::Error>;
+}
+
+/// Starts and removes switches.
+pub trait Launcher: Send + 'static {
+    /// What it starts.
+    type Plane: DataPlane<Error = Self::Error>;
+    /// Why it cannot.
+    type Error: Error;
+
+    /// Starts a switch, or takes over the one that is running.
+    ///
+    /// # Errors
+    /// What was running is still running.
+    fn start(&self, config: Config) -> Result<(Self::Plane, StartReport), Self::Error>;
+
+    /// Removes everything of a switch, running or not.
+    ///
+    /// # Errors
+    /// Something is left; trying again is safe.
+    fn remove(&self, config: &Config) -> Result<RemoveReport, Self::Error>;
+}
+
+/// The kernel's switch.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel;
+
+impl Launcher for Kernel {
+    type Plane = Switch;
+    type Error = switch::Error;
+
+    fn start(&self, config: Config) -> Result<(Switch, StartReport), switch::Error> {
+        Switch::start(config)
+    }
+
+    fn remove(&self, config: &Config) -> Result<RemoveReport, switch::Error> {
+        Switch::remove(config)
+    }
+}
+
+impl DataPlane for Switch {
+    type Error = switch::Error;
+
+    fn install(
+        &mut self,
+        image: Arc<Image>,
+        specs: &[PortSpec],
+        host: &[IpAddr],
+    ) -> Result<Installed, switch::Error> {
+        Switch::install(self, image, specs, host)
+    }
+
+    fn attach(&mut self, spec: &PortSpec) -> Result<PortStatus, switch::Error> {
+        Switch::attach(self, spec)
+    }
+
+    fn detach(&mut self, name: &str) -> Result<(), switch::Error> {
+        Switch::detach(self, name)
+    }
+
+    fn status(&self) -> Result<SwitchStatus, switch::Error> {
+        Switch::status(self)
+    }
+
+    fn sweep(&mut self) -> Result<SweepReport, switch::Error> {
+        Switch::sweep(self)
+    }
+}

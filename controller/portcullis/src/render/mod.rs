@@ -1,0 +1,4 @@
+//! Results for people.
+
+pub mod status;
+pub mod table;

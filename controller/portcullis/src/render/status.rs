@@ -1,0 +1,285 @@
+//! The status for people: a screen that says at a glance what is closed and why.
+
+use std::{fmt::Write, net::IpAddr};
+
+use super::table::{Cell, Table};
+use crate::{
+    api::{Port, Status},
+    paint::{Paint, Style},
+};
+
+/// Rules that are shown; JSON has them all.
+const RULES_SHOWN: usize = 20;
+
+/// The whole screen.
+pub fn render(status: &Status, now_unix_s: u64, paint: Paint) -> String {
+    let mut out = heading(status, now_unix_s, paint);
+    let sections = [
+        ("networks", networks(status)),
+        ("ports", ports(status)),
+        ("guests without a port", unattached(status)),
+        ("drops", drops(status)),
+        ("rules", rules(status)),
+    ];
+    for (title, table) in sections {
+        if !table.is_empty() {
+            let _ = write!(out, "\n{}\n{}", paint.paint(Style::Bold, title), table.render(paint));
+        }
+    }
+    if status.rules.len() > RULES_SHOWN {
+        let more =
+            format!("  {} more rules with hits: --format json", status.rules.len() - RULES_SHOWN);
+        let _ = writeln!(out, "{}", paint.paint(Style::Dim, more));
+    }
+    if !status.problems.is_empty() {
+        let _ = writeln!(out, "\n{}", paint.paint(Style::Bad, "problems"));
+        for problem in &status.problems {
+            let _ = writeln!(out, "  {}", problem.trim_end().replace('\n', "\n  "));
+        }
+    }
+    out
+}
+
+fn heading(status: &Status, now_unix_s: u64, paint: Paint) -> String {
+    let name = paint.paint(Style::Bold, "portcullis");
+    let mut out = match &status.policy {
+        Some(policy) => format!(
+            "{name}  generation {} from {}, {} ago\n",
+            status.generation,
+            policy.files.join(", "),
+            age(now_unix_s.saturating_sub(policy.applied_unix_s)),
+        ),
+        None if status.generation == 0 => {
+            let hint = paint.paint(Style::Warn, "no policy applied yet, every port is closed");
+            format!("{name}  {hint} (portcullis apply FILE)\n")
+        }
+        None => format!("{name}  generation {} of before\n", status.generation),
+    };
+    let open = status.ports.iter().filter(|p| p.open).count();
+    let closed = status.ports.len() - open;
+    let closed = match closed {
+        0 => "0 closed".to_owned(),
+        _ => paint.paint(Style::Bad, format!("{closed} closed")),
+    };
+    let _ = writeln!(
+        out,
+        "  {open} ports open, {closed}; {} of {} connections; {}; daemon {} in {}",
+        status.flows.used,
+        status.flows.capacity,
+        status.hook,
+        status.daemon.pid,
+        status.daemon.run_dir.display(),
+    );
+    out
+}
+
+fn networks(status: &Status) -> Table {
+    let mut table = Table::new(&["network", ">vlan", "gateway", "host leg", "uplink", ">guests"]);
+    for n in &status.networks {
+        table.row([
+            n.name.as_str().into(),
+            n.vlan.to_string().into(),
+            list(&n.gateway).into(),
+            dash(n.host_leg.as_deref()),
+            dash(n.uplink.as_deref()),
+            n.ports.to_string().into(),
+        ]);
+    }
+    table
+}
+
+fn ports(status: &Status) -> Table {
+    let mut table = Table::new(&["port", "kind", "guest", "network", "state", "mac", "addresses"]);
+    for p in &status.ports {
+        table.row([
+            p.name.as_str().into(),
+            p.kind.as_str().into(),
+            dash(p.guest.as_deref()),
+            or_dash(p.networks.join(", ")),
+            state(p),
+            dash(p.mac.as_deref()),
+            list(&p.addresses).into(),
+        ]);
+    }
+    table
+}
+
+fn state(port: &Port) -> Cell {
+    match (&port.closed, port.open) {
+        (_, true) => Cell::new(Style::Good, "open"),
+        (Some(why), false) => Cell::new(Style::Bad, format!("closed: {why}")),
+        (None, false) => Cell::new(Style::Bad, "closed"),
+    }
+}
+
+fn unattached(status: &Status) -> Table {
+    let mut table = Table::new(&["guest", "network", "mac", "addresses"]);
+    for nic in status.guests.iter().filter(|nic| nic.port.is_none()) {
+        table.row([
+            nic.guest.as_str().into(),
+            nic.network.as_str().into(),
+            nic.mac.as_str().into(),
+            list(&nic.addresses).into(),
+        ]);
+    }
+    table
+}
+
+fn drops(status: &Status) -> Table {
+    let mut table = Table::new(&["reason", ">packets", "meaning"]);
+    for d in &status.drops {
+        table.row([
+            d.reason.as_str().into(),
+            d.packets.to_string().into(),
+            Cell::new(Style::Dim, d.explanation.as_str()),
+        ]);
+    }
+    table
+}
+
+fn rules(status: &Status) -> Table {
+    let mut table = Table::new(&["rule", "verdict", ">new connections", "where"]);
+    let mut rules: Vec<_> = status.rules.iter().collect();
+    rules.sort_by_key(|r| (std::cmp::Reverse(r.hits), &r.rule));
+    for r in rules.into_iter().take(RULES_SHOWN) {
+        let place = match (&r.file, r.line) {
+            (Some(file), Some(line)) => format!("{file}:{line}"),
+            (Some(file), None) => file.clone(),
+            (None, _) => "-".to_owned(),
+        };
+        let verdict =
+            if r.allow { Cell::new(Style::Good, "allow") } else { Cell::new(Style::Bad, "deny") };
+        table.row([
+            r.rule.as_str().into(),
+            verdict,
+            r.hits.to_string().into(),
+            Cell::new(Style::Dim, place),
+        ]);
+    }
+    table
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    if addresses.is_empty() {
+        return "-".to_owned();
+    }
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn dash(text: Option<&str>) -> Cell {
+    text.unwrap_or("-").into()
+}
+
+fn or_dash(text: String) -> Cell {
+    if text.is_empty() { "-".into() } else { text.into() }
+}
+
+/// A duration for people, in its largest unit.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::{Drops, Flows, Info, Network, Nic, Policy, RuleHits, Size, Started};
+
+    use super::*;
+
+    fn status() -> Status {
+        let port = |name: &str, closed: Option<&str>| Port {
+            name: name.into(),
+            kind: "tap".into(),
+            guest: Some("web1".into()),
+            networks: vec!["dmz".into()],
+            mac: Some("02:00:00:00:00:01".into()),
+            addresses: vec!["10.20.0.10".parse().unwrap()],
+            ifindex: 7,
+            open: closed.is_none(),
+            closed: closed.map(Into::into),
+            closed_by: None,
+        };
+        Status {
+            daemon: Info {
+                version: "0".into(),
+                pid: 42,
+                run_dir: "/run/portcullis".into(),
+                state_dir: "/var/lib/portcullis".into(),
+                flows: 1024,
+                group: None,
+                start: Started::default(),
+            },
+            generation: 3,
+            policy: Some(Policy {
+                files: vec!["dmz.yaml".into()],
+                applied_unix_s: 1000,
+                size: Size::default(),
+            }),
+            hook: "tcx".into(),
+            networks: vec![Network {
+                name: "dmz".into(),
+                vlan: 20,
+                host_leg: Some("pc-dmz".into()),
+                uplink: None,
+                gateway: vec!["10.20.0.1".parse().unwrap()],
+                ports: 1,
+            }],
+            ports: vec![port("web", None), port("old", Some("the policy knows no guest web2"))],
+            guests: vec![Nic {
+                guest: "app1".into(),
+                network: "dmz".into(),
+                mac: "02:00:00:00:00:02".into(),
+                addresses: vec![],
+                port: None,
+            }],
+            drops: vec![Drops {
+                reason: "no-rule".into(),
+                explanation: "No rule.".into(),
+                packets: 9,
+            }],
+            rules: vec![RuleHits {
+                rule: "public-web".into(),
+                file: Some("dmz.yaml".into()),
+                line: Some(30),
+                allow: true,
+                hits: 12,
+            }],
+            flows: Flows { used: 5, capacity: 1024 },
+            programs: vec![],
+            problems: vec!["the store is away\nsince long".into()],
+        }
+    }
+
+    #[test]
+    fn everything_is_on_the_screen() {
+        let text = render(&status(), 1090, Paint::off());
+        for part in [
+            "generation 3 from dmz.yaml, 1 min ago",
+            "1 ports open, 1 closed; 5 of 1024 connections; tcx; daemon 42 in /run/portcullis",
+            "dmz        20  10.20.0.1  pc-dmz    -            1",
+            "closed: the policy knows no guest web2",
+            "guests without a port\n",
+            "no-rule        9  No rule.",
+            "public-web  allow                 12  dmz.yaml:30",
+            "problems\n  the store is away\n  since long\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in\n{text}");
+        }
+        assert!(!text.contains('\x1b'));
+        assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
+    }
+
+    #[test]
+    fn without_a_policy_the_next_step_is_named() {
+        let status = Status { policy: None, generation: 0, ..status() };
+        let text = render(&status, 0, Paint::off());
+        assert!(
+            text.contains("no policy applied yet") && text.contains("portcullis apply"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! What the daemon keeps in its store: the applied policy, the ports, the settings.
+
+use portcullis_store::{
+    Error, Store, Transaction,
+    record::{self, Record},
+};
+use portcullis_switch::PortSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::api::SourceFile;
+
+const POLICY: &str = "policy";
+const SETTINGS: &str = "settings";
+const PORTS: &str = "ports/";
+
+/// The policy that was applied last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedPolicy {
+    /// The generation that it became.
+    pub generation: u32,
+    /// When, seconds since 1970.
+    pub applied_unix_s: u64,
+    /// Its files.
+    pub sources: Vec<SourceFile>,
+}
+
+impl Record for AppliedPolicy {
+    const KIND: &'static str = "policy";
+    const VERSION: u32 = 1;
+}
+
+/// What was said to `up`, for the next time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Connections that the flow table holds.
+    pub flows: Option<u32>,
+    /// The group that may use the socket besides the owner.
+    pub group: Option<String>,
+}
+
+impl Record for Settings {
+    const KIND: &'static str = "settings";
+    const VERSION: u32 = 1;
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Port(PortSpec);
+
+impl Record for Port {
+    const KIND: &'static str = "port";
+    const VERSION: u32 = 1;
+}
+
+/// The state in its store.
+#[derive(Debug)]
+pub struct State<S> {
+    store: S,
+}
+
+impl<S: Store> State<S> {
+    /// The state in this store.
+    pub fn new(store: S) -> Self {
+        Self { store }
+    }
+
+    /// The applied policy.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn policy(&self) -> Result<Option<AppliedPolicy>, Error> {
+        Ok(record::get(&self.store, POLICY)?.map(|(policy, _)| policy))
+    }
+
+    /// Remembers the applied policy.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn set_policy(&mut self, policy: &AppliedPolicy) -> Result<(), Error> {
+        let value = record::seal(POLICY, policy)?;
+        self.store.put(POLICY, &value).map(drop)
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        Ok(record::get(&self.store, SETTINGS)?.map_or_else(Settings::default, |(s, _)| s))
+    }
+
+    /// Remembers the settings.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn set_settings(&mut self, settings: &Settings) -> Result<(), Error> {
+        let value = record::seal(SETTINGS, settings)?;
+        self.store.put(SETTINGS, &value).map(drop)
+    }
+
+    /// The ports, sorted by name.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn ports(&self) -> Result<Vec<PortSpec>, Error> {
+        let ports = record::list::<Port>(&self.store, PORTS)?;
+        Ok(ports.into_iter().map(|(_, port)| port.0).collect())
+    }
+
+    /// Remembers a port.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn put_port(&mut self, port: &PortSpec) -> Result<(), Error> {
+        let key = port_key(&port.name);
+        let value = record::seal(&key, &Port(port.clone()))?;
+        self.store.put(&key, &value).map(drop)
+    }
+
+    /// Forgets a port.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn delete_port(&mut self, name: &str) -> Result<(), Error> {
+        self.store.delete(&port_key(name)).map(drop)
+    }
+
+    /// Forgets the policy, the ports and the settings.
+    ///
+    /// # Errors
+    /// The store's; a part may be forgotten if there are very many ports.
+    pub fn forget(&mut self) -> Result<(), Error> {
+        let entries = self.store.list("")?.entries;
+        for some in entries.chunks(portcullis_store::TRANSACTION_MAX) {
+            let delete = some.iter().fold(Transaction::new(), |t, e| t.delete(e.key.as_str()));
+            self.store.commit(&delete)?;
+        }
+        Ok(())
+    }
+}
+
+fn port_key(name: &str) -> String {
+    format!("{PORTS}{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_store::Memory;
+    use portcullis_switch::PortKind;
+
+    use super::*;
+
+    fn port(name: &str) -> PortSpec {
+        let kind = PortKind::Tap { queues: 2 };
+        PortSpec { name: name.into(), kind, guest: Some("g".into()), network: None }
+    }
+
+    #[test]
+    fn everything_comes_back_and_can_be_forgotten() {
+        let memory = Memory::new();
+        let mut state = State::new(memory.clone());
+        assert_eq!(state.policy().unwrap(), None);
+        assert_eq!(state.settings().unwrap(), Settings::default());
+        let policy = AppliedPolicy {
+            generation: 7,
+            applied_unix_s: 1,
+            sources: vec![SourceFile { name: "a".into(), text: "b".into() }],
+        };
+        let settings = Settings { flows: Some(5), group: None };
+        state.set_policy(&policy).unwrap();
+        state.set_settings(&settings).unwrap();
+        (0..300).for_each(|i| state.put_port(&port(&format!("p{i:03}"))).unwrap());
+        state.delete_port("p000").unwrap();
+
+        let mut again = State::new(memory);
+        assert_eq!(again.policy().unwrap(), Some(policy));
+        assert_eq!(again.settings().unwrap(), settings);
+        let ports = again.ports().unwrap();
+        assert_eq!((ports.len(), &ports[0]), (299, &port("p001")));
+        again.forget().unwrap();
+        assert_eq!((again.policy().unwrap(), again.ports().unwrap().len()), (None, 0));
+    }
+}
