@@ -84,20 +84,36 @@ impl Run<'_> {
         };
         result.setup_ms.push(start.elapsed().as_secs_f64() * 1e3);
         for metric in Metric::ALL.into_iter().filter(|m| m.medium() == medium) {
-            let (times, interrupt) = (self.times, self.interrupt);
-            let bridge = yardsticks.bridge.measure(metric, times, interrupt)?.value;
-            let redirect = match peer.is_ours() {
-                true => Some(yardsticks.redirect.measure(metric, times, interrupt)?.value),
-                false => None,
-            };
-            match path.measure(metric, times, interrupt) {
-                Ok(value) => result.samples.push(Sample { metric, round, value, bridge, redirect }),
-                Err(Error::Interrupted) => return Err(Error::Interrupted),
-                // One peer that cannot do something does not end the run of the others.
-                Err(error) => result.failures.push(failure(metric, &error)),
+            for _ in 0..metric.readings(self.times) {
+                match self.read(metric, peer.is_ours(), &mut path, yardsticks) {
+                    Ok(sample) => result.samples.push(Sample { round, ..sample }),
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    // One peer that cannot do something does not end the run of the others.
+                    Err(error) => {
+                        result.failures.push(failure(metric, &error));
+                        break;
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// One reading of each yardstick and of the peer.
+    fn read(
+        &self,
+        metric: Metric,
+        ours: bool,
+        path: &mut Path,
+        yardsticks: &mut Yardsticks,
+    ) -> Result<Sample, Error> {
+        let read = |path: &mut Path| path.measure(metric, self.times, self.interrupt);
+        let bridge = read(&mut yardsticks.bridge)?.value;
+        let redirect = match ours {
+            true => Some(read(&mut yardsticks.redirect)?.value),
+            false => None,
+        };
+        Ok(Sample { metric, round: 0, value: read(path)?, bridge, redirect })
     }
 }
 

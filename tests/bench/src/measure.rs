@@ -54,6 +54,14 @@ impl Metric {
         }
     }
 
+    /// How often it is read in a round.
+    pub const fn readings(self, times: Times) -> u32 {
+        match self {
+            Self::Tcp => 1,
+            _ => times.readings,
+        }
+    }
+
     /// What it needs on the ports.
     pub const fn medium(self) -> Medium {
         match self {
@@ -68,6 +76,9 @@ impl Metric {
 pub struct Times {
     /// One generator reading, ms.
     pub reading_ms: u64,
+    /// Generator readings of each peer in each round. Short ones, as they alternate with the
+    /// yardsticks' and a machine's slow minutes then fall on both.
+    pub readings: u32,
     /// One TCP stream, s.
     pub tcp_s: u64,
 }

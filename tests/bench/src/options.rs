@@ -10,7 +10,7 @@ use crate::{measure::Times, testrun::Counts};
 #[derive(Parser, Debug)]
 #[command(name = "portcullis-bench", after_help = "Example: cargo xtask bench --rounds 5")]
 pub struct Options {
-    /// Rounds; every number is the median over them
+    /// Rounds; every number is the median over their readings
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// One short round with fewer sizes: shows that everything works
@@ -51,7 +51,10 @@ impl Options {
 
     /// How long readings take.
     pub fn times(&self) -> Times {
-        Times { reading_ms: if self.quick { 60 } else { 250 }, tcp_s: 1 }
+        match self.quick {
+            true => Times { reading_ms: 20, readings: 3, tcp_s: 1 },
+            false => Times { reading_ms: 50, readings: 5, tcp_s: 1 },
+        }
     }
 
     /// Readings by TEST_RUN.

@@ -225,12 +225,15 @@ impl<'a> Rig<'a> {
     ) -> Result<(), Error> {
         let [few, many] = self.policies;
         for reading in 0..self.counts.readings {
-            self.enter(few)?;
-            let ns_few = read(2 * reading)?;
-            self.enter(many)?;
-            let ns_many = read(2 * reading + 1)?;
-            collect(results, (case, few.rules, flows), ns_few, None);
-            collect(results, (case, many.rules, flows), ns_many, Some(ns_few));
+            let mut ns = [0.0; 2];
+            // Each goes first every other time.
+            for turn in 0..2 {
+                let who = ((reading + turn) % 2) as usize;
+                self.enter(self.policies[who])?;
+                ns[who] = read(2 * reading + turn)?;
+            }
+            collect(results, (case, few.rules, flows), ns[0], None);
+            collect(results, (case, many.rules, flows), ns[1], Some(ns[0]));
         }
         Ok(())
     }
