@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
     measure::Metric,
+    peers::{Portcullis, Router},
     results::PeerResult,
     stats::Spread,
     testrun::{Case, CaseResult},
@@ -111,32 +112,30 @@ pub fn check(forwarding: &[PeerResult], testrun: &[CaseResult]) -> Vec<Aim> {
     let mut aims = small_frames(forwarding);
     aims.extend(same_at_any_size(testrun));
     aims.extend(program_cost(testrun));
-    aims.push(new_connections(forwarding));
+    aims.extend(new_connections(forwarding));
     aims.extend(bulk(forwarding));
     aims
-}
-
-fn ours(results: &[PeerResult]) -> impl Iterator<Item = &PeerResult> {
-    results.iter().filter(|r| r.ours)
 }
 
 fn row(result: &PeerResult) -> String {
     format!("{}, {} rules", result.name, result.rules)
 }
 
-/// Our worst row for a ratio.
+/// The worst row of a peer for a ratio.
 fn worst_ratio(
     results: &[PeerResult],
+    name: &str,
     ratio: impl Fn(&PeerResult) -> Option<Spread>,
 ) -> Option<Worst> {
-    worst(Side::AtLeast, ours(results).filter_map(|r| Some(Worst::of(ratio(r)?, row(r)))))
+    let rows = results.iter().filter(|r| r.name == name);
+    worst(Side::AtLeast, rows.filter_map(|r| Some(Worst::of(ratio(r)?, row(r)))))
 }
 
 fn small_frames(results: &[PeerResult]) -> Vec<Aim> {
     let mut aims = Vec::new();
     for (metric, what) in [(Metric::OneFlow, "1 flow"), (Metric::ManyFlows, "10,000 flows")] {
-        let redirect = worst_ratio(results, |r| r.against_redirect(metric));
-        let bridge = worst_ratio(results, |r| r.against_bridge(metric));
+        let redirect = worst_ratio(results, Portcullis::SWITCHED, |r| r.against_redirect(metric));
+        let bridge = worst_ratio(results, Portcullis::SWITCHED, |r| r.against_bridge(metric));
         let text = format!("64-byte frames, {what}: against the bare redirect");
         aims.push(Aim::new(text, Side::AtLeast, 0.9, redirect));
         let text = format!("64-byte frames, {what}: against the bare bridge");
@@ -178,27 +177,31 @@ fn program_cost(results: &[CaseResult]) -> Vec<Aim> {
 }
 
 /// Both are set against the bridge reading just before them, so that a slow minute hurts neither.
-fn new_connections(results: &[PeerResult]) -> Aim {
+/// A router does more than a switch: our own routing is set against it as well.
+fn new_connections(results: &[PeerResult]) -> Vec<Aim> {
     let metric = Metric::NewConnections;
-    let router = results
-        .iter()
-        .filter(|r| r.name == "route-nft-ct-set")
-        .filter_map(|r| r.against_bridge(metric))
-        .map(|s| s.median)
-        .max_by(f64::total_cmp);
-    let worst = router.and_then(|router| {
-        let ratio = worst_ratio(results, |r| r.against_bridge(metric))?;
+    let routers = results.iter().filter(|r| r.name == Router::NAME);
+    let router =
+        routers.filter_map(|r| r.against_bridge(metric)).map(|s| s.median).max_by(f64::total_cmp);
+    let against_router = |name| {
+        let (router, ratio) = (router?, worst_ratio(results, name, |r| r.against_bridge(metric))?);
         let range = ratio.range.map(|(min, max)| (min / router, max / router));
         Some(Worst { value: ratio.value / router, range, at: ratio.at })
-    });
-    Aim::new("new connections against routed nftables with sets", Side::AtLeast, 2.0, worst)
+    };
+    [(Portcullis::SWITCHED, "new connections"), (Portcullis::ROUTED, "new connections, routed")]
+        .into_iter()
+        .map(|(name, what)| {
+            let text = format!("{what}: against routed nftables with sets");
+            Aim::new(text, Side::AtLeast, 2.0, against_router(name))
+        })
+        .collect()
 }
 
 fn bulk(results: &[PeerResult]) -> Vec<Aim> {
     [(Metric::Tcp, "bulk TCP, iperf3 over veth"), (Metric::Super, "64 KB super-packets, taps")]
         .into_iter()
         .map(|(metric, text)| {
-            let worst = worst_ratio(results, |r| r.against_bridge(metric));
+            let worst = worst_ratio(results, Portcullis::SWITCHED, |r| r.against_bridge(metric));
             Aim::new(format!("{text}: against the bare bridge"), Side::AtLeast, 1.0, worst)
         })
         .collect()
@@ -261,12 +264,14 @@ mod tests {
         let results = [
             result("portcullis", 10, metric, &[1.2]),
             result("portcullis", 100_000, metric, &[0.9]),
+            result("portcullis-routed", 1000, metric, &[0.7]),
             result("route-nft-ct-set", 100, metric, &[0.5]),
             result("route-nft-ct-set", 1000, metric, &[0.4]),
         ];
-        let aim = new_connections(&results);
-        assert_eq!(aim.measured, Some(1.8));
-        assert_eq!(aim.at, "portcullis, 100000 rules");
+        let aims = new_connections(&results);
+        assert_eq!(aims[0].measured, Some(1.8));
+        assert_eq!(aims[0].at, "portcullis, 100000 rules");
+        assert_eq!(aims[1].measured, Some(1.4));
     }
 
     #[test]

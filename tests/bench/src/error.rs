@@ -53,6 +53,14 @@ pub enum Error {
         /// Frames read at the other end.
         received: u64,
     },
+    /// A filter lets pass what its rules do not allow.
+    #[error("{received} of {sent} frames arrived that no rule allows")]
+    Leaked {
+        /// Frames written.
+        sent: u64,
+        /// Frames read at the other end.
+        received: u64,
+    },
     /// A program under test answered something else than it must.
     #[error("{what} got the verdict {verdict} instead of {expected} (TC_ACT_*)")]
     Verdict {

@@ -73,8 +73,8 @@ impl Run<'_> {
         result: &mut PeerResult,
     ) -> Result<(), Error> {
         let start = Instant::now();
-        let mut path = match peer.build(medium) {
-            Ok(world) => Path::new(world),
+        let mut path = match build(peer, medium) {
+            Ok(path) => path,
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => {
                 let metrics = Metric::ALL.into_iter().filter(|m| m.medium() == medium);
@@ -117,6 +117,15 @@ impl Run<'_> {
     }
 }
 
+/// A peer, ready, and known to drop what its rules do not allow.
+fn build(peer: &dyn Peer, medium: Medium) -> Result<Path, Error> {
+    let path = Path::new(peer.build(medium)?);
+    if peer.rules() > 0 {
+        path.check_filter()?;
+    }
+    Ok(path)
+}
+
 /// What every reading is set against.
 struct Yardsticks {
     bridge: Path,
@@ -140,5 +149,49 @@ fn title(peer: &dyn Peer) -> String {
     match peer.rules() {
         0 => peer.name().to_owned(),
         rules => format!("{} with {rules} rules", peer.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        peers::{Policy, Portcullis},
+        scratch,
+        world::Topology,
+    };
+
+    const TIMES: Times = Times { reading_ms: 5, readings: 1, new_readings: 1, tcp_s: 1 };
+
+    fn measures_everything_on_taps(peer: &dyn Peer) {
+        let mut path = build(peer, Medium::Taps).unwrap();
+        for metric in Metric::ALL.into_iter().filter(|m| m.medium() == Medium::Taps) {
+            let value = path.measure(metric, TIMES, &Interrupt::default()).unwrap();
+            assert!(value.value > 0.0, "{metric:?}");
+            let whole = value.longest.is_some_and(|longest| longest > 1514);
+            assert_eq!(whole, metric == Metric::Super, "{metric:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_forwards_and_does_not_filter() {
+        measures_everything_on_taps(&Bridge);
+        let path = Path::new(Bridge.build(Medium::Taps).unwrap());
+        assert!(matches!(path.check_filter(), Err(Error::Leaked { sent: 64, received: 64 })));
+    }
+
+    #[test]
+    fn a_redirect_forwards() {
+        measures_everything_on_taps(&BareRedirect);
+    }
+
+    #[test]
+    fn portcullis_forwards_and_filters() {
+        // This thread's own mounts, and those of the threads that it starts.
+        scratch::enter().unwrap();
+        for topology in [Topology::Switched, Topology::Routed] {
+            let policy = Policy::compile(10, topology).unwrap();
+            measures_everything_on_taps(&Portcullis { policy });
+        }
     }
 }

@@ -187,6 +187,11 @@ impl Template {
     /// Makes this a frame of connection `number`.
     pub fn set_connection(&mut self, number: u32) {
         let (client, server) = ports(number);
+        self.set_ports(client, server);
+    }
+
+    /// Makes this a frame between these ports.
+    pub fn set_ports(&mut self, client: u16, server: u16) {
         let (source, destination) = match self.direction {
             Direction::Forward => (client, server),
             Direction::Reply => (server, client),

@@ -152,6 +152,11 @@ pub fn run(
     Ok(reading)
 }
 
+/// Reads all that is there; how many frames for `receiver` it was.
+pub fn drain(tap: &Tap, receiver: Ipv4Addr) -> Result<u64, Error> {
+    Sink { tap, receiver, buffer: vec![0; READ_BUFFER] }.drain(&mut Reading::default())
+}
+
 impl Limit {
     /// How many more frames may be written.
     fn room(self, sent: u64, elapsed: Duration) -> u64 {

@@ -58,6 +58,8 @@ impl Metric {
     pub const fn readings(self, times: Times) -> u32 {
         match self {
             Self::Tcp => 1,
+            // All of them must fit into the flow table of a switch as it comes.
+            Self::NewConnections => times.new_readings,
             _ => times.readings,
         }
     }
@@ -79,6 +81,8 @@ pub struct Times {
     /// Generator readings of each peer in each round. Short ones, as they alternate with the
     /// yardsticks' and a machine's slow minutes then fall on both.
     pub readings: u32,
+    /// Readings with new connections.
+    pub new_readings: u32,
     /// One TCP stream, s.
     pub tcp_s: u64,
 }
@@ -135,6 +139,27 @@ impl Path {
                 })
             }
         }
+    }
+}
+
+impl Path {
+    /// `Err` when frames pass that no rule allows: a peer that does not filter is no peer.
+    pub fn check_filter(&self) -> Result<(), Error> {
+        /// A port that no rule names.
+        const DENIED: u16 = 7777;
+        const FRAMES: u16 = 64;
+        let Attached::Taps(from, to) = &self.world.attached else { return Ok(()) };
+        let Ends { client, server } = self.world.ends;
+        let mut template = Template::udp(client, server, Direction::Forward);
+        let mut sent = 0;
+        for i in 0..FRAMES {
+            template.set_ports(40_000 + i, DENIED);
+            sent += u64::from(from.write(template.with_vnet_header())?);
+        }
+        // The kernel forwards inside write(2); this is for one that does not.
+        std::thread::sleep(Duration::from_millis(5));
+        let received = generator::drain(to, server.ip)?;
+        if received > 0 { Err(Error::Leaked { sent, received }) } else { Ok(()) }
     }
 }
 

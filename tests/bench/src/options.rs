@@ -52,8 +52,8 @@ impl Options {
     /// How long readings take.
     pub fn times(&self) -> Times {
         match self.quick {
-            true => Times { reading_ms: 20, readings: 3, tcp_s: 1 },
-            false => Times { reading_ms: 50, readings: 5, tcp_s: 1 },
+            true => Times { reading_ms: 20, readings: 3, new_readings: 3, tcp_s: 1 },
+            false => Times { reading_ms: 50, readings: 5, new_readings: 3, tcp_s: 1 },
         }
     }
 

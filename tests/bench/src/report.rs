@@ -257,7 +257,7 @@ mod tests {
             settings: Settings {
                 rounds: 3,
                 quick: false,
-                times: Times { reading_ms: 1, readings: 1, tcp_s: 1 },
+                times: Times { reading_ms: 1, readings: 1, new_readings: 1, tcp_s: 1 },
                 testrun: Counts { repeat: 1, fresh: 1, readings: 1 },
             },
             seconds: 12.0,

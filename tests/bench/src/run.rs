@@ -14,7 +14,7 @@ use crate::{
     progress::Progress,
     report::{Report, Settings},
     testrun::{self, CaseResult},
-    world::{Medium, Topology},
+    world::Topology,
 };
 
 /// Rules of our routed row, which stands beside the router's.
@@ -105,7 +105,7 @@ fn by_testrun(
     let namespace = Namespace::new()?;
     let [few, larger @ ..] = policies else { return Ok(results) };
     // The taps must stay open: a port without carrier is no port.
-    let (mut running, _taps) = Running::start(&namespace, few, Medium::Taps)?;
+    let (mut running, _taps) = Running::for_testrun(&namespace, few)?;
     for round in 0..options.rounds() {
         for many in larger {
             progress.step(format_args!(

@@ -27,8 +27,10 @@ use crate::{
     yardstick::ifindex,
 };
 
-/// Connections that the flow table holds: twice the most that are ever resident here.
-const FLOWS: u32 = 1 << 20;
+/// Connections that a switch holds unless it is told otherwise: what is forwarded is measured so.
+const FLOWS: u32 = 262_144;
+/// Connections for TEST_RUN: twice the most that are ever resident there.
+const MANY_FLOWS: u32 = 1 << 20;
 
 /// A compiled policy of some size.
 #[derive(Clone)]
@@ -78,11 +80,18 @@ pub struct Portcullis {
     pub policy: Policy,
 }
 
+impl Portcullis {
+    /// Its row between two guests of one network.
+    pub const SWITCHED: &'static str = "portcullis";
+    /// Its row as gateway of two networks.
+    pub const ROUTED: &'static str = "portcullis-routed";
+}
+
 impl Peer for Portcullis {
     fn name(&self) -> &'static str {
         match self.policy.topology {
-            Topology::Switched => "portcullis",
-            Topology::Routed => "portcullis-routed",
+            Topology::Switched => Self::SWITCHED,
+            Topology::Routed => Self::ROUTED,
         }
     }
 
@@ -96,7 +105,7 @@ impl Peer for Portcullis {
 
     fn build(&self, medium: Medium) -> Result<World, Error> {
         let namespace = Namespace::new()?;
-        let (running, attached) = Running::start(&namespace, &self.policy, medium)?;
+        let (running, attached) = Running::start(&namespace, &self.policy, medium, FLOWS)?;
         Ok(World { attached, ends: self.policy.ends(), _keep: Box::new(running), namespace })
     }
 }
@@ -111,15 +120,21 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a switch on taps whose flow table has room for everything that TEST_RUN needs.
+    pub fn for_testrun(namespace: &Namespace, policy: &Policy) -> Result<(Self, Attached), Error> {
+        Self::start(namespace, policy, Medium::Taps, MANY_FLOWS)
+    }
+
     /// Starts a switch with the policy and a port for each end.
-    pub fn start(
+    fn start(
         namespace: &Namespace,
         policy: &Policy,
         medium: Medium,
+        flows: u32,
     ) -> Result<(Self, Attached), Error> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("switch{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let config = Config { run_dir: scratch::directory(&name), flows: FLOWS, instance: name };
+        let config = Config { run_dir: scratch::directory(&name), flows, instance: name };
         let guests = match medium {
             Medium::Taps => None,
             Medium::Guests => Some([Namespace::new()?, Namespace::new()?]),

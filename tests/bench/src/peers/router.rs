@@ -16,9 +16,14 @@ pub struct Router {
     pub rules: u32,
 }
 
+impl Router {
+    /// Its row.
+    pub const NAME: &'static str = "route-nft-ct-set";
+}
+
 impl Peer for Router {
     fn name(&self) -> &'static str {
-        "route-nft-ct-set"
+        Self::NAME
     }
 
     fn rules(&self) -> u32 {
