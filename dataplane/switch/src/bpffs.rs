@@ -46,7 +46,7 @@ impl Bpffs {
     pub fn mount(&self) -> Result<()> {
         fs::create_dir_all(&self.root).map_err(|e| Error::file("create", &self.root, e))?;
         if !self.is_mounted() {
-            mount("bpf", &self.root, "bpf", MountFlags::empty(), None)
+            mount("bpf", &self.root, "bpf", MountFlags::empty(), Some(c"mode=0700"))
                 .map_err(|e| Error::Mount { path: self.root.clone(), source: e.into() })?;
         }
         for dir in [self.maps(), self.links(), self.uplinks()] {

@@ -11,6 +11,7 @@ mod code;
 mod device;
 mod error;
 mod grace;
+mod install;
 mod legs;
 mod links;
 mod maps;

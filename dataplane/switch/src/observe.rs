@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use aya::maps::PerCpuArray;
 use portcullis_image::Image;
 use portcullis_pipeline::{layout::RULES, policy::Cell, reason::DropReason};
+use portcullis_ports::{Link, link};
 
 use crate::{
     Switch,
@@ -25,11 +26,13 @@ impl Switch {
     pub fn status(&self) -> Result<SwitchStatus> {
         let flows =
             FlowStatus { used: sweep::count(&self.maps)?, capacity: self.maps.flow_capacity };
+        let mut ports = self.port_statuses();
+        close_missing(&mut ports, &link::list()?);
         Ok(SwitchStatus {
             generation: self.state.generation,
             hook: self.links.hook(),
             networks: self.network_statuses(),
-            ports: self.port_statuses(),
+            ports,
             drops: self.drops()?,
             rules: self.rule_hits()?,
             flows,
@@ -145,6 +148,16 @@ impl Switch {
             .filter(|(hits, _)| *hits > 0)
             .map(|(hits, id)| rule_hits(image, id, hits))
             .collect())
+    }
+}
+
+/// Somebody may have deleted an interface behind our back, or a namespace with it.
+fn close_missing(ports: &mut [PortStatus], links: &[Link]) {
+    for port in ports.iter_mut().filter(|p| p.open) {
+        if !links.iter().any(|l| l.index == port.ifindex && l.name == port.name) {
+            port.open = false;
+            port.closed = Some(Closed::Gone);
+        }
     }
 }
 

@@ -116,14 +116,15 @@ impl Builder<'_> {
 
     fn addresses(&self, tables: &mut Tables, host_addrs: &[IpAddr]) {
         let owners = self.owners();
-        let host: Vec<Addr> = host_addrs.iter().map(|a| Addr::from(*a)).collect();
+        let owned = host_addrs.iter().map(|a| Addr::from(*a));
+        let host: Vec<Addr> = owned.chain(self.image.host_addresses.iter().copied()).collect();
         for known in &self.image.addresses {
             let key = (known.addr, known.scope);
             match owners.get(&key) {
                 Some(owner) => {
                     tables.addresses.insert(key, self.owned(*owner, known.class));
                 }
-                None if known.class == self.image.host || host.contains(&known.addr) => {
+                None if host.contains(&known.addr) => {
                     tables.addresses.insert(key, host_entry(known.class));
                 }
                 // Nobody plugged in: a single address of a set, for which the longest prefix says
@@ -390,7 +391,7 @@ mod tests {
         assert!(!tables.addresses.contains_key(&(addr, 0)));
         let entry = tables.prefixes[&(addr, 128)];
         assert_eq!((entry.class, entry.network), (5, 3));
-        // The same address is the host's where the host owns it.
+        // The same address is the host's where the host owns it, whatever class it has.
         let tables = build(&testing::image(), LEGS, &[], &["203.0.113.7".parse().unwrap()]);
         assert_eq!(tables.addresses[&(addr, 0)].kind, port_kind::HOST);
     }
@@ -432,7 +433,7 @@ mod tests {
                 .map(|(nic, ifindex)| nic_port(nic, ifindex))
                 .collect();
             let tables = build(&image, LEGS, &ports, &[]);
-            for (_, entry) in &tables.addresses {
+            for entry in tables.addresses.values() {
                 if entry.kind == port_kind::GUEST {
                     let port = tables.ports[&entry.port];
                     prop_assert_eq!((port.mac, port.network), (entry.mac, entry.network));

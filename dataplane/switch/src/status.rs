@@ -133,6 +133,8 @@ pub enum Closed {
         /// The other port.
         port: String,
     },
+    /// The interface was there and is not any more.
+    Gone,
     /// The interface could not be made or taken over.
     Failed {
         /// The error, whole.
@@ -162,6 +164,7 @@ impl fmt::Display for Closed {
             Self::IndexTaken { port } => {
                 write!(f, "its interface index collides with that of port {port}")
             }
+            Self::Gone => f.write_str("its interface is gone: detach the port and attach it again"),
             Self::Failed { error } => f.write_str(error),
         }
     }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use portcullis_image::{Image, Nic};
 use portcullis_pipeline::layout::{RULES, SLOTS};
-use portcullis_ports::{alias_of, host_leg, link, name as ifname};
+use portcullis_ports::{alias_of, link, name as ifname};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -19,15 +19,15 @@ use crate::{
     device,
     error::{Error, Result},
     grace,
-    legs::{self, LegDevice},
+    legs::LegDevice,
     links::{Links, hook_of_kernel},
     maps::{Maps, name},
     place::{Candidate, Leg, Place, place, table_index},
     slot::{self, OpenPort, Tables},
     spec::{Config, PortKind, PortSpec},
-    status::{Closed, Hook, Installed, PortStatus, RemoveReport, StartReport},
+    status::{Closed, Hook, PortStatus, RemoveReport, StartReport},
     uplink,
-    writer::{Writer, bytes, check_fits},
+    writer::{Writer, bytes},
 };
 
 /// A port that was asked for.
@@ -62,24 +62,15 @@ pub struct Switch {
     pub(crate) code: Code,
     pub(crate) state: State,
     /// Rule counters that may be other than zero, by slot.
-    counted: [usize; SLOTS as usize],
+    pub(crate) counted: [usize; SLOTS as usize],
     pub(crate) sweep_from: Cursor,
 }
 
 /// What an install has made so far: goes away again if it fails.
 #[derive(Default)]
-struct Made {
-    interfaces: Vec<String>,
-    uplinks: Vec<String>,
-}
-
-/// A generation that is ready to be written.
-struct Next {
-    image: Arc<Image>,
-    host_addrs: Vec<IpAddr>,
-    ports: Vec<Port>,
-    legs: Vec<(u32, LegDevice)>,
-    tables: Tables,
+pub(crate) struct Made {
+    pub(crate) interfaces: Vec<String>,
+    pub(crate) uplinks: Vec<String>,
 }
 
 impl Switch {
@@ -110,37 +101,6 @@ impl Switch {
         Ok((switch, report))
     }
 
-    /// Puts a policy in force, for exactly these ports: what is missing is made, what is not asked
-    /// for any more is removed. A port that cannot be had is reported closed and stops nobody
-    /// else; any other error leaves the old generation in force and nothing half made.
-    pub fn install(
-        &mut self,
-        image: Arc<Image>,
-        specs: &[PortSpec],
-        host_addrs: &[IpAddr],
-    ) -> Result<Installed> {
-        check_fits(&image)?;
-        check_names(specs)?;
-        let mut made = Made::default();
-        let next = match self.prepare(image, specs, host_addrs, &mut made) {
-            Ok(next) => next,
-            Err(e) => {
-                self.unmake(&made);
-                return Err(e);
-            }
-        };
-        if let Err(e) = self.write(&next) {
-            self.unmake(&made);
-            return Err(e);
-        }
-        let Next { image, host_addrs, ports, legs, tables } = next;
-        let generation = self.state.generation;
-        self.state = State { generation, image: Some(image), host_addrs, tables, ports, legs };
-        self.open_all()?;
-        let removed = self.remove_unwanted()?;
-        Ok(Installed { generation: self.state.generation, ports: self.port_statuses(), removed })
-    }
-
     /// Gives a guest its port, or the switch an uplink, under the policy in force.
     pub fn attach(&mut self, spec: &PortSpec) -> Result<PortStatus> {
         ifname::check(&spec.name)?;
@@ -167,8 +127,11 @@ impl Switch {
     pub fn detach(&mut self, port: &str) -> Result<()> {
         if let Some(at) = self.state.ports.iter().position(|p| p.spec.name == port) {
             let removed = self.state.ports.remove(at);
+            let open = self.open_ports();
             self.reload()?;
-            return self.give_back(port, removed.spec.kind.is_ours());
+            self.give_back(port, removed.spec.kind.is_ours())?;
+            // Another port may have waited for what this one held.
+            return self.open_all(&open);
         }
         // A port of an earlier process, before the first install of this one.
         if !self.links.ports()?.iter().any(|p| p == port) {
@@ -191,112 +154,8 @@ impl Switch {
         Self::remove(&config)
     }
 
-    /// Makes all that a generation needs: legs, ports, tables. Nothing of it is open yet.
-    fn prepare(
-        &mut self,
-        image: Arc<Image>,
-        specs: &[PortSpec],
-        host_addrs: &[IpAddr],
-        made: &mut Made,
-    ) -> Result<Next> {
-        let legs = self.ready_legs(&image, made)?;
-        let mut ports = self.ready_ports(&image, specs, &legs, made)?;
-        place_all(&image, &legs, &mut ports);
-        let host_addrs = host_addrs.to_vec();
-        let tables = build(&image, &legs, &ports, &host_addrs);
-        Ok(Next { image, host_addrs, ports, legs, tables })
-    }
-
-    fn ready_legs(&mut self, image: &Image, made: &mut Made) -> Result<Vec<(u32, LegDevice)>> {
-        let mut ready = Vec::new();
-        for (id, wanted) in legs::all_wanted(image) {
-            let leg = match legs::find(&wanted.network, &self.alias)? {
-                Some(leg) => leg,
-                None => {
-                    let leg = legs::make(&wanted, &self.alias)?;
-                    made.interfaces.push(leg.port.clone());
-                    leg
-                }
-            };
-            self.links.attach(&mut self.code.ingress, &leg.port)?;
-            host_leg::configure(&wanted)?;
-            host_leg::bring_up(&wanted.network)?;
-            ready.push((id, leg));
-        }
-        Ok(ready)
-    }
-
-    /// Finds or makes the interfaces, with the program at each. What fails concerns that port
-    /// alone.
-    fn ready_ports(
-        &mut self,
-        image: &Image,
-        specs: &[PortSpec],
-        legs: &[(u32, LegDevice)],
-        made: &mut Made,
-    ) -> Result<Vec<Port>> {
-        let mut taken: BTreeSet<u32> = legs.iter().map(|(_, l)| table_index(l.ifindex)).collect();
-        let mut ports = Vec::new();
-        for spec in specs {
-            let nic = nic_of(image, spec);
-            let port = match self.ready_port(spec, nic, &taken, made) {
-                Ok(port) => port,
-                Err(e @ Error::NotPermitted { .. }) => return Err(e),
-                Err(e) => {
-                    let place = Err(Closed::Failed { error: e.to_string() });
-                    Port { spec: spec.clone(), ifindex: 0, mtu: 0, place }
-                }
-            };
-            taken.insert(table_index(port.ifindex));
-            ports.push(port);
-        }
-        Ok(ports)
-    }
-
-    fn ready_port(
-        &mut self,
-        spec: &PortSpec,
-        nic: Option<&Nic>,
-        taken: &BTreeSet<u32>,
-        made: &mut Made,
-    ) -> Result<Port> {
-        let device = device::ensure(spec, &self.alias, nic, taken)?;
-        let attached = self.links.attach(&mut self.code.ingress, &spec.name);
-        if device.made {
-            made.interfaces.push(spec.name.clone());
-        } else if !spec.kind.is_ours() && !self.knows(&spec.name) {
-            made.uplinks.push(spec.name.clone());
-        }
-        if let Err(e) = attached {
-            if device.made {
-                made.interfaces.pop();
-                link::delete(device.link.index)?;
-            }
-            return Err(e);
-        }
-        let (ifindex, mtu) = (device.link.index, device.link.mtu);
-        Ok(Port { spec: spec.clone(), ifindex, mtu, place: Err(Closed::NoPolicy) })
-    }
-
-    fn knows(&self, port: &str) -> bool {
-        self.state.ports.iter().any(|p| p.spec.name == port)
-    }
-
-    /// Writes the other slot whole, and makes it the one that packets are judged by.
-    fn write(&mut self, next: &Next) -> Result<()> {
-        let generation = self.state.generation + 1;
-        let counted = &mut self.counted[(generation & 1) as usize];
-        let rules = next.image.rules.len() + 1;
-        let mut writer = Writer::new(&mut self.maps, generation);
-        writer.zero_rule_hits((*counted).max(rules))?;
-        *counted = rules;
-        writer.fill(&next.image, &next.tables, generation)?;
-        grace::wait()?;
-        self.flip(generation)
-    }
-
     /// Puts a generation in force: when it returns, no packet is judged by an older one.
-    fn flip(&mut self, generation: u32) -> Result<()> {
+    pub(crate) fn flip(&mut self, generation: u32) -> Result<()> {
         self.maps
             .generation
             .set(0, u64::from(generation), 0)
@@ -306,7 +165,7 @@ impl Switch {
     }
 
     /// Makes the slot in use agree with the ports that there are now.
-    fn reload(&mut self) -> Result<()> {
+    pub(crate) fn reload(&mut self) -> Result<()> {
         let Some(image) = self.state.image.clone() else { return Ok(()) };
         place_all(&image, &self.state.legs, &mut self.state.ports);
         let tables = build(&image, &self.state.legs, &self.state.ports, &self.state.host_addrs);
@@ -339,29 +198,18 @@ impl Switch {
         }
     }
 
+    /// Interface indexes of the open ports.
+    fn open_ports(&self) -> BTreeSet<u32> {
+        self.state.ports.iter().filter(|p| p.place.is_ok()).map(|p| p.ifindex).collect()
+    }
+
     /// Places of the port table that are in use.
     fn indexes(&self) -> impl Iterator<Item = u32> {
         let ports = self.state.ports.iter().map(|p| p.ifindex);
         ports.chain(self.state.legs.iter().map(|(_, l)| l.ifindex)).map(table_index)
     }
 
-    /// Brings all open ports up; one that does not come up is closed again.
-    fn open_all(&mut self) -> Result<()> {
-        let Some(image) = self.state.image.clone() else { return Ok(()) };
-        let mut failed = false;
-        for at in 0..self.state.ports.len() {
-            let port = self.state.ports[at].clone();
-            if port.place.is_ok()
-                && let Err(e) = self.open(&port, &image)
-            {
-                self.state.ports[at].place = Err(Closed::Failed { error: e.to_string() });
-                failed = true;
-            }
-        }
-        if failed { self.reload() } else { Ok(()) }
-    }
-
-    fn open(&self, port: &Port, image: &Image) -> Result<()> {
+    pub(crate) fn open(&self, port: &Port, image: &Image) -> Result<()> {
         match &port.place {
             Ok(Place::Nic(index)) => device::open_guest(&port.spec, image, &image.nics[*index]),
             Ok(Place::Uplink { .. }) => uplink::open(&self.bpffs, &port.spec.name),
@@ -369,28 +217,9 @@ impl Switch {
         }
     }
 
-    /// Removes interfaces of ours that nothing asks for, and releases such uplinks.
-    fn remove_unwanted(&mut self) -> Result<Vec<String>> {
-        let mut wanted: BTreeSet<String> =
-            self.state.ports.iter().map(|p| p.spec.name.clone()).collect();
-        for (_, leg) in &self.state.legs {
-            wanted.extend([leg.port.clone(), host_leg::host_name(&leg.network)]);
-        }
-        let mut removed = Vec::new();
-        for link in link::list_ours(&self.alias)?.iter().filter(|l| !wanted.contains(&l.name)) {
-            self.give_back(&link.name, true)?;
-            removed.push(link.name.clone());
-        }
-        for port in self.links.ports()?.into_iter().filter(|p| !wanted.contains(p)) {
-            self.give_back(&port, false)?;
-            removed.push(port);
-        }
-        Ok(removed)
-    }
-
     /// Gives up an interface whose port is closed: one of ours is deleted, an uplink becomes what
     /// it was.
-    fn give_back(&self, port: &str, ours: bool) -> Result<()> {
+    pub(crate) fn give_back(&self, port: &str, ours: bool) -> Result<()> {
         if ours {
             if let Some(link) = link::find(port)?.filter(|l| l.alias == self.alias) {
                 link::delete(link.index)?;
@@ -402,7 +231,7 @@ impl Switch {
     }
 
     /// Undoes what a failed operation has made, as far as that goes.
-    fn unmake(&self, made: &Made) {
+    pub(crate) fn unmake(&self, made: &Made) {
         for interface in &made.interfaces {
             // The error that matters is the one that led here.
             let _ = self.give_back(interface, true);
@@ -426,18 +255,6 @@ fn set_clock(maps: &mut Maps, code: &Code) -> Result<()> {
         .map_err(Error::map("write", name::SETTINGS))
 }
 
-/// Names that interfaces can have, each once.
-fn check_names(specs: &[PortSpec]) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for spec in specs {
-        ifname::check(&spec.name)?;
-        if !seen.insert(&spec.name) {
-            return Err(Error::PortExists { name: spec.name.clone() });
-        }
-    }
-    Ok(())
-}
-
 /// Does it concern this port alone, so that no later policy would help?
 const fn is_conflict(closed: &Closed) -> bool {
     matches!(
@@ -451,7 +268,7 @@ const fn is_conflict(closed: &Closed) -> bool {
 }
 
 /// The NIC that a spec means, where that is clear.
-fn nic_of<'a>(image: &'a Image, spec: &PortSpec) -> Option<&'a Nic> {
+pub(crate) fn nic_of<'a>(image: &'a Image, spec: &PortSpec) -> Option<&'a Nic> {
     if matches!(spec.kind, PortKind::Uplink { .. }) {
         return None;
     }
@@ -462,7 +279,7 @@ fn nic_of<'a>(image: &'a Image, spec: &PortSpec) -> Option<&'a Nic> {
 }
 
 /// Places all ports that have an interface. A port that failed stays failed.
-fn place_all(image: &Image, legs: &[(u32, LegDevice)], ports: &mut [Port]) {
+pub(crate) fn place_all(image: &Image, legs: &[(u32, LegDevice)], ports: &mut [Port]) {
     let legs = leg_table(legs);
     let usable = |p: &Port| !matches!(p.place, Err(Closed::Failed { .. }));
     let candidates: Vec<_> = ports
@@ -476,7 +293,7 @@ fn place_all(image: &Image, legs: &[(u32, LegDevice)], ports: &mut [Port]) {
     }
 }
 
-fn build(
+pub(crate) fn build(
     image: &Image,
     legs: &[(u32, LegDevice)],
     ports: &[Port],

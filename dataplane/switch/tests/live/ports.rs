@@ -1,16 +1,12 @@
-//! The switch with real ports, programs and packets, over a hand-made image.
+//! Ports come, go, pass and do not pass.
 
-mod common;
-
-use std::path::Path;
-
-use common::{Bed, class, dropped, image, ip, namespace, reaches, socket, veth};
+use crate::bed::{Bed, class, dropped, image, ip, namespace, reaches, socket, veth};
 use portcullis_ports::{
     address::{self, Prefixed},
     link, tap,
     veth::{Peer, create},
 };
-use portcullis_switch::{Closed, Error, Hook, Origin, PortKind, PortSpec, Switch};
+use portcullis_switch::{Closed, Error, Hook, PortKind, PortSpec, Switch};
 
 const ALLOWED: &[(u32, u32)] = &[(class::PC1, class::PC2), (class::PC1, class::WEB)];
 
@@ -69,43 +65,6 @@ fn the_host_has_its_leg() {
             assert!(reaches(&host, &pc1), "{h} to {g}");
             assert!(reaches(&pc1, &host), "the answer");
         }
-    });
-}
-
-#[test]
-fn filtering_outlives_the_process() {
-    Bed::new().run(|bed| {
-        let mut switch = bed.start();
-        let first = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap().generation;
-        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
-        let fresh = socket(&bed.pc2, "10.10.0.12:0");
-        assert!(reaches(&pc1, &pc2));
-        drop(switch);
-        assert!(reaches(&pc1, &pc2) && reaches(&pc2, &pc1) && !reaches(&fresh, &pc1));
-
-        let (mut switch, report) = Switch::start(bed.config.clone()).unwrap();
-        assert_eq!((report.programs, report.generation), (Origin::Reused, first));
-        assert_eq!(report.filtered, ["pcs-dmz", "pcs-lan", "pcs-wan", "port1", "port2", "port3"]);
-        assert!(reaches(&pc2, &pc1) && !reaches(&fresh, &pc1), "before it knows the policy");
-        let indexes = |p: Vec<portcullis_switch::PortStatus>| -> Vec<u32> {
-            p.iter().map(|p| p.ifindex).collect()
-        };
-        let before: Vec<u32> = ["port1", "port2"].map(|n| link::get(n).unwrap().index).to_vec();
-        let installed = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
-        assert_eq!(indexes(installed.ports)[..2], before, "the same interfaces");
-        assert!(reaches(&pc2, &pc1) && !reaches(&fresh, &pc1));
-    });
-}
-
-#[test]
-fn another_size_of_the_flow_table_is_told() {
-    Bed::new().run(|bed| {
-        drop(bed.start());
-        let config = portcullis_switch::Config { flows: 8192, ..bed.config.clone() };
-        let (switch, report) = Switch::start(config).unwrap();
-        assert_eq!(report.notices.len(), 1, "{report:?}");
-        assert!(report.notices[0].to_string().contains("4096"), "{}", report.notices[0]);
-        assert_eq!(switch.status().unwrap().flows.capacity, 4096);
     });
 }
 
@@ -269,25 +228,6 @@ fn uplink_pair(outside: &portcullis_ports::Netns, addr: &str) {
 }
 
 #[test]
-fn remove_after_a_crash_takes_what_is_ours_only() {
-    Bed::new().run(|bed| {
-        let mut switch = bed.start();
-        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
-        tap::create("theirs", 1, "portcullis:another").unwrap();
-        // As a killed process leaves it: no clean-up runs.
-        std::mem::forget(switch);
-        let report = Switch::remove(&bed.config).unwrap();
-        assert_eq!(report.interfaces.len(), 3 + 3 * 2, "{report:?}");
-        assert!(report.pins > 20, "{report:?}");
-        let left: Vec<String> = link::list().unwrap().into_iter().map(|l| l.name).collect();
-        assert!(left.contains(&"theirs".to_owned()) && left.contains(&"lo".to_owned()));
-        assert!(!left.iter().any(|n| n.starts_with("port") || n.starts_with("pc")), "{left:?}");
-        assert!(!Path::new(&bed.config.run_dir).join("bpf").exists());
-        assert_eq!(Switch::remove(&bed.config).unwrap(), Default::default(), "again");
-    });
-}
-
-#[test]
 fn a_tap_is_ready_for_its_guest() {
     Bed::new().run(|bed| {
         let mut switch = bed.start();
@@ -304,15 +244,5 @@ fn a_tap_is_ready_for_its_guest() {
         assert_eq!(tap::header_size(&queue).unwrap(), tap::VNET_HEADER);
         switch.detach("vm1").unwrap();
         assert!(link::find("vm1").unwrap().is_none());
-    });
-}
-
-#[test]
-fn every_program_has_a_verified_size() {
-    Bed::new().run(|bed| {
-        let programs = bed.start().status().unwrap().programs;
-        let names: Vec<_> = programs.iter().map(|p| p.name).collect();
-        assert_eq!(names, ["ingress", "flood", "answer", "clock"]);
-        assert!(programs.iter().all(|p| p.verified_instructions.is_some_and(|n| n < 1_000_000)));
     });
 }

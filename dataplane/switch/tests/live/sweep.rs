@@ -1,9 +1,8 @@
 //! Idle connections go, live ones stay.
 
-mod common;
-
 use aya::maps::{HashMap, Map, MapData};
-use common::{Bed, class, image, reaches, socket};
+
+use crate::bed::{Bed, class, image, reaches, socket};
 
 #[test]
 fn the_sweeper_takes_the_idle() {

@@ -1,0 +1,242 @@
+//! A policy, put in force for a set of ports: everything is made ready closed, written whole into
+//! the other slot, and opened by one word.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use portcullis_image::{Image, Nic};
+use portcullis_pipeline::layout::{PORTS, PortEntry};
+use portcullis_ports::{host_leg, link, name as ifname};
+use zerocopy::FromBytes;
+
+use crate::{
+    Switch, device,
+    error::{Error, Result},
+    grace,
+    legs::{self, LegDevice},
+    place::table_index,
+    slot::Tables,
+    spec::PortSpec,
+    status::{Closed, Installed},
+    switch::{Made, Port, State, build, nic_of, place_all},
+    writer::{Writer, check_fits},
+};
+
+/// A generation that is ready to be written.
+struct Next {
+    image: Arc<Image>,
+    host_addrs: Vec<IpAddr>,
+    ports: Vec<Port>,
+    legs: Vec<(u32, LegDevice)>,
+    tables: Tables,
+}
+
+impl Switch {
+    /// Puts a policy in force, for exactly these ports: what is missing is made, what is not asked
+    /// for any more is removed. A port that cannot be had is reported closed and stops nobody
+    /// else; any other error leaves the old generation in force and nothing half made.
+    pub fn install(
+        &mut self,
+        image: Arc<Image>,
+        specs: &[PortSpec],
+        host_addrs: &[IpAddr],
+    ) -> Result<Installed> {
+        check_fits(&image)?;
+        check_names(specs)?;
+        let mut made = Made::default();
+        let next = match self.prepare(image, specs, host_addrs, &mut made) {
+            Ok(next) => next,
+            Err(e) => {
+                self.unmake(&made);
+                self.restore_legs();
+                return Err(e);
+            }
+        };
+        let settled = self.settled(&next);
+        if let Err(e) = self.write(&next) {
+            self.unmake(&made);
+            self.restore_legs();
+            return Err(e);
+        }
+        let Next { image, host_addrs, ports, legs, tables } = next;
+        let generation = self.state.generation;
+        self.state = State { generation, image: Some(image), host_addrs, tables, ports, legs };
+        self.open_all(&settled)?;
+        let removed = self.remove_unwanted();
+        Ok(Installed { generation: self.state.generation, ports: self.port_statuses(), removed })
+    }
+
+    /// Makes all that a generation needs: legs, ports, tables. Nothing of it is open yet.
+    fn prepare(
+        &mut self,
+        image: Arc<Image>,
+        specs: &[PortSpec],
+        host_addrs: &[IpAddr],
+        made: &mut Made,
+    ) -> Result<Next> {
+        let legs = self.ready_legs(&image, made)?;
+        let mut ports = self.ready_ports(&image, specs, &legs, made);
+        place_all(&image, &legs, &mut ports);
+        let host_addrs = host_addrs.to_vec();
+        let tables = build(&image, &legs, &ports, &host_addrs);
+        Ok(Next { image, host_addrs, ports, legs, tables })
+    }
+
+    fn ready_legs(&mut self, image: &Image, made: &mut Made) -> Result<Vec<(u32, LegDevice)>> {
+        let mut ready = Vec::new();
+        for (id, wanted) in legs::all_wanted(image) {
+            let leg = match legs::find(&wanted.network, &self.alias)? {
+                Some(leg) => leg,
+                None => {
+                    let leg = legs::make(&wanted, &self.alias)?;
+                    made.interfaces.push(leg.port.clone());
+                    leg
+                }
+            };
+            self.links.attach(&mut self.code.ingress, &leg.port)?;
+            host_leg::configure(&wanted)?;
+            host_leg::bring_up(&wanted.network)?;
+            ready.push((id, leg));
+        }
+        Ok(ready)
+    }
+
+    /// Finds or makes the interfaces, with the program at each. What fails concerns that port
+    /// alone.
+    fn ready_ports(
+        &mut self,
+        image: &Image,
+        specs: &[PortSpec],
+        legs: &[(u32, LegDevice)],
+        made: &mut Made,
+    ) -> Vec<Port> {
+        let mut taken: BTreeSet<u32> = legs.iter().map(|(_, l)| table_index(l.ifindex)).collect();
+        let mut ports = Vec::new();
+        for spec in specs {
+            let nic = nic_of(image, spec);
+            let mut own = Made::default();
+            let port = match self.ready_port(spec, nic, &taken, &mut own) {
+                Ok(port) => port,
+                Err(e) => {
+                    self.unmake(&std::mem::take(&mut own));
+                    let place = Err(Closed::Failed { error: e.to_string() });
+                    Port { spec: spec.clone(), ifindex: 0, mtu: 0, place }
+                }
+            };
+            if port.ifindex != 0 {
+                taken.insert(table_index(port.ifindex));
+            }
+            ports.push(port);
+            made.interfaces.append(&mut own.interfaces);
+            made.uplinks.append(&mut own.uplinks);
+        }
+        ports
+    }
+
+    /// Finds or makes the interface of a port, with the program at it: closed.
+    pub(crate) fn ready_port(
+        &mut self,
+        spec: &PortSpec,
+        nic: Option<&Nic>,
+        taken: &BTreeSet<u32>,
+        made: &mut Made,
+    ) -> Result<Port> {
+        let device = device::ensure(spec, &self.alias, nic, taken)?;
+        if device.made {
+            made.interfaces.push(spec.name.clone());
+        } else if !spec.kind.is_ours() && !self.links.ports()?.contains(&spec.name) {
+            made.uplinks.push(spec.name.clone());
+        }
+        self.links.attach(&mut self.code.ingress, &spec.name)?;
+        let (ifindex, mtu) = (device.link.index, device.link.mtu);
+        Ok(Port { spec: spec.clone(), ifindex, mtu, place: Err(Closed::NoPolicy) })
+    }
+
+    /// Ports that are open already and stay what they are: their guests are left alone, whatever
+    /// they have made of their ends meanwhile.
+    fn settled(&self, next: &Next) -> BTreeSet<u32> {
+        let base = (self.state.generation & 1) * PORTS;
+        let same = |(index, new): (&u32, &PortEntry)| {
+            let old = self.maps.ports.get(&(base + index), 0).ok()?;
+            let old = PortEntry::read_from_bytes(&old).ok()?;
+            let what = |e: &PortEntry| (e.ifindex, e.kind, e.mac, e.addrs, e.mtu);
+            (what(&old) == what(new)).then_some(new.ifindex)
+        };
+        next.tables.ports.iter().filter_map(same).collect()
+    }
+
+    /// After a failed install: legs are what the policy in force wants them to be.
+    fn restore_legs(&self) {
+        let Some(image) = &self.state.image else { return };
+        for (_, leg) in legs::all_wanted(image) {
+            // The error that matters is the one that led here.
+            let _ = host_leg::configure(&leg);
+        }
+    }
+
+    /// Writes the other slot whole, and makes it the one that packets are judged by.
+    fn write(&mut self, next: &Next) -> Result<()> {
+        let generation = self.state.generation + 1;
+        let counted = &mut self.counted[(generation & 1) as usize];
+        let rules = next.image.rules.len() + 1;
+        let mut writer = Writer::new(&mut self.maps, generation);
+        writer.zero_rule_hits((*counted).max(rules))?;
+        *counted = rules;
+        writer.fill(&next.image, &next.tables, generation)?;
+        grace::wait()?;
+        self.flip(generation)
+    }
+
+    /// Brings all open ports up; one that does not come up is closed again.
+    pub(crate) fn open_all(&mut self, settled: &BTreeSet<u32>) -> Result<()> {
+        let Some(image) = self.state.image.clone() else { return Ok(()) };
+        let mut failed = false;
+        for at in 0..self.state.ports.len() {
+            let port = self.state.ports[at].clone();
+            if port.place.is_ok()
+                && !settled.contains(&port.ifindex)
+                && let Err(e) = self.open(&port, &image)
+            {
+                self.state.ports[at].place = Err(Closed::Failed { error: e.to_string() });
+                failed = true;
+            }
+        }
+        if failed { self.reload() } else { Ok(()) }
+    }
+
+    /// Removes interfaces of ours that nothing asks for, and releases such uplinks. They are
+    /// closed since the flip; what cannot be removed now is tried again by the next install.
+    fn remove_unwanted(&self) -> Vec<String> {
+        let mut wanted: BTreeSet<String> =
+            self.state.ports.iter().map(|p| p.spec.name.clone()).collect();
+        for (_, leg) in &self.state.legs {
+            wanted.extend([leg.port.clone(), host_leg::host_name(&leg.network)]);
+        }
+        let ours = link::list_ours(&self.alias).unwrap_or_default();
+        let mut unwanted: BTreeMap<String, bool> =
+            self.links.ports().unwrap_or_default().into_iter().map(|p| (p, false)).collect();
+        unwanted.extend(ours.into_iter().map(|l| (l.name, true)));
+        let mut removed = Vec::new();
+        for (port, ours) in unwanted.into_iter().filter(|(p, _)| !wanted.contains(p)) {
+            if self.give_back(&port, ours).is_ok() {
+                removed.push(port);
+            }
+        }
+        removed
+    }
+}
+
+/// Names that interfaces can have, each once.
+fn check_names(specs: &[PortSpec]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for spec in specs {
+        ifname::check(&spec.name)?;
+        if !seen.insert(&spec.name) {
+            return Err(Error::PortExists { name: spec.name.clone() });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! The switch with real ports, programs and packets, over a hand-made image.
+
+mod bed;
+mod ports;
+mod restart;
+mod sweep;
