@@ -17,6 +17,7 @@ use portcullis_pipeline::{
     link::Claim,
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
+    route::NEIGHBOUR_FRESH,
     tables::{Inserted, NOTHING, TICKS_PER_SECOND, Tables},
 };
 
@@ -214,8 +215,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn neighbour(&self, network: u32, addr: Addr) -> Option<&NeighbourEntry> {
-        look_up_neighbour(addr.hi, addr.lo, network)
+    fn neighbour(&self, network: u32, addr: Addr, now: u64) -> u64 {
+        match look_up_neighbour(addr.hi, addr.lo, network) {
+            Some(n) if now.wrapping_sub(n.seen) < NEIGHBOUR_FRESH => n.mac,
+            _ => 0,
+        }
     }
 
     #[inline(always)]

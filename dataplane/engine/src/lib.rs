@@ -16,6 +16,7 @@ use portcullis_pipeline::{
 pub use crate::{
     buffer::Buffer,
     flows::Flows,
+    prefixes::Prefixes,
     tables::{Slot, Tables},
 };
 

@@ -33,8 +33,8 @@ pub struct Slot {
     pub members: HashMap<u32, Vec<u32>>,
     /// By address and scope.
     pub addresses: HashMap<(Addr, u32), AddressEntry>,
-    /// By longest prefix.
-    prefixes: Prefixes,
+    /// By longest prefix; see [`Slot::prefix`].
+    pub prefixes: Prefixes,
     /// One for each of [`portcullis_pipeline::layout::service_table`].
     pub services: Vec<ServiceTable>,
     /// See `portcullis_image::Image::rows`.

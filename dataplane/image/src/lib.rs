@@ -27,6 +27,9 @@ pub struct Image {
     /// Class of the hypervisor itself: addresses of the host that only it knows get this class
     /// when the image is installed.
     pub host: u32,
+    /// Addresses of the hypervisor that the policy declares, besides gateways. Their classes are
+    /// in `addresses` like all others: a rule about a prefix may tell them from `host`.
+    pub host_addresses: Vec<Addr>,
     /// Number of identity classes.
     pub classes: u32,
     /// Number of service classes.
@@ -125,6 +128,7 @@ impl Image {
             prefixes: Vec::new(),
             world: 0,
             host: 0,
+            host_addresses: Vec::new(),
             classes: 1,
             services: 1,
             service_tables: (0..SERVICE_TABLES).map(|_| ServiceTable { class: [0; 65_536] }).collect(),

@@ -23,8 +23,15 @@ pub fn build<F: Frame, T: Tables>(f: &mut F, t: &T, answer: &Answer) -> bool {
         }
         Answer::Error { error, network, generation, v6, vlan } => {
             let Some(n) = t.network(generation & 1, network) else { return false };
-            let ok =
-                if v6 { error6(f, error, n.gateway_v6) } else { error4(f, error, n.gateway_v4) };
+            let q = quote(f, if v6 { GROW6 } else { GROW4 });
+            if q == NO_QUOTE {
+                return false;
+            }
+            let ok = if v6 {
+                error6(f, error, n.gateway_v6, q)
+            } else {
+                error4(f, error, n.gateway_v4, q)
+            };
             (ok, vlan)
         }
     };
@@ -109,42 +116,52 @@ fn advertisement<F: Frame>(f: &mut F, mac: Mac, router: bool) -> bool {
         && turn(f, mac)
 }
 
-/// What an error quotes: its length, and its sum as it will be on the wire.
-struct Quote {
-    len: u32,
-    sum: u64,
-}
+/// Headers in front of what an error quotes, bytes.
+const GROW4: u32 = ipv4::LEN + icmp::LEN;
+const GROW6: u32 = ipv6::LEN + icmp::LEN;
+/// Nothing could be quoted.
+const NO_QUOTE: u64 = u64::MAX;
 
-/// Cuts the frame to what is quoted, makes room for `grow` bytes in front of it and sums it.
+/// Cuts the frame to what is quoted and makes room for `grow` bytes in front of it. Length of the
+/// quote << 32 | its sum, as it will be on the wire.
 #[inline(always)]
-fn quote<F: Frame>(f: &mut F, grow: u32) -> Option<Quote> {
-    let rest = f.len().checked_sub(L3)?;
+fn quote<F: Frame>(f: &mut F, grow: u32) -> u64 {
+    let rest = f.len().wrapping_sub(L3);
     let len = if rest > QUOTE_MAX { QUOTE_MAX } else { rest & !3 };
     let u = unfinished(f);
     if !f.quote(L3 + len, grow) {
-        return None;
-    }
-    let mut total = 0;
-    let mut transport = 0;
-    let mut at = 0;
-    for _ in 0..QUOTE_MAX / 4 {
-        if at >= len {
-            break;
-        }
-        let b = f.load::<4>(L3 + grow + at)?;
-        if L3 + at >= u.l4 {
-            transport += sum(&b);
-        } else {
-            total += sum(&b);
-        }
-        at += 4;
+        return NO_QUOTE;
     }
     // The device will replace the seed by the complement of the sum from the transport header
     // on: together with it that part then sums up to the complement of the seed.
-    if u.l4 != u32::MAX && u.field < L3 + len {
-        transport = (!u.seed & 0xffff) as u64;
+    let (end, rest) =
+        if u.field < L3 + len { (u.l4 - L3, (!u.seed & 0xffff) as u64) } else { (len, 0) };
+    let total = sum_of(f, L3 + grow, end);
+    if total == NO_QUOTE { NO_QUOTE } else { (len as u64) << 32 | (total + rest) }
+}
+
+/// Sum of `len` bytes from `at`; a multiple of four, at most [`QUOTE_MAX`].
+#[inline(always)]
+fn sum_of<F: Frame>(f: &F, at: u32, len: u32) -> u64 {
+    let mut total = 0;
+    let mut done = 0;
+    for _ in 0..QUOTE_MAX / 16 {
+        if done + 16 > len {
+            break;
+        }
+        let Some(b) = f.load::<16>(at + done) else { return NO_QUOTE };
+        total += sum(&b);
+        done += 16;
     }
-    Some(Quote { len, sum: total + transport })
+    for _ in 0..3 {
+        if done + 4 > len {
+            break;
+        }
+        let Some(b) = f.load::<4>(at + done) else { return NO_QUOTE };
+        total += sum(&b);
+        done += 4;
+    }
+    total
 }
 
 /// A transport checksum that a device is still to finish.
@@ -202,18 +219,16 @@ fn compare<F: Frame>(f: &F, pseudo: u64, next: u8, l4: u32) -> Unfinished {
 }
 
 #[inline(always)]
-fn error4<F: Frame>(f: &mut F, error: IcmpError, source: Addr) -> bool {
-    const GROW: u32 = ipv4::LEN + icmp::LEN;
-    let Some(link) = f.load::<12>(0) else { return false };
-    let Some(to) = f.load::<4>(L3 + 12) else { return false };
-    let Some(q) = quote(f, GROW) else { return false };
+fn error4<F: Frame>(f: &mut F, error: IcmpError, source: Addr, quote: u64) -> bool {
+    let Some(link) = f.fixed::<0, 12>() else { return false };
+    let Some(to) = f.fixed::<{ L3 + GROW4 + 12 }, 4>() else { return false };
     let (kind, code, mtu) = match error {
         IcmpError::TimeExceeded => (icmp::TIME_EXCEEDED, 0, 0),
         IcmpError::TooBig(mtu) => (icmp::UNREACHABLE, icmp::CODE_TOO_BIG, mtu as u16),
         IcmpError::Unreachable => (icmp::UNREACHABLE, icmp::CODE_HOST, 0),
     };
     let s = source.low32().to_be_bytes();
-    let n = ((GROW + q.len) as u16).to_be_bytes();
+    let n = ((GROW4 as u64 + (quote >> 32)) as u16).to_be_bytes();
     // Precedence "internetwork control" (RFC 1812, section 4.3.2.5), not to be fragmented.
     let mut head = [
         0x45,
@@ -242,7 +257,7 @@ fn error4<F: Frame>(f: &mut F, error: IcmpError, source: Addr) -> bool {
     head[11] = c[1];
     let m = mtu.to_be_bytes();
     let mut body = [kind, code, 0, 0, 0, 0, m[0], m[1]];
-    let c = (!fold(sum(&body) + q.sum)).to_be_bytes();
+    let c = (!fold(sum(&body) + (quote & 0xffff_ffff))).to_be_bytes();
     body[2] = c[0];
     body[3] = c[1];
     f.store::<12>(0, back(&link), false)
@@ -252,23 +267,21 @@ fn error4<F: Frame>(f: &mut F, error: IcmpError, source: Addr) -> bool {
 }
 
 #[inline(always)]
-fn error6<F: Frame>(f: &mut F, error: IcmpError, source: Addr) -> bool {
-    const GROW: u32 = ipv6::LEN + icmp::LEN;
-    let Some(link) = f.load::<12>(0) else { return false };
-    let Some(to) = f.load::<16>(L3 + 8) else { return false };
-    let Some(q) = quote(f, GROW) else { return false };
+fn error6<F: Frame>(f: &mut F, error: IcmpError, source: Addr, quote: u64) -> bool {
+    let Some(link) = f.fixed::<0, 12>() else { return false };
+    let Some(to) = f.fixed::<{ L3 + GROW6 + 8 }, 16>() else { return false };
     let (kind, code, mtu) = match error {
         IcmpError::TimeExceeded => (icmpv6::TIME_EXCEEDED, 0, 0),
         IcmpError::TooBig(mtu) => (icmpv6::TOO_BIG, 0, mtu),
         IcmpError::Unreachable => (icmpv6::UNREACHABLE, icmpv6::CODE_ADDRESS, 0),
     };
     let from = source.octets();
-    let len = icmp::LEN + q.len;
+    let len = icmp::LEN + (quote >> 32) as u32;
     let n = (len as u16).to_be_bytes();
     let m = mtu.to_be_bytes();
     let mut body = [kind, code, 0, 0, m[0], m[1], m[2], m[3]];
     let pseudo = sum(&from) + sum(&to) + len as u64 + protocol::ICMPV6 as u64;
-    let c = (!fold(pseudo + sum(&body) + q.sum)).to_be_bytes();
+    let c = (!fold(pseudo + sum(&body) + (quote & 0xffff_ffff))).to_be_bytes();
     body[2] = c[0];
     body[3] = c[1];
     f.store::<12>(0, back(&link), false)

@@ -428,6 +428,8 @@ fn icmp<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
     let Some(b) = f.load::<8>(ip.l4) else { return Err(DropReason::Truncated) };
     let id = u16::from_be_bytes([b[4], b[5]]);
     let (kind, event) = if ip.v6() { icmp6_kind(b[0]) } else { icmp4_kind(b[0])? };
+    // Echoes have one code; with another one it is something else, judged by its own number.
+    let kind = if kind == Kind::Flow && b[1] != 0 { Kind::Single } else { kind };
     let icmp = u16::from_be_bytes([b[0], b[1]]) as u32;
     Ok(Transport { icmp, kind, ..Transport::ports(id, id, event) })
 }

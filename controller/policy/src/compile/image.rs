@@ -32,6 +32,7 @@ pub fn assemble(
         prefixes,
         world,
         host: classes.of_atom(space.host_atom()),
+        host_addresses: model.host.iter().map(|h| h.addr.into()).collect(),
         classes: classes.len() as u32,
         services: services.len() as u32,
         service_tables: services.tables(),

@@ -1,24 +1,36 @@
-//! Loads every program into the running kernel and says how much the verifier worked.
+//! Does this kernel take the programs, and do they mean on it what the pipeline means?
+//!
+//! Prints one line for each program, `NAME INSTRUCTIONS`, and one for a short differential run;
+//! ends with 0 if all is well. For the kernel matrix, where it runs as the only program of a
+//! small system.
 
-use anyhow::{Context, Result};
-use aya::{EbpfLoader, VerifierLogLevel, programs::SchedClassifier};
+use std::process::ExitCode;
 
-fn main() -> Result<()> {
-    let mut failed = false;
-    let mut ebpf = EbpfLoader::new()
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .load(portcullis_programs::OBJECT)
-        .context("the object does not load")?;
-    let names: Vec<String> = ebpf.programs().map(|(n, _)| n.to_owned()).collect();
-    for name in names {
-        let program: &mut SchedClassifier = ebpf.program_mut(&name).unwrap().try_into()?;
-        match program.load() {
-            Ok(()) => println!("{name} {}", program.info()?.verified_instruction_count().unwrap_or(0)),
-            Err(e) => {
-                failed = true;
-                println!("{name}: {e:#?}");
-            }
+use anyhow::Result;
+use portcullis_differential::{Plan, load, run};
+
+/// Packets, unless an argument says otherwise.
+const PACKETS: u64 = 20_000;
+
+fn main() -> ExitCode {
+    match probe() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e:#}");
+            ExitCode::FAILURE
         }
     }
-    if failed { anyhow::bail!("refused") } else { Ok(()) }
+}
+
+fn probe() -> Result<()> {
+    let packets = match std::env::args().nth(1) {
+        Some(text) => text.parse()?,
+        None => PACKETS,
+    };
+    for (name, verified) in load()?.1 {
+        println!("{name} {verified}");
+    }
+    let plan = Plan { packets, packets_per_world: packets.div_ceil(2), seed: 1 };
+    println!("{}", run(&plan)?);
+    Ok(())
 }

@@ -1,0 +1,121 @@
+//! What must come of a packet, by the rules as they are written and by where everybody sits:
+//! no code of the pipeline or the compiler is asked.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use portcullis_pipeline::{DropReason, Verdict};
+use portcullis_policy::oracle;
+
+use crate::{
+    traffic::{Fact, Role},
+    world::{Kind, Policy, World},
+};
+
+type Ends = (u32, IpAddr, u16, IpAddr, u16, u8);
+
+/// The oracle, and what it has seen.
+pub struct Oracle<'a> {
+    world: &'a World,
+    /// Connections that were opened under some policy, from the side that opened them.
+    opened: HashSet<Ends>,
+    /// Ends between which anything was sent, from either side.
+    met: HashSet<Ends>,
+    /// Fresh packets whose whole fate was foretold.
+    pub foretold: u64,
+    /// Of them, how many had to pass.
+    pub passing: u64,
+}
+
+impl<'a> Oracle<'a> {
+    /// An oracle that has seen nothing.
+    pub fn new(world: &'a World) -> Self {
+        Self { world, opened: HashSet::new(), met: HashSet::new(), foretold: 0, passing: 0 }
+    }
+
+    /// Compares a verdict with what had to come. The error says what.
+    pub fn check(&mut self, policy: &Policy, fact: &Fact, verdict: &Verdict) -> Result<(), String> {
+        let key = ends(fact, false);
+        let back = ends(fact, true);
+        let met = self.met.contains(&key) || self.met.contains(&back);
+        self.met.insert(key);
+        let judged = oracle::evaluate_in(
+            &policy.model,
+            fact.network,
+            fact.ends.0,
+            fact.ends.1,
+            fact.service,
+        );
+        let passed = matches!(verdict, Verdict::Forward(_));
+        if passed && !self.opened.contains(&key) && !self.opened.contains(&back) && !judged.allowed
+        {
+            return Err("passed, though no rule allows it and no connection is open".into());
+        }
+        if passed && judged.allowed {
+            self.opened.insert(key);
+        }
+        let guest = self.world.ports[fact.port].kind == Kind::Guest;
+        if met || fact.role != Role::Fresh || !guest || !self.owns(fact) {
+            return Ok(());
+        }
+        let Some(way) = self.way(fact) else { return Ok(()) };
+        self.foretold += 1;
+        if way && judged.allowed {
+            self.passing += 1;
+            return match verdict {
+                Verdict::Forward(_) => Ok(()),
+                _ => Err(format!("must pass by rule {}", judged.name)),
+            };
+        }
+        match verdict {
+            Verdict::Drop(DropReason::NoRule) if way && judged.rule == 0 => Ok(()),
+            Verdict::Drop(DropReason::Denied) if way && judged.rule != 0 => Ok(()),
+            Verdict::Drop(_) if !way => Ok(()),
+            _ => Err(format!("must be dropped (way {way}, rule {})", judged.rule)),
+        }
+    }
+
+    /// A damaged packet passed: perhaps it opened the connection that it was made for.
+    pub fn suspect(&mut self, policy: &Policy, fact: &Fact, verdict: &Verdict) {
+        self.met.insert(ends(fact, false));
+        let (src, dst) = fact.ends;
+        let judged = oracle::evaluate_in(&policy.model, fact.network, src, dst, fact.service);
+        if matches!(verdict, Verdict::Forward(_)) && judged.allowed {
+            self.opened.insert(ends(fact, false));
+        }
+    }
+
+    fn owns(&self, fact: &Fact) -> bool {
+        let port = &self.world.ports[fact.port];
+        port.addrs.contains(&fact.ends.0) || Policy::link_local(port) == fact.ends.0
+    }
+
+    /// Can a guest's packet reach its destination? `None`: that depends on what the uplink has
+    /// heard, or on details that are not foretold.
+    fn way(&self, fact: &Fact) -> Option<bool> {
+        let from = &self.world.ports[fact.port];
+        let gateway = |id| self.world.network(id).map(|n| !n.gateway.is_empty());
+        if let Some(to) = self.world.guest_of(fact.ends.1) {
+            if to.ifindex == from.ifindex {
+                return None;
+            }
+            return Some(
+                to.network == from.network || (gateway(from.network)? && gateway(to.network)?),
+            );
+        }
+        if self.world.is_host(fact.ends.1) {
+            return Some(gateway(from.network)?);
+        }
+        None
+    }
+}
+
+/// The two ends, from the sender's side or from the other one.
+fn ends(f: &Fact, back: bool) -> Ends {
+    let local = |a: IpAddr| portcullis_pipeline::Addr::from(a).is_link_local_v6();
+    let scope = if local(f.ends.0) || local(f.ends.1) { f.network } else { 0 };
+    if back {
+        (scope, f.ends.1, f.numbers.1, f.ends.0, f.numbers.0, f.protocol)
+    } else {
+        (scope, f.ends.0, f.numbers.0, f.ends.1, f.numbers.1, f.protocol)
+    }
+}

@@ -1,0 +1,290 @@
+//! The run: one packet after the other through all three.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
+use portcullis_engine::{Buffer, Engine, Tables};
+use portcullis_pipeline::{Answer, DropReason, Verdict, answer, layout::FlowEntry};
+use portcullis_ports::tap;
+
+use crate::{
+    answers,
+    expect::Oracle,
+    kernel::{FLOWS, Kernel, Ran},
+    traffic::{Sent, Traffic},
+    world::{PORTS_MAX, World},
+};
+
+/// What a run is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Packets in all.
+    pub packets: u64,
+    /// Packets for each random world.
+    pub packets_per_world: u64,
+    /// Where the random numbers start.
+    pub seed: u64,
+}
+
+/// What a run has seen. Differences end it, so there are none here.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Packets through the native pipeline.
+    pub packets: u64,
+    /// Of them, packets that the kernel refuses as test frames.
+    pub refused: u64,
+    /// Random worlds.
+    pub worlds: u64,
+    /// Verdicts: forwarded, answered, copied, dropped.
+    pub verdicts: [u64; 4],
+    /// Fresh connections whose fate the oracle foretold.
+    pub foretold: u64,
+    /// Of them, how many had to pass.
+    pub passing: u64,
+    /// Connections compared at the ends.
+    pub flows: u64,
+    /// Drop reasons that occurred.
+    pub reasons: Vec<DropReason>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [forwarded, answered, copied, dropped] = self.verdicts;
+        write!(
+            f,
+            "differential {} packets in {} worlds, 0 differ ({forwarded} forwarded, {answered} \
+             answered, {copied} copied, {dropped} dropped for {} reasons; {} not taken by \
+             TEST_RUN; oracle foretold {}, {} to pass; {} flows equal; {:.1} s)",
+            self.packets,
+            self.worlds,
+            self.reasons.len(),
+            self.refused,
+            self.foretold,
+            self.passing,
+            self.flows,
+            self.took.as_secs_f64()
+        )
+    }
+}
+
+/// Packets between two changes of generation.
+const GENERATION_EVERY: u64 = 500;
+/// More errors than a run can ask for in a second of its clock.
+const ERRORS_PER_SECOND: u64 = 40;
+
+/// Runs the plan in a network namespace of this thread. Programs come fresh for every world.
+pub fn run(plan: &Plan) -> Result<Report> {
+    let started = Instant::now();
+    unshare(CloneFlags::CLONE_NEWNET).context("no network namespace of our own")?;
+    let mut ifindexes = Vec::new();
+    for i in 0..PORTS_MAX {
+        ifindexes.push(tap::create(&format!("t{i}"), 1, "portcullis:differential")?.index);
+    }
+    let mut report = Report::default();
+    let mut seen = [false; 64];
+    while report.packets < plan.packets {
+        let seed = plan.seed.wrapping_add(report.worlds);
+        let packets = plan.packets_per_world.min(plan.packets - report.packets);
+        one_world(seed, packets, &ifindexes, &mut report, &mut seen)
+            .with_context(|| format!("in the world of seed {seed}"))?;
+        report.worlds += 1;
+    }
+    report.reasons = DropReason::ALL.iter().copied().filter(|r| seen[*r as usize]).collect();
+    report.took = started.elapsed();
+    Ok(report)
+}
+
+fn one_world(
+    seed: u64,
+    packets: u64,
+    ifindexes: &[u32],
+    report: &mut Report,
+    seen: &mut [bool; 64],
+) -> Result<()> {
+    let world = World::new(seed, ifindexes)?;
+    let mut kernel = Kernel::new(crate::load()?.0)?;
+    let mut engine = Engine::new(Tables::new(FLOWS as usize, ERRORS_PER_SECOND));
+    let mut traffic = Traffic::new(&world, seed);
+    let mut oracle = Oracle::new(&world);
+    let mut now = 100_000;
+    for at in 0..packets {
+        let era = at / GENERATION_EVERY;
+        let policy = &world.policies[era as usize % world.policies.len()];
+        if at % GENERATION_EVERY == 0 {
+            let generation = era as u32 + 1;
+            kernel.install(generation, &policy.image, &policy.tables)?;
+            engine.tables.install(generation, policy.slot(generation));
+        }
+        if at % 16 == 0 {
+            // Mostly a little, sometimes past the shorter idle times.
+            now += if at % 1024 == 0 { 40_000 } else { 200 };
+            kernel.set_now(now, ERRORS_PER_SECOND)?;
+            engine.tables.set_now(now);
+        }
+        let sent = traffic.next_packet();
+        let port = world.ports[sent.port].ifindex;
+        let mut native = Buffer::new(sent.bytes.clone());
+        let ran = kernel.run(&sent.bytes, port)?;
+        report.packets += 1;
+        let Some(ran) = ran else {
+            // What the kernel does not take must change nothing here either.
+            report.refused += 1;
+            continue;
+        };
+        let verdict = engine.decide(&mut native, port);
+        let fate = finish(&engine, &mut native, verdict);
+        compare(verdict, fate, &native, &ran)
+            .with_context(|| format!("packet {at}: {}", describe(&sent, port)))?;
+        tally(report, seen, verdict);
+        match &sent.fact {
+            Some(fact) if sent.damaged => oracle.suspect(policy, fact, &verdict),
+            Some(fact) => {
+                if let Err(what) = oracle.check(policy, fact, &verdict) {
+                    bail!("packet {at}: {what}: {verdict:?}\n{}", describe(&sent, port));
+                }
+            }
+            None => {}
+        }
+    }
+    report.foretold += oracle.foretold;
+    report.passing += oracle.passing;
+    report.flows += compare_flows(&mut kernel, &engine)?;
+    compare_counters(&mut kernel, &engine, &world)
+}
+
+/// What became of the frame in the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It leaves.
+    Leaves,
+    /// It does not.
+    Stays,
+}
+
+fn finish(engine: &Engine, native: &mut Buffer, verdict: Verdict) -> Fate {
+    match verdict {
+        Verdict::Forward(_) => Fate::Leaves,
+        Verdict::Answer(wanted) if answer::build(native, &engine.tables, &wanted) => Fate::Leaves,
+        _ => Fate::Stays,
+    }
+}
+
+/// TC_ACT_SHOT and TC_ACT_REDIRECT.
+const SHOT: u32 = 2;
+const REDIRECT: u32 = 7;
+
+fn compare(sent: &Sent, verdict: Verdict, fate: Fate, native: &Buffer, ran: &Ran) -> Result<()> {
+    let words = words(verdict);
+    let same = match verdict {
+        Verdict::Forward(_) | Verdict::Drop(_) => ran.words[4] == words[4],
+        _ => ran.words == words,
+    };
+    ensure!(same, "native {verdict:?} {words:x?}, the program {:x?}", ran.words);
+    let code = if fate == Fate::Leaves { REDIRECT } else { SHOT };
+    ensure!(ran.code == code, "the hook returns {} for {verdict:?}", ran.code);
+    if fate == Fate::Leaves {
+        let bytes = untagged(native.bytes());
+        // A tag that the program puts on is in the skb's metadata, which TEST_RUN keeps.
+        ensure!(
+            bytes == ran.frame,
+            "frames differ (tagged {tagged}):\n{bytes:x?}\n{:x?}",
+            ran.frame
+        );
+        if matches!(verdict, Verdict::Answer(_)) {
+            answers::check(native.bytes())
+                .map_err(|e| anyhow::anyhow!("{e}: {:x?}", native.bytes()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The frame without a tag that it got on its way out.
+fn untagged(bytes: &[u8]) -> Vec<u8> {
+    let mut bare = bytes.to_vec();
+    if bytes.len() >= 18 && bytes[12..14] == [0x81, 0] {
+        bare.drain(12..16);
+    }
+    bare
+}
+
+/// A verdict as the programs write it down (`ebpf/src/pass.rs`).
+fn words(verdict: Verdict) -> [u32; 5] {
+    use portcullis_pipeline::verdict::IcmpError;
+    match verdict {
+        Verdict::Forward(port) => [0, 0, 0, 0, port],
+        Verdict::Drop(reason) => [0, 0, 0, 0, 1 << 31 | reason as u32],
+        Verdict::Flood(f) => [f.network, f.class, f.service, f.generation, 1 << 30],
+        Verdict::Answer(Answer::Neighbour { mac, v6, router, vlan }) => {
+            let flags = u32::from(v6) | u32::from(router) << 1;
+            [flags, vlan << 16 | (mac >> 32) as u32, mac as u32, 0, 1 << 29]
+        }
+        Verdict::Answer(Answer::Error { error, network, generation, v6, vlan }) => {
+            let (kind, mtu) = match error {
+                IcmpError::TimeExceeded => (0, 0),
+                IcmpError::TooBig(mtu) => (1, mtu),
+                IcmpError::Unreachable => (2, 0),
+            };
+            let flags = 4 | u32::from(v6) | kind << 8;
+            [flags, vlan << 16 | network, mtu, generation, 1 << 29]
+        }
+    }
+}
+
+fn tally(report: &mut Report, seen: &mut [bool; 64], verdict: Verdict) {
+    let at = match verdict {
+        Verdict::Forward(_) => 0,
+        Verdict::Answer(_) => 1,
+        Verdict::Flood(_) => 2,
+        Verdict::Drop(reason) => {
+            seen[reason as usize] = true;
+            3
+        }
+    };
+    report.verdicts[at] += 1;
+}
+
+fn describe(sent: &Sent, port: u32) -> String {
+    let hex: Vec<String> = sent.bytes.iter().map(|b| format!("{b:02x}")).collect();
+    format!("from port {port}, {:?}\n{}", sent.fact, hex.join(""))
+}
+
+/// Every word of every connection.
+fn compare_flows(kernel: &mut Kernel, engine: &Engine) -> Result<u64> {
+    let theirs = kernel.flows()?;
+    let ours = &engine.tables.flows;
+    ensure!(theirs.len() == ours.len(), "{} flows, native {}", theirs.len(), ours.len());
+    for (key, bytes) in &theirs {
+        let Some(e) = ours.get(key) else { bail!("only the program knows {key:?}") };
+        let native = entry_words(e);
+        let program: Vec<u64> = bytes
+            .chunks(8)
+            .map(|c| u64::from_ne_bytes(c.try_into().expect("eight bytes")))
+            .collect();
+        ensure!(native[..] == program[..], "{key:?}\nnative  {native:x?}\nprogram {program:x?}");
+    }
+    Ok(theirs.len() as u64)
+}
+
+fn entry_words(e: &FlowEntry) -> [u64; 8] {
+    let side =
+        |s: &portcullis_pipeline::layout::FlowSide| [s.from.get(), s.path.get(), s.half.get()];
+    let ([a, b, c], [d, f, g]) = (side(&e.a), side(&e.b));
+    [e.judged.get(), e.last.get(), a, b, c, d, f, g]
+}
+
+fn compare_counters(kernel: &mut Kernel, engine: &Engine, world: &World) -> Result<()> {
+    for reason in DropReason::ALL {
+        let (program, native) = (kernel.drops(*reason as u32)?, engine.tables.drops(*reason));
+        ensure!(program == native, "{reason}: counted {program}, native {native}");
+    }
+    let rules = world.policies.iter().map(|p| p.image.rules.len()).max().unwrap_or(0) as u32;
+    for (slot, rule) in (0..2).flat_map(|s| (0..=rules).map(move |r| (s, r))) {
+        let (program, native) =
+            (kernel.rule_hits(slot, rule)?, engine.tables.rule_hits(slot, rule));
+        ensure!(program == native, "rule {rule} of slot {slot}: {program}, native {native}");
+    }
+    Ok(())
+}

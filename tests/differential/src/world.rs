@@ -1,0 +1,187 @@
+//! One random network: guests, the host's legs and an uplink on real interfaces, under policies
+//! that share them.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, anyhow};
+use portcullis_engine::Slot;
+use portcullis_image::Image;
+use portcullis_pipeline::addr::{Addr, Mac};
+use portcullis_policy::{
+    Compiled, Sources, compile_unproved,
+    generate::{Size, policy},
+    model::Model,
+};
+use portcullis_switch::{
+    Leg, Place,
+    slot::{OpenPort, Tables, build, shape},
+};
+
+/// What a port is to the generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A guest's NIC.
+    Guest,
+    /// The host's leg.
+    Host,
+    /// The uplink.
+    Uplink,
+}
+
+/// A port and who sits there.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Interface index.
+    pub ifindex: u32,
+    /// What it is.
+    pub kind: Kind,
+    /// Id of its network; for the uplink of the untagged one.
+    pub network: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addrs: Vec<IpAddr>,
+}
+
+/// Networks and guests, and policies that differ in their rules only.
+pub struct World {
+    /// What the policies say.
+    pub policies: Vec<Policy>,
+    /// Every port.
+    pub ports: Vec<Port>,
+}
+
+/// One policy over the world.
+pub struct Policy {
+    /// As read.
+    pub model: Model,
+    /// As compiled.
+    pub image: Image,
+    /// Its tables, ports included.
+    pub tables: Tables,
+}
+
+/// Ports that a world needs at most.
+pub const PORTS_MAX: usize = 32;
+const HOST_ADDRS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+
+impl World {
+    /// A world on these interfaces, from a seed.
+    pub fn new(seed: u64, ifindexes: &[u32]) -> Result<Self> {
+        let networks = 2 + (seed % 4) as usize;
+        let rule_counts = [3, 12, 40];
+        let compiled: Vec<Compiled> = rule_counts
+            .iter()
+            .map(|rules| {
+                let size = Size { networks, guests: 6, rules: *rules };
+                let text = policy(seed, size);
+                let sources = Sources::new([("random.yaml", text)]);
+                compile_unproved(&sources).map_err(|e| anyhow!("{e:?}"))
+            })
+            .collect::<Result<_>>()?;
+        let ports = ports(&compiled[0].image, ifindexes);
+        let policies = compiled.into_iter().map(|c| tables(c, &ports)).collect();
+        Ok(Self { policies, ports })
+    }
+
+    /// The network with this id, of the first policy.
+    pub fn network(&self, id: u32) -> Option<&portcullis_image::Network> {
+        self.policies[0].image.network(id)
+    }
+
+    /// The guest port that owns an address.
+    pub fn guest_of(&self, addr: IpAddr) -> Option<&Port> {
+        self.ports.iter().find(|p| p.kind == Kind::Guest && p.addrs.contains(&addr))
+    }
+
+    /// Is it an address of the host?
+    pub fn is_host(&self, addr: IpAddr) -> bool {
+        self.ports.iter().any(|p| p.kind == Kind::Host && p.addrs.contains(&addr))
+            || self.policies[0]
+                .image
+                .networks
+                .iter()
+                .any(|n| n.gateway.iter().any(|(a, _)| IpAddr::from(*a) == addr))
+            || HOST_ADDRS.iter().any(|h| h.parse() == Ok(addr))
+    }
+}
+
+fn ports(image: &Image, ifindexes: &[u32]) -> Vec<Port> {
+    let mut free = ifindexes.iter().copied();
+    let mut ports = Vec::new();
+    for nic in &image.nics {
+        let Some(ifindex) = free.next() else { break };
+        let addrs = nic.addrs.iter().map(|a| IpAddr::from(*a)).collect();
+        ports.push(Port { ifindex, kind: Kind::Guest, network: nic.network, mac: nic.mac, addrs });
+    }
+    for (network, id) in image.networks.iter().zip(1..) {
+        if network.gateway.is_empty() {
+            continue;
+        }
+        let Some(ifindex) = free.next() else { break };
+        let mut addrs: Vec<IpAddr> =
+            network.gateway.iter().map(|(a, _)| IpAddr::from(*a)).collect();
+        addrs.extend(HOST_ADDRS.iter().filter_map(|h| h.parse::<IpAddr>().ok()));
+        let mac = network.gateway_mac;
+        ports.push(Port { ifindex, kind: Kind::Host, network: id, mac, addrs });
+    }
+    if let Some(ifindex) = free.next() {
+        let mac = Mac(0x0202_0304_0506);
+        ports.push(Port { ifindex, kind: Kind::Uplink, network: 1, mac, addrs: Vec::new() });
+    }
+    ports
+}
+
+fn tables(compiled: Compiled, ports: &[Port]) -> Policy {
+    let Compiled { model, image, .. } = compiled;
+    let legs: Vec<Leg> = ports
+        .iter()
+        .filter(|p| p.kind == Kind::Host)
+        .map(|p| Leg { network: p.network, ifindex: p.ifindex })
+        .collect();
+    let open: Vec<OpenPort> = ports
+        .iter()
+        .enumerate()
+        .filter_map(|(index, p)| {
+            let place = match p.kind {
+                Kind::Guest => Place::Nic(index),
+                Kind::Host => return None,
+                Kind::Uplink => Place::Uplink {
+                    tagged: (2..=image.networks.len() as u32).collect(),
+                    untagged: 1,
+                },
+            };
+            Some(OpenPort { ifindex: p.ifindex, mtu: 1500, place })
+        })
+        .collect();
+    let tables = build(&image, &legs, &open, &[]);
+    Policy { model, image, tables }
+}
+
+impl Policy {
+    /// The tables as the engine takes them.
+    pub fn slot(&self, generation: u32) -> Slot {
+        let t = &self.tables;
+        let mut slot = Slot {
+            shape: Some(shape(&self.image, generation)),
+            ports: t.ports.values().map(|p| (p.ifindex, *p)).collect(),
+            networks: t.networks.iter().map(|(id, n)| (*id, *n)).collect(),
+            vlans: t.vlans.iter().map(|(v, id)| (*v, *id)).collect(),
+            members: t.members.iter().map(|(id, m)| (*id, m.clone())).collect(),
+            addresses: t.addresses.iter().map(|(k, a)| (*k, *a)).collect(),
+            services: self.image.service_tables.clone(),
+            rows: self.image.rows.clone(),
+            cells: self.image.cells.clone(),
+            ..Slot::default()
+        };
+        for ((addr, len), entry) in &t.prefixes {
+            slot.prefix(*addr, *len, *entry);
+        }
+        slot
+    }
+
+    /// The link-local address of a port.
+    pub fn link_local(port: &Port) -> IpAddr {
+        Addr::link_local_of(port.mac).into()
+    }
+}

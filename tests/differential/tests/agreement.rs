@@ -1,0 +1,31 @@
+//! Oracle, native pipeline and loaded program never differ.
+
+use std::thread;
+
+use portcullis_differential::{Plan, run};
+
+/// Packets of the short form.
+const PACKETS: u64 = 120_000;
+
+/// `PORTCULLIS_PACKETS` makes it longer, `PORTCULLIS_SEED` another one.
+#[test]
+fn nothing_differs() {
+    let number = |name: &str, otherwise: u64| match std::env::var(name) {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => otherwise,
+    };
+    let plan = Plan {
+        packets: number("PORTCULLIS_PACKETS", PACKETS),
+        packets_per_world: 5_000,
+        seed: number("PORTCULLIS_SEED", 20_260_101),
+    };
+    // A thread of its own: the run leaves for a network namespace of its own.
+    let report = thread::spawn(move || run(&plan)).join().expect("no panic");
+    let report = report.unwrap_or_else(|e| panic!("{e:#}"));
+    println!("{report}");
+    // The traffic must be worth the name: everything happens, and often.
+    assert!(report.packets >= plan.packets);
+    assert!(report.verdicts.iter().all(|v| *v > plan.packets / 500), "{report}");
+    assert!(report.passing > plan.packets / 100, "{report}");
+    assert!(report.reasons.len() >= 25, "{:?}", report.reasons);
+}
