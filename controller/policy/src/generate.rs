@@ -84,16 +84,19 @@ const LITERALS: &[&str] = &[
     "10.1.0.0/25",
     "10.1.0.128/25",
     "10.1.0.7",
+    "10.1.0.255",
     "10.2.0.0/24",
     "10.2.0.9",
     "198.51.100.0/24",
     "198.51.100.128/25",
     "198.51.100.129",
+    "198.51.100.255",
     "203.0.113.0/24",
     "\"::/0\"",
     "\"fd00::/16\"",
     "\"fd00:1::/64\"",
     "\"fd00:1::7\"",
+    "\"fd00:1::ffff:ffff:ffff:ffff\"",
     "\"fd00:2::/96\"",
     "\"2001:db8::/32\"",
     "\"2001:db8:0:8000::/49\"",
@@ -220,7 +223,7 @@ impl Generator {
 
     fn except(&mut self) -> String {
         let count = 1 + self.r.below(3);
-        let list: Vec<&str> = (0..count).map(|_| *self.r.pick(&LITERALS[1..12])).collect();
+        let list: Vec<&str> = (0..count).map(|_| *self.r.pick(&LITERALS[1..14])).collect();
         format!("[{}]", list.join(", "))
     }
 

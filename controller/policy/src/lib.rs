@@ -3,6 +3,43 @@
 //! The crate is pure: it takes file names and texts and gives back values. [`compile`] is the
 //! whole way; [`oracle`] answers the same questions straight from the rules, sharing nothing
 //! with the compiler, and [`explain`] says why.
+//!
+//! # The language
+//!
+//! ```yaml
+//! networks:                       # NAME: isolated broadcast domains
+//!   lan:
+//!     vlan: 10                    # 1..4094, each once
+//!     subnets: [10.10.0.0/24, "fd00:10::/64"]
+//!     gateway: true               # false (default), true, an address, or one for each subnet
+//!     kind: lan                   # lan, dmz, isolated, external; see `kinds`
+//!     mtu: 1500                   # bytes
+//!     mac: auto                   # of the gateway
+//! guests:
+//!   pc1: { network: lan, ip: 10.10.0.11, mac: auto, labels: [admin] }
+//!   fw: { nics: [{ network: lan }, { network: dmz, ip: [10.20.0.2, auto] }] }
+//! host: { addresses: [192.0.2.1] }
+//! sets:                           # lists of endpoints, or members without exceptions
+//!   office: { members: [198.51.100.0/24, pc1], except: [198.51.100.66] }
+//! services:
+//!   game: [udp/27015-27030, http] # literals and built-in services
+//! rules:
+//!   - name: web
+//!     allow: { from: world, to: web, for: [http, https] }  # or deny, or pass
+//!     tier: tenant                # or platform
+//!     owner: ops
+//!     ticket: OPS-1
+//! never:
+//!   - { name: out, from: dmz, to: [lan, host], for: any }
+//! always:
+//!   - { from: host, to: files, for: smb }
+//! ```
+//!
+//! An endpoint is a guest, a label, a network, a set, `host`, `world`, `any`, an address or a
+//! prefix; a service is a name of [`CATALOGUE`], one of the policy, or `tcp/80`,
+//! `udp/5000-5010`, `sctp/2905`, `icmp/8`, `icmp/3/4`, `icmpv6/128`, `proto/47`, `any`. Who wins:
+//! platform deny, platform pass (the tenants decide), platform allow, tenant deny, tenant allow,
+//! default deny; of equals the first in the text is the one that is named.
 
 mod catalogue;
 mod compile;

@@ -1,6 +1,6 @@
 //! The dense tables: which row judges a pair of classes, and what it says of each service.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use portcullis_pipeline::policy::Cell;
 
@@ -20,20 +20,26 @@ pub struct RuleKey {
 }
 
 impl RuleKey {
-    /// Who wins inside a tier: the smaller rank, then the smaller id.
-    fn rank(&self) -> u32 {
-        match self.action {
-            Action::Deny => 0,
-            Action::Pass => 1,
-            Action::Allow => 2,
+    /// The order of strength: who decides first. Of equals the smaller id does.
+    fn strength(&self) -> u8 {
+        match (self.tier, self.action) {
+            (Tier::Platform, Action::Deny) => 0,
+            (Tier::Platform, Action::Pass) => 1,
+            (Tier::Platform, Action::Allow) => 2,
+            // Below the tenants there is nothing: the parser refuses `pass` there.
+            (Tier::Tenant, Action::Deny | Action::Pass) => 3,
+            (Tier::Tenant, Action::Allow) => 4,
         }
     }
 }
 
-/// Bits that a rule's id needs beside its rank.
-const ID_BITS: u32 = 24;
-/// No rule.
+/// A cell that a platform `pass` left to the tenants. No cell of an image has this bit.
+const PASSED: u32 = 1 << 30;
+/// No state, no group, no row.
 const NONE: u32 = u32::MAX;
+/// States that may live at once, in cells over the limit: a few differ by `pass` alone, and are
+/// one row in the end.
+const SLACK: u64 = 4;
 
 /// Rows and verdicts, every row once.
 pub struct Rows {
@@ -63,138 +69,177 @@ pub struct Input<'a> {
     pub limit: u64,
 }
 
-/// Rules with the same `from` and `to`: they apply to the same pairs.
+/// Rules of one strength with the same `from` and `to`: they apply to the same pairs.
 struct Group {
+    strength: u8,
     from: u32,
     to: u32,
-    /// Indexes of the rules; of several that say the same for the same services only the first.
+    /// Ids of the rules, ascending; of several for the same services only the first.
     rules: Vec<u32>,
 }
 
-/// Which groups apply to a pair: the last one, and the history before it. History 0 is empty.
-struct History {
-    before: u32,
-    group: u32,
-}
-
-/// Builds the tables. The work grows with the pairs that rules speak about, not with rules times
-/// pairs.
-pub fn build(input: &Input<'_>) -> Result<Rows, TooManyCells> {
+/// Builds the tables, the strongest rules first.
+///
+/// Pairs that are judged alike so far share a state. A group of rules moves each state once, and
+/// then only looks up where the pairs go: so the work grows with the pairs that groups speak
+/// about and with the distinct rows, not with rules times pairs times services.
+pub fn build<'a>(input: &'a Input<'a>) -> Result<Rows, TooManyCells> {
     let groups = groups(input.rules);
-    let (mut rows, histories) = pairs(input, &groups);
-    let mut row_of = vec![NONE; histories.len()];
-    let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
-    let mut cells = Vec::new();
-    let mut scratch = Scratch::new(input.service_classes);
-    for cell in &mut rows {
-        let history = *cell as usize;
-        if row_of[history] == NONE {
-            let row = scratch.row(input, &groups, &histories, *cell);
-            let next = known.len() as u32;
-            row_of[history] = *known.entry(row).or_insert_with_key(|row| {
-                cells.extend_from_slice(row);
-                next
-            });
-            if cells.len() as u64 > input.limit {
-                return Err(TooManyCells(cells.len() as u64));
-            }
-        }
-        *cell = row_of[history];
-    }
-    Ok(Rows { rows, cells })
-}
-
-fn groups(rules: &[RuleKey]) -> Vec<Group> {
-    let mut ids: HashMap<(u32, u32), usize> = HashMap::new();
-    let mut said = std::collections::HashSet::new();
-    let mut groups: Vec<Group> = Vec::new();
-    for (i, rule) in rules.iter().enumerate() {
-        let id = *ids.entry((rule.from, rule.to)).or_insert_with(|| {
-            groups.push(Group { from: rule.from, to: rule.to, rules: Vec::new() });
-            groups.len() - 1
-        });
-        if said.insert((id, rule.services, rule.tier as u8, rule.rank())) {
-            groups[id].rules.push(i as u32);
-        }
-    }
-    groups
-}
-
-/// The history of each pair. Pairs with equal histories are judged alike.
-fn pairs(input: &Input<'_>, groups: &[Group]) -> (Vec<u32>, Vec<History>) {
+    let mut states = States::new(input);
     let mut of_pair = vec![0u32; input.classes * input.classes];
-    let mut histories = vec![History { before: 0, group: NONE }];
-    // The history that each one becomes by the group at hand, and for which group that holds.
-    let mut next: Vec<(u32, u32)> = vec![(0, NONE)];
     for (g, group) in groups.iter().enumerate() {
-        let g = g as u32;
         for &src in (input.endpoints)(group.from) {
             let row = &mut of_pair[src as usize * input.classes..][..input.classes];
             for &dst in (input.endpoints)(group.to) {
                 let pair = &mut row[dst as usize];
-                let old = *pair as usize;
-                if next[old].1 != g {
-                    next[old] = (histories.len() as u32, g);
-                    histories.push(History { before: *pair, group: g });
-                    next.push((0, NONE));
+                *pair = states.step(*pair, g as u32, group);
+            }
+        }
+        states.settle()?;
+    }
+    finish(input, of_pair, &states)
+}
+
+fn groups(rules: &[RuleKey]) -> Vec<Group> {
+    let mut ids: HashMap<(u8, u32, u32), usize> = HashMap::new();
+    let mut said = HashSet::new();
+    let mut groups: Vec<Group> = Vec::new();
+    for (i, rule) in rules.iter().enumerate() {
+        let (strength, from, to) = (rule.strength(), rule.from, rule.to);
+        let id = *ids.entry((strength, from, to)).or_insert_with(|| {
+            groups.push(Group { strength, from, to, rules: Vec::new() });
+            groups.len() - 1
+        });
+        if said.insert((id, rule.services)) {
+            groups[id].rules.push(i as u32 + 1);
+        }
+    }
+    groups.sort_by_key(|g| g.strength);
+    groups
+}
+
+/// How pairs are judged so far.
+struct States<'a> {
+    input: &'a Input<'a>,
+    /// The cells of each state; empty for one that no pair is in.
+    cells: Vec<Vec<u32>>,
+    /// How many pairs are in each state.
+    pairs: Vec<u32>,
+    /// Where the group at hand moves each state, and for which group that holds.
+    moved: Vec<(u32, u32)>,
+    /// States that the group at hand moved.
+    left: Vec<u32>,
+    /// Numbers of states that no pair is in.
+    free: Vec<u32>,
+}
+
+impl<'a> States<'a> {
+    fn new(input: &'a Input<'a>) -> Self {
+        Self {
+            input,
+            cells: vec![vec![0; input.service_classes]],
+            pairs: vec![(input.classes * input.classes) as u32],
+            moved: vec![(0, NONE)],
+            left: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// Moves one pair from a state, by a group.
+    fn step(&mut self, state: u32, g: u32, group: &Group) -> u32 {
+        let at = state as usize;
+        if self.moved[at].1 != g {
+            let to = self.apply(state, group).map_or(state, |cells| self.add(cells));
+            self.moved[at] = (to, g);
+            if to != state {
+                self.left.push(state);
+            }
+        }
+        let to = self.moved[at].0;
+        self.pairs[at] -= 1;
+        self.pairs[to as usize] += 1;
+        to
+    }
+
+    fn add(&mut self, cells: Vec<u32>) -> u32 {
+        if let Some(state) = self.free.pop() {
+            self.cells[state as usize] = cells;
+            self.moved[state as usize] = (0, NONE);
+            return state;
+        }
+        self.cells.push(cells);
+        self.pairs.push(0);
+        self.moved.push((0, NONE));
+        self.cells.len() as u32 - 1
+    }
+
+    /// A state's cells after a group, `None` if it changes none.
+    fn apply(&self, state: u32, group: &Group) -> Option<Vec<u32>> {
+        let before = &self.cells[state as usize];
+        let mut after: Option<Vec<u32>> = None;
+        for &rule in &group.rules {
+            let key = &self.input.rules[rule as usize - 1];
+            for &service in (self.input.services)(key.services) {
+                let s = service as usize;
+                let now = after.as_ref().map_or(before[s], |a| a[s]);
+                if let Some(cell) = self.decide(now, rule, group.strength) {
+                    after.get_or_insert_with(|| before.clone())[s] = cell;
                 }
-                *pair = next[old].0;
             }
         }
-    }
-    (of_pair, histories)
-}
-
-/// The best rule of each tier for each service class: rank << ID_BITS | id.
-struct Scratch {
-    platform: Vec<u32>,
-    tenant: Vec<u32>,
-}
-
-impl Scratch {
-    fn new(services: usize) -> Self {
-        Self { platform: vec![NONE; services], tenant: vec![NONE; services] }
+        after
     }
 
-    fn row(
-        &mut self,
-        input: &Input<'_>,
-        groups: &[Group],
-        histories: &[History],
-        mut history: u32,
-    ) -> Vec<u32> {
-        self.platform.fill(NONE);
-        self.tenant.fill(NONE);
-        while history != 0 {
-            let History { before, group } = histories[history as usize];
-            for &rule in &groups[group as usize].rules {
-                self.apply(input, rule);
+    /// What a rule makes of a cell, `None` to leave it. All stronger rules have spoken, and of
+    /// the equally strong some.
+    fn decide(&self, cell: u32, rule: u32, strength: u8) -> Option<u32> {
+        let passes = strength == 1;
+        let open = cell == 0 || cell == PASSED && strength >= 3;
+        let decider = Cell(cell).rule();
+        let equal_but_later =
+            decider > rule && self.input.rules[decider as usize - 1].strength() == strength;
+        match (passes, open || equal_but_later) {
+            (_, false) => None,
+            (true, true) => Some(PASSED),
+            (false, true) => Some(Cell::new(strength == 2 || strength == 4, rule).0),
+        }
+    }
+
+    /// Frees the states that the group emptied.
+    fn settle(&mut self) -> Result<(), TooManyCells> {
+        for state in std::mem::take(&mut self.left) {
+            if self.pairs[state as usize] == 0 {
+                self.cells[state as usize] = Vec::new();
+                self.free.push(state);
             }
-            history = before;
         }
-        self.platform.iter().zip(&self.tenant).map(|(&p, &t)| decide(p, t).0).collect()
-    }
-
-    fn apply(&mut self, input: &Input<'_>, rule: u32) {
-        let key = &input.rules[rule as usize];
-        let best = match key.tier {
-            Tier::Platform => &mut self.platform,
-            Tier::Tenant => &mut self.tenant,
-        };
-        let offer = key.rank() << ID_BITS | (rule + 1);
-        for &service in (input.services)(key.services) {
-            let best = &mut best[service as usize];
-            *best = (*best).min(offer);
-        }
+        let live = (self.cells.len() - self.free.len()) as u64;
+        let cells = live * self.input.service_classes as u64;
+        if cells > SLACK * self.input.limit { Err(TooManyCells(cells)) } else { Ok(()) }
     }
 }
 
-/// The order of the tiers: platform deny, pass, allow; tenant deny, allow; default.
-fn decide(platform: u32, tenant: u32) -> Cell {
-    let passes = platform == NONE || platform >> ID_BITS == 1;
-    let best = if passes { tenant } else { platform };
-    if best == NONE {
-        return Cell::DEFAULT;
+/// States to rows, numbered as they are met; equal ones once.
+fn finish(
+    input: &Input<'_>,
+    mut of_pair: Vec<u32>,
+    states: &States<'_>,
+) -> Result<Rows, TooManyCells> {
+    let mut row_of = vec![NONE; states.cells.len()];
+    let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
+    let mut cells = Vec::new();
+    for pair in &mut of_pair {
+        let state = *pair as usize;
+        if row_of[state] == NONE {
+            let row: Vec<u32> = states.cells[state].iter().map(|c| c & !PASSED).collect();
+            let next = known.len() as u32;
+            row_of[state] = *known.entry(row).or_insert_with_key(|row| {
+                cells.extend_from_slice(row);
+                next
+            });
+        }
+        *pair = row_of[state];
     }
-    Cell::new(best >> ID_BITS == 2, best & ((1 << ID_BITS) - 1))
+    let count = cells.len() as u64;
+    if count > input.limit { Err(TooManyCells(count)) } else { Ok(Rows { rows: of_pair, cells }) }
 }

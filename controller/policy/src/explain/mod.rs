@@ -4,7 +4,7 @@ mod advice;
 mod endpoint;
 mod render;
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use portcullis_pipeline::policy::Cell;
 use serde::Serialize;
@@ -68,8 +68,10 @@ pub struct Explanation {
     pub service: String,
     /// Allowed, denied, or some of both.
     pub verdict: Verdict,
-    /// Each distinct answer.
+    /// Each distinct answer, up to a few dozen.
     pub answers: Vec<Answer>,
+    /// Distinct answers that are not written out.
+    pub more: usize,
     /// What rules cannot change: networks without a gateway, for example.
     pub notes: Vec<String>,
 }
@@ -155,9 +157,9 @@ pub fn explain(
 ) -> Result<Explanation, ExplainError> {
     let (src, dst) = (endpoint::actors(compiled, from)?, endpoint::actors(compiled, to)?);
     let services = compiled.build.services.within(&ports(compiled, service)?);
-    let answers = answers(compiled, &src, &dst, &services, service);
-    let allowed = answers.iter().filter(|a| a.allowed).count();
-    let verdict = match (allowed, answers.len()) {
+    let cases = cases(compiled, &src, &dst, &services);
+    let allowed = cases.iter().filter(|c| c.cell.allows()).count();
+    let verdict = match (allowed, cases.len()) {
         (_, 0) => {
             let why = "not the same address family, or the same machine";
             let (from, to, service) = (from.into(), to.into(), service.into());
@@ -172,21 +174,24 @@ pub fn explain(
         to: to.to_owned(),
         service: service.to_owned(),
         verdict,
-        answers,
+        answers: cases.iter().take(ANSWERS).map(|c| c.answer(compiled, service)).collect(),
+        more: cases.len().saturating_sub(ANSWERS),
         notes: advice::notes(compiled, src.values().flatten(), dst.values().flatten()),
     })
 }
 
+/// Answers that are written out: nobody reads more.
+const ANSWERS: usize = 50;
+
 /// Each distinct cell between these machines, with one connection that it judges.
-fn answers(
+fn cases(
     compiled: &Compiled,
     src: &Actors,
     dst: &Actors,
     services: &[(u32, Protocol, u16)],
-    asked: &str,
-) -> Vec<Answer> {
-    let mut known: Vec<Cell> = Vec::new();
-    let mut answers = Vec::new();
+) -> Vec<Case> {
+    let mut known: HashSet<Cell> = HashSet::new();
+    let mut cases = Vec::new();
     for (&src_class, from) in src {
         for (&dst_class, to) in dst {
             for &(service, protocol, number) in services {
@@ -195,13 +200,13 @@ fn answers(
                     continue;
                 }
                 let Some((src, dst)) = meet(from, to, protocol) else { continue };
-                known.push(cell);
+                known.insert(cell);
                 let case = Case { src, dst, src_class, dst_class, service, protocol, number, cell };
-                answers.push(case.answer(compiled, asked));
+                cases.push(case);
             }
         }
     }
-    answers
+    cases
 }
 
 fn ports(compiled: &Compiled, text: &str) -> Result<Vec<Ports>, ExplainError> {

@@ -17,6 +17,9 @@ pub fn render(e: &Explanation) -> String {
         out.push('\n');
         one(&mut out, answer);
     }
+    if e.more > 0 {
+        line(&mut out, 0, format!("and {} more distinct answers", e.more));
+    }
     if !e.notes.is_empty() {
         out.push('\n');
     }

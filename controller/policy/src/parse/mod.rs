@@ -16,7 +16,7 @@ use crate::{
     parse::addresses::Inventory,
     problem::Problem,
     source::Sources,
-    yaml::{self, Key, Node},
+    yaml::{self, Key, Node, Value},
 };
 
 const SECTIONS: &[&str] =
@@ -114,6 +114,9 @@ impl Builder<'_> {
 
     /// `host: { addresses: [...] }`.
     fn host(&mut self, node: &Node) {
+        if matches!(node.value, Value::Null) {
+            return;
+        }
         let Some(table) = reader::table(node, "`host`", &["addresses"], self.diags) else { return };
         let Some(list) = table.get("addresses") else { return };
         for item in reader::list(list, "`addresses`", self.diags) {
