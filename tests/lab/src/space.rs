@@ -29,7 +29,7 @@ impl Space {
     pub fn create(name: &str) -> Result<Self> {
         let space = Self { name: name.to_owned() };
         let path = space.path();
-        fs::create_dir_all(NAMESPACES).map_err(Error::file(NAMESPACES))?;
+        prepare()?;
         File::create_new(&path).map_err(Error::file(&path))?;
         // A thread of its own: the namespace must not be ours.
         let made = thread::scope(|scope| {
@@ -137,4 +137,20 @@ impl Space {
         let _ = umount2(&self.path(), MntFlags::MNT_DETACH);
         let _ = fs::remove_file(self.path());
     }
+}
+
+/// Makes the directory of the names a shared mount of its own, exactly as `ip netns add` does.
+/// Else the first `ip netns add` on this machine would do it later, on top of names that are
+/// mounted already, and these could never be taken away again.
+fn prepare() -> Result<()> {
+    fs::create_dir_all(NAMESPACES).map_err(Error::file(NAMESPACES))?;
+    let none = None::<&str>;
+    let share = || mount(none, NAMESPACES, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
+    if share().is_ok() {
+        return Ok(());
+    }
+    let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(NAMESPACES), NAMESPACES, none, bind, none)
+        .and_then(|()| share())
+        .map_err(Error::system(format!("sharing {NAMESPACES}")))
 }

@@ -116,11 +116,14 @@ fn perform(dmz: &Dmz) -> Result<bool> {
 
 /// Starts a keeper in a session of its own and shows what it prints until all is up.
 fn keep() -> Result<bool> {
+    let (reader, writer) = std::io::pipe().context("making a pipe")?;
     let mut command = Command::new(env::current_exe()?);
-    command.arg("keeper").stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    command.arg("keeper").process_group(0);
+    // Nothing of ours may stay open in what goes on running: somebody may wait for its end.
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().context("starting the keeper")?;
-    let output = BufReader::new(child.stdout.take().context("the keeper's output")?);
-    for line in output.lines() {
+    drop(command);
+    for line in BufReader::new(reader).lines() {
         let line = line?;
         match line.strip_prefix(KEPT) {
             Some(fine) => return Ok(fine.trim() == "fine"),
