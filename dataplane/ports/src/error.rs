@@ -53,6 +53,14 @@ pub enum Error {
         /// The tap.
         name: String,
     },
+    /// No tap has that many queues.
+    #[error("a tap has 1 to {most} queues, not {queues}")]
+    BadQueues {
+        /// Queues asked for.
+        queues: u16,
+        /// The most there can be.
+        most: u16,
+    },
     /// The interface is not a tap, or has another number of queues.
     #[error("{name} cannot be opened as a tap with {queues} queue(s): it is of another kind")]
     NotThatTap {

@@ -31,6 +31,9 @@ const DEVICE: &str = "/dev/net/tun";
 /// marked: a crash on the way leaves nothing.
 pub fn create(name: &str, queues: u16, alias: &str) -> Result<Link> {
     name::check(name)?;
+    if queues == 0 || queues > MAX_QUEUES {
+        return Err(Error::BadQueues { queues, most: MAX_QUEUES });
+    }
     if link::find(name)?.is_some() {
         return Err(Error::NameInUse { name: name.into(), place: String::new() });
     }

@@ -10,6 +10,7 @@ use portcullis_ports::{
     link, tap,
     veth::{self, Peer, PeerConfig},
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 const ALIAS: &str = "portcullis:test";
 
@@ -71,6 +72,8 @@ fn names_in_use_and_unknown_names_are_told() {
             assert!(matches!(link::get("vm2"), Err(Error::NoSuchInterface { .. })));
             assert!(matches!(tap::open_queue("lo", 1), Err(Error::NotThatTap { .. })));
             assert!(matches!(tap::create("a/b", 1, ALIAS), Err(Error::BadName { .. })));
+            assert!(matches!(tap::create("vm3", 0, ALIAS), Err(Error::BadQueues { .. })));
+            assert!(matches!(tap::create("vm3", 257, ALIAS), Err(Error::BadQueues { .. })));
         })
         .unwrap();
 }
@@ -134,6 +137,27 @@ fn a_host_leg_is_the_gateway() {
 
             link::delete(port.index).unwrap();
             assert!(link::list_ours(ALIAS).unwrap().is_empty());
+        })
+        .unwrap();
+}
+
+#[test]
+fn without_the_privilege_it_says_which() {
+    namespace()
+        .run(|| {
+            let none = CapabilitySet::empty();
+            let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+            // Of this thread only, which ends here.
+            set_capabilities(None, sets).unwrap();
+            for error in [
+                tap::create("vm1", 1, ALIAS).unwrap_err(),
+                veth::create("g1", &Peer { name: "eth0".into(), mac: None }, None, ALIAS)
+                    .unwrap_err(),
+                link::set_up(link::get("lo").unwrap().index, true).unwrap_err(),
+            ] {
+                assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+            }
+            assert_eq!(link::list().unwrap().len(), 1, "nothing but loopback");
         })
         .unwrap();
 }

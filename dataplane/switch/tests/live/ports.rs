@@ -1,12 +1,14 @@
 //! Ports come, go, pass and do not pass.
 
-use crate::bed::{Bed, class, dropped, image, ip, namespace, reaches, socket, veth};
 use portcullis_ports::{
     address::{self, Prefixed},
     link, tap,
     veth::{Peer, create},
 };
 use portcullis_switch::{Closed, Error, Hook, PortKind, PortSpec, Switch};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+
+use crate::bed::{Bed, class, dropped, image, ip, namespace, reaches, socket, veth};
 
 const ALLOWED: &[(u32, u32)] = &[(class::PC1, class::PC2), (class::PC1, class::WEB)];
 
@@ -188,12 +190,7 @@ fn an_uplink_is_the_way_out_and_is_given_back() {
         uplink_pair(&outside, "10.30.0.9");
         let mut switch = bed.start();
         let mut specs = bed.specs();
-        specs.push(PortSpec {
-            name: "up0".into(),
-            kind: PortKind::Uplink { tagged: vec![], untagged: Some("wan".into()) },
-            guest: None,
-            network: None,
-        });
+        specs.push(wan_uplink("up0"));
         switch.install(image(&[(class::PC1, class::WORLD)]), &specs, &[]).unwrap();
         let up0 = link::get("up0").unwrap();
         assert!(up0.up && up0.promiscuous);
@@ -210,6 +207,15 @@ fn an_uplink_is_the_way_out_and_is_given_back() {
         let up0 = link::get("up0").unwrap();
         assert!(!up0.up && !up0.promiscuous, "as it was");
     });
+}
+
+fn wan_uplink(name: &str) -> PortSpec {
+    PortSpec {
+        name: name.into(),
+        kind: PortKind::Uplink { tagged: vec![], untagged: Some("wan".into()) },
+        guest: None,
+        network: None,
+    }
 }
 
 /// A NIC called up0 here, whose other end is a host outside.
@@ -244,5 +250,49 @@ fn a_tap_is_ready_for_its_guest() {
         assert_eq!(tap::header_size(&queue).unwrap(), tap::VNET_HEADER);
         switch.detach("vm1").unwrap();
         assert!(link::find("vm1").unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_failed_install_changes_nothing() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        uplink_pair(&bed.web, "10.30.0.9");
+        let mut specs = bed.specs()[..2].to_vec();
+        specs.push(wan_uplink("up0"));
+        let generation = switch.install(image(ALLOWED), &specs, &[]).unwrap().generation;
+        drop(switch);
+        // Also in a process that has not installed anything yet.
+        let mut switch = bed.start();
+        let names = || {
+            let mut names: Vec<_> = link::list().unwrap().into_iter().map(|l| l.name).collect();
+            names.sort();
+            names
+        };
+        tap::create("pc-office", 1, "somebody else").unwrap();
+        let before = names();
+        let mut other = (*image(ALLOWED)).clone();
+        other.networks[1].name = "office".into();
+        let error = switch.install(other.into(), &specs, &[]).unwrap_err();
+        assert!(error.to_string().contains("pc-office"), "{error}");
+        assert_eq!(names(), before);
+        assert_eq!(switch.status().unwrap().generation, generation);
+        assert!(link::get("up0").unwrap().promiscuous, "still the uplink");
+        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
+        assert!(reaches(&pc1, &pc2) && reaches(&pc2, &pc1));
+    });
+}
+
+#[test]
+fn without_privileges_it_does_not_start() {
+    Bed::new().run(|bed| {
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        let start = || {
+            set_capabilities(None, sets).unwrap();
+            Switch::start(bed.config.clone()).err().expect("no privileges").to_string()
+        };
+        let error = std::thread::scope(|s| s.spawn(start).join().unwrap());
+        assert!(error.contains("CAP_SYS_ADMIN"), "{error}");
     });
 }
