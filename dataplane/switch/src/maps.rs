@@ -21,7 +21,6 @@ pub const VLANS: u32 = 4096;
 /// Names of the pinned tables, as in the object. The tail-call table is not among them: it
 /// belongs to the programs of one object.
 pub mod name {
-    #![allow(missing_docs, reason = "each is its own name")]
     pub const GENERATION: &str = "GENERATION";
     pub const GENERATIONS: &str = "GENERATIONS";
     pub const PORTS: &str = "PORTS";
