@@ -4,7 +4,7 @@
 //! merge keys, tags and several documents in one file are refused with their place: a rule that
 //! stands in two places has no one line that could be shown for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use granit_parser::{Event, Parser, ScalarStyle};
 
@@ -180,21 +180,28 @@ impl Builder<'_> {
 
     /// Reports keys that stand twice and keeps the first of each.
     fn unique(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
-        let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
-        let mut kept = Vec::with_capacity(entries.len());
-        for (key, node) in entries {
-            match seen.get(&key.text) {
-                Some(&first) => self.diags.push(
-                    Diagnostic::new(Problem::DuplicateKey { key: key.text }, key.span)
-                        .label(first, "first here"),
-                ),
-                None => {
-                    seen.insert(key.text.clone(), key.span);
-                    kept.push((key, node));
+        let mut first: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
+        let again: Vec<(usize, usize)> = entries
+            .iter()
+            .enumerate()
+            .filter_map(|(i, (key, _))| match first.entry(&key.text) {
+                Entry::Occupied(known) => Some((i, *known.get())),
+                Entry::Vacant(free) => {
+                    free.insert(i);
+                    None
                 }
-            }
+            })
+            .collect();
+        for &(i, first) in &again {
+            let (key, first) = (&entries[i].0, entries[first].0.span);
+            let problem = Problem::DuplicateKey { key: key.text.clone() };
+            self.diags.push(Diagnostic::new(problem, key.span).label(first, "first here"));
         }
-        kept
+        if again.is_empty() {
+            return entries;
+        }
+        let twice = |i: usize| again.iter().any(|&(again, _)| again == i);
+        entries.into_iter().enumerate().filter(|(i, _)| !twice(*i)).map(|(_, e)| e).collect()
     }
 
     fn add(&mut self, node: Node) {
