@@ -144,6 +144,9 @@ impl Space {
 /// mounted already, and these could never be taken away again.
 fn prepare() -> Result<()> {
     fs::create_dir_all(NAMESPACES).map_err(Error::file(NAMESPACES))?;
+    // The lock that `ip netns add` takes for the same reason.
+    let lock = File::open(NAMESPACES).map_err(Error::file(NAMESPACES))?;
+    lock.lock().map_err(Error::file(NAMESPACES))?;
     let none = None::<&str>;
     let share = || mount(none, NAMESPACES, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none);
     if share().is_ok() {

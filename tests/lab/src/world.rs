@@ -153,7 +153,10 @@ impl Dmz {
 /// `policies/dmz.yaml` of the repository.
 pub fn example() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors().nth(2).unwrap_or(own).join("policies/dmz.yaml")
+    let file = own.ancestors().nth(2).unwrap_or(own).join("policies/dmz.yaml");
+    // As a person in the repository would name it, since all messages repeat the name.
+    let here = std::env::current_dir().unwrap_or_default();
+    file.strip_prefix(here).map(Path::to_path_buf).unwrap_or(file)
 }
 
 /// The world, at the other end of a cable to the host.
