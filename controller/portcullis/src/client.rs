@@ -4,7 +4,8 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
 /// How long a daemon may be silent in the middle of a message. (Before its answer it may take
 /// its time: a large policy is compiled for seconds.)
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How long a dying daemon's socket may linger.
+const DEATH_MAX: Duration = Duration::from_secs(3);
 
 /// A connection to the daemon.
 #[derive(Debug)]
@@ -97,7 +101,23 @@ impl Client {
 /// # Errors
 /// Those of [`Client::connect`] and [`Client::ask`].
 pub fn ask(paths: &Paths, request: &Request) -> Result<Response, Error> {
-    Client::connect(paths)?.ask(request)
+    let answer = Client::connect(paths).and_then(|mut client| client.ask(request));
+    match answer {
+        Err(error @ Error::Socket { .. }) => Err(gone_or(paths, error)),
+        answer => answer,
+    }
+}
+
+/// A daemon that was killed takes a moment to die: until then its socket accepts, and resets.
+fn gone_or(paths: &Paths, error: Error) -> Error {
+    let end = Instant::now() + DEATH_MAX;
+    while Instant::now() < end {
+        if let Err(gone @ Error::NoDaemon { .. }) = Client::connect(paths) {
+            return gone;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    error
 }
 
 /// Is a daemon there? `None` if nobody listens.
@@ -105,8 +125,9 @@ pub fn ask(paths: &Paths, request: &Request) -> Result<Response, Error> {
 /// # Errors
 /// Somebody listens, but cannot be talked to.
 pub fn info(paths: &Paths) -> Result<Option<Info>, Error> {
-    match Client::connect(paths).and_then(|mut client| client.info()) {
-        Ok(info) => Ok(Some(info)),
+    match ask(paths, &Request::Info) {
+        Ok(Response::Info(info)) => Ok(Some(info)),
+        Ok(_) => Err(Error::WrongAnswer),
         Err(Error::NoDaemon { .. }) => Ok(None),
         Err(error) => Err(error),
     }
