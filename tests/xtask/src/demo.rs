@@ -1,6 +1,8 @@
 //! `cargo xtask demo`: build, then hand over to the demo of the lab.
 
-use anyhow::{Context, Result};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{packages, place, setup, step::Step};
@@ -18,23 +20,24 @@ pub struct Options {
 
 /// Runs the demo; false when a row differs from what was expected.
 pub fn run(options: &Options) -> Result<bool> {
-    setup::for_packages(&[packages::PLAY])?;
-    let mut build = place::cargo();
-    build.args(["build", "-p", "portcullis", "-p", "portcullis-lab", "--bins"]);
-    Step::new("build", build).succeed()?;
-    let mut demo = std::process::Command::new(place::target().join("debug/portcullis-demo"));
-    demo.current_dir(place::root());
-    if options.down {
-        demo.arg("down");
-    } else if options.keep {
-        demo.arg("keep");
-    } else {
-        demo.arg("play");
+    let program = place::target().join("debug/portcullis-demo");
+    // To end a demo needs nothing new.
+    if !(options.down && program.exists()) {
+        setup::for_packages(&[packages::PLAY])?;
+        let mut build = place::cargo();
+        build.args(["build", "-p", "portcullis", "-p", "portcullis-lab", "--bins"]);
+        Step::new("build", build).succeed()?;
     }
-    let status = demo.status().context("starting the demo")?;
+    let action = match (options.down, options.keep) {
+        (true, _) => "down",
+        (false, true) => "keep",
+        (false, false) => "play",
+    };
+    let mut demo = Command::new(program);
+    let status = demo.arg(action).current_dir(place::root()).status().context("the demo")?;
     match status.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
-        _ => anyhow::bail!("the demo ended with {status}"),
+        _ => bail!("the demo ended with {status}"),
     }
 }

@@ -83,7 +83,11 @@ fn style(options: &Options, report: &mut Report) -> Result<()> {
     let mut format = place::cargo();
     format.args(["fmt", "--all", "--check"]);
     let mut ebpf = place::cargo();
-    ebpf.args(["fmt", "--all", "--check", "--manifest-path", "ebpf/Cargo.toml"]);
+    ebpf.args(["fmt", "--check", "--manifest-path", "ebpf/Cargo.toml"]);
+    for command in [&mut format, &mut ebpf] {
+        // Or the diff in the log is full of colours.
+        command.env("TERM", "dumb");
+    }
     let mut clippy = place::cargo();
     clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     for (name, command) in [("format", format), ("format of ebpf", ebpf), ("clippy", clippy)] {
