@@ -163,13 +163,16 @@ impl Report {
     }
 
     fn verdicts(&self) -> String {
-        let mut table = Table::new(["aim", "limit", "measured", "worst row", "verdict"]);
+        let mut table = Table::new(["aim", "limit", "median", "readings", "worst row", "verdict"]);
         for aim in &self.aims {
             let sign = if aim.side == Side::AtLeast { ">=" } else { "<=" };
             table.row([
                 aim.text.clone(),
                 format!("{sign} {}", aim.limit),
                 aim.measured.map_or("-".to_owned(), significant),
+                aim.range.map_or("-".to_owned(), |(min, max)| {
+                    format!("{}-{}", significant(min), significant(max))
+                }),
                 aim.at.clone(),
                 verdict(aim),
             ]);
@@ -195,7 +198,7 @@ fn rate_cell(result: &PeerResult, metric: Metric) -> String {
 }
 
 fn verdict(aim: &Aim) -> String {
-    let close = if aim.is_close() { " (readings on both sides)" } else { "" };
+    let close = if aim.is_close() { " (undecided: readings on both sides)" } else { "" };
     match (aim.is_met(), aim.missed_by_percent()) {
         (Some(true), _) => format!("met{close}"),
         (Some(false), Some(percent)) => format!("MISSED by {percent:.1} %{close}"),
@@ -207,9 +210,9 @@ fn rules(result: &PeerResult) -> String {
     if result.rules == 0 { "-".to_owned() } else { grouped(result.rules.into()) }
 }
 
-/// Three digits after the point below ten, one above.
+/// Two digits after the point below ten, none above.
 fn significant(number: f64) -> String {
-    if number.abs() < 10.0 { format!("{number:.3}") } else { format!("{number:.1}") }
+    if number.abs() < 10.0 { format!("{number:.2}") } else { format!("{number:.0}") }
 }
 
 /// A number with a comma after every three digits.
@@ -299,6 +302,6 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0.98765, 12.34].map(significant), ["0.988", "12.3"]);
+        assert_eq!([0.98765, 12.34].map(significant), ["0.99", "12"]);
     }
 }
