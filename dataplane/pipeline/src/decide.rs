@@ -77,6 +77,10 @@ fn judge_frame<F: Frame, T: Tables>(
         return Err(DropReason::Fault);
     }
     let Some(network) = t.network(m.slot, id) else { return Err(DropReason::Fault) };
+    if port.kind == port_kind::UPLINK && network.uplink_port != ingress {
+        // The network of another uplink.
+        return Err(DropReason::UnknownVlan);
+    }
     let i =
         Ingress { port: ingress, kind: port.kind, id, network, src: header.src, dst: header.dst };
     if header.ethertype == ethernet::ARP {

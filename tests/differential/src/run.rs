@@ -176,7 +176,7 @@ fn finish(engine: &Engine, native: &mut Buffer, verdict: Verdict) -> Fate {
 const SHOT: u32 = 2;
 const REDIRECT: u32 = 7;
 
-fn compare(sent: &Sent, verdict: Verdict, fate: Fate, native: &Buffer, ran: &Ran) -> Result<()> {
+fn compare(verdict: Verdict, fate: Fate, native: &Buffer, ran: &Ran) -> Result<()> {
     let words = words(verdict);
     let same = match verdict {
         Verdict::Forward(_) | Verdict::Drop(_) => ran.words[4] == words[4],
@@ -188,11 +188,7 @@ fn compare(sent: &Sent, verdict: Verdict, fate: Fate, native: &Buffer, ran: &Ran
     if fate == Fate::Leaves {
         let bytes = untagged(native.bytes());
         // A tag that the program puts on is in the skb's metadata, which TEST_RUN keeps.
-        ensure!(
-            bytes == ran.frame,
-            "frames differ (tagged {tagged}):\n{bytes:x?}\n{:x?}",
-            ran.frame
-        );
+        ensure!(bytes == ran.frame, "frames differ:\n{bytes:x?}\n{:x?}", ran.frame);
         if matches!(verdict, Verdict::Answer(_)) {
             answers::check(native.bytes())
                 .map_err(|e| anyhow::anyhow!("{e}: {:x?}", native.bytes()))?;

@@ -224,6 +224,9 @@ impl<'a> Traffic<'a> {
             fact.network = port.network;
             fact.ends = (fact.ends.1, fact.ends.0);
             fact.numbers = (fact.numbers.1, fact.numbers.0);
+            if fact.service.0.has_ports() {
+                fact.service.1 = fact.numbers.1;
+            }
         }
         let flags = *self.r.pick(FLAGS);
         self.send(fact, flags, false)
