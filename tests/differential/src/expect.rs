@@ -50,7 +50,7 @@ impl<'a> Oracle<'a> {
         {
             return Err("passed, though no rule allows it and no connection is open".into());
         }
-        if passed && judged.allowed {
+        if opens(verdict) && judged.allowed {
             self.opened.insert(key);
         }
         let guest = self.world.ports[fact.port].kind == Kind::Guest;
@@ -79,7 +79,7 @@ impl<'a> Oracle<'a> {
         self.met.insert(ends(fact, false));
         let (src, dst) = fact.ends;
         let judged = oracle::evaluate_in(&policy.model, fact.network, src, dst, fact.service);
-        if matches!(verdict, Verdict::Forward(_)) && judged.allowed {
+        if opens(verdict) && judged.allowed {
             self.opened.insert(ends(fact, false));
         }
     }
@@ -107,6 +107,12 @@ impl<'a> Oracle<'a> {
         }
         None
     }
+}
+
+/// Can a connection be open after this? An ICMP error about an allowed packet goes to somebody
+/// who may go on.
+const fn opens(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Forward(_) | Verdict::Answer(_))
 }
 
 /// The two ends, from the sender's side or from the other one.
