@@ -85,6 +85,8 @@ pub enum Case {
     FirstV6,
     /// A frame with an address that is not its sender's.
     Spoofed,
+    /// The empty program itself, not above anything: it tells how fast the machine was meanwhile.
+    Empty,
 }
 
 impl Case {
@@ -96,6 +98,7 @@ impl Case {
             Self::First => "first packet TCP/IPv4",
             Self::FirstV6 => "first packet TCP/IPv6",
             Self::Spoofed => "spoofed source",
+            Self::Empty => "(the empty program itself)",
         }
     }
 }
@@ -171,6 +174,7 @@ pub fn measure(
         rig.alternate((Case::EstablishedV6, 1), results, |_| rig.established_one(Family::V6))?;
         rig.alternate((Case::FirstV6, 1), results, |n| rig.first(Family::V6, 1, n))?;
         rig.alternate((Case::Spoofed, 1), results, |_| rig.spoofed())?;
+        rig.alternate((Case::Empty, 1), results, |_| rig.empty())?;
         for &resident in flows {
             interrupt.check()?;
             rig.clear()?;
@@ -301,6 +305,14 @@ impl<'a> Rig<'a> {
         let Ends { client, server } = self.subject.ends;
         let syn = Template::tcp(client, server, Segment::Syn);
         self.repeated(&syn.spoofed(Ipv4Addr::new(10, 77, 0, 99)), "a spoofed frame", DROPPED)
+    }
+
+    /// ns of the empty program.
+    fn empty(&self) -> Result<f64, Error> {
+        let frame = self.frame(Family::V4, Segment::Ack);
+        sys::test_run(self.empty.as_fd(), &frame, self.subject.ifindex[0], self.counts.repeat)
+            .map(|run| f64::from(run.duration_ns))
+            .map_err(|e| Error::system("BPF_PROG_TEST_RUN of the empty program", e))
     }
 
     fn repeated(&self, frame: &[u8], what: &'static str, verdict: u32) -> Result<f64, Error> {
