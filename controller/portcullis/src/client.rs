@@ -20,7 +20,7 @@ use crate::{
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// How long a dying daemon's socket may linger.
-const DEATH_MAX: Duration = Duration::from_secs(3);
+const DEATH_MAX: Duration = Duration::from_secs(10);
 
 /// A connection to the daemon.
 #[derive(Debug)]

@@ -36,7 +36,7 @@ pub enum Error {
     #[error("{}", refused.rendered)]
     Refused {
         /// What is wrong with it.
-        refused: Refused,
+        refused: Box<Refused>,
     },
     /// The question about the policy has no answer.
     #[error("{message}")]

@@ -70,7 +70,7 @@ pub fn apply(files: &[PathBuf], context: &Context) -> Result<Outcome, Error> {
             let aside = applied.rendered.clone();
             Ok(Outcome { aside, ..Outcome::fine(acknowledged(&applied, context), applied) })
         }
-        Response::Refused(refused) => Err(Error::Refused { refused }),
+        Response::Refused(refusal) => Err(refused(refusal)),
         _ => Err(Error::WrongAnswer),
     }
 }
@@ -102,7 +102,7 @@ fn describe(size: &Size) -> String {
 }
 
 fn refused(refused: Refused) -> Error {
-    Error::Refused { refused }
+    Error::Refused { refused: Box::new(refused) }
 }
 
 /// The files, or those of the applied policy.

@@ -14,7 +14,7 @@ use crate::{
     api::{Info, Removed, Request, Response},
     cli::UpSettings,
     client,
-    daemon::{failure::switch_failure, run_dir::RunDir},
+    daemon::{LOCK_WAIT, failure::switch_failure, run_dir::RunDir},
     dataplane::{Kernel, Launcher},
     error::Error,
     state::State,
@@ -96,7 +96,7 @@ pub fn down(forget: bool, context: &Context) -> Result<Outcome, Error> {
 
 /// After a crash: the pins and the marks on the interfaces say what is ours.
 fn without_daemon(context: &Context) -> Result<Removed, Error> {
-    let run_dir = RunDir::hold(&context.paths)?;
+    let run_dir = RunDir::hold(&context.paths, LOCK_WAIT)?;
     let config = Config {
         run_dir: context.paths.run_dir.clone(),
         instance: context.paths.instance(),

@@ -12,7 +12,7 @@ pub mod server;
 mod upkeep;
 pub mod waiting;
 
-use std::{future::Future, sync::mpsc, thread};
+use std::{future::Future, sync::mpsc, thread, time::Duration};
 
 use portcullis_store::Store;
 use portcullis_switch::Config;
@@ -37,6 +37,9 @@ use crate::{
 /// Connections that the flow table holds, unless it is told otherwise.
 pub const FLOWS: u32 = 262_144;
 
+/// How long a daemon that was killed may take to be dead.
+pub const LOCK_WAIT: Duration = Duration::from_secs(10);
+
 /// How to run a daemon.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -48,12 +51,15 @@ pub struct Options {
     pub pace: Pace,
     /// How long clients may take.
     pub patience: Patience,
+    /// How long to wait for the daemon of before to be dead.
+    pub lock_wait: Duration,
 }
 
 impl Options {
     /// A daemon with the usual habits.
     pub fn new(paths: Paths, settings: Settings) -> Self {
-        Self { paths, settings, pace: Pace::default(), patience: Patience::default() }
+        let (pace, patience) = (Pace::default(), Patience::default());
+        Self { paths, settings, pace, patience, lock_wait: LOCK_WAIT }
     }
 }
 
@@ -78,7 +84,7 @@ pub fn run<L: Launcher, S: Store + 'static>(
         );
         return Err(Error::Setup { action: "listen at", path: socket, source });
     }
-    let run_dir = RunDir::hold(&options.paths)?;
+    let run_dir = RunDir::hold(&options.paths, options.lock_wait)?;
     let mut state = State::new(open_store()?);
     let settings = settle(&mut state, &options.settings)?;
     let group = settings.group.as_deref().map(run_dir::group).transpose()?;

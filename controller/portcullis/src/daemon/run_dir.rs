@@ -5,6 +5,8 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -15,6 +17,8 @@ use nix::{
 
 use crate::{error::Error, paths::Paths};
 
+const WAIT_STEP: Duration = Duration::from_millis(20);
+
 /// The held run directory. The lock ends with the process, however it ends.
 #[derive(Debug)]
 pub struct RunDir {
@@ -23,14 +27,22 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the directory if needed, and takes its lock.
+    /// Makes the directory if needed, and takes its lock; waits for it so long, because a daemon
+    /// that was killed holds it until it is dead.
     ///
     /// # Errors
     /// [`Error::Locked`], [`Error::UnsafeDir`] or [`Error::Setup`].
-    pub fn hold(paths: &Paths) -> Result<Self, Error> {
+    pub fn hold(paths: &Paths, wait: Duration) -> Result<Self, Error> {
         make(&paths.run_dir)?;
+        let end = Instant::now() + wait;
         loop {
-            let lock = lock(&paths.lock())?;
+            let lock = match lock(&paths.lock()) {
+                Err(Error::Locked { .. }) if Instant::now() < end => {
+                    thread::sleep(WAIT_STEP);
+                    continue;
+                }
+                lock => lock?,
+            };
             // `down` deletes the file: a lock on a deleted file holds nobody off.
             let same = |on_disk: fs::Metadata| {
                 lock.metadata()
@@ -139,7 +151,7 @@ mod tests {
     fn the_directory_is_the_owners_alone_and_gone_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path());
-        let held = RunDir::hold(&paths).unwrap();
+        let held = RunDir::hold(&paths, Duration::ZERO).unwrap();
         let mode = fs::metadata(&paths.run_dir).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         held.remove().unwrap();
@@ -150,19 +162,19 @@ mod tests {
     fn a_second_holder_is_told_who_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path());
-        let held = RunDir::hold(&paths).unwrap();
-        let error = RunDir::hold(&paths).unwrap_err();
+        let held = RunDir::hold(&paths, Duration::ZERO).unwrap();
+        let error = RunDir::hold(&paths, Duration::ZERO).unwrap_err();
         let own = std::process::id();
         assert!(matches!(error, Error::Locked { pid: Some(pid), .. } if pid == own), "{error}");
         drop(held);
-        RunDir::hold(&paths).unwrap();
+        RunDir::hold(&paths, Duration::ZERO).unwrap();
     }
 
     #[test]
     fn what_is_not_ours_stays() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path());
-        let held = RunDir::hold(&paths).unwrap();
+        let held = RunDir::hold(&paths, Duration::ZERO).unwrap();
         fs::write(paths.run_dir.join("note"), "mine").unwrap();
         held.remove().unwrap();
         let left: Vec<_> = fs::read_dir(&paths.run_dir).unwrap().collect();
@@ -175,7 +187,7 @@ mod tests {
         let paths = paths(folder.path());
         fs::create_dir(&paths.run_dir).unwrap();
         fs::set_permissions(&paths.run_dir, PermissionsExt::from_mode(0o777)).unwrap();
-        let error = RunDir::hold(&paths).unwrap_err();
+        let error = RunDir::hold(&paths, Duration::ZERO).unwrap_err();
         assert!(matches!(error, Error::UnsafeDir { mode: 0o777, .. }), "{error}");
     }
 }

@@ -133,12 +133,17 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         }
     }
 
+    /// The addresses of the host, without those that the switch gives it.
     pub(super) fn read_host(&mut self) -> Result<Vec<IpAddr>, Failure> {
-        host::addresses().map_err(|errno| {
-            let text = format!("the host's addresses cannot be read: {errno}");
-            self.problem(Topic::HostAddresses, text.clone());
-            Failure::new(code::SWITCH, text)
-        })
+        match (host::addresses(), &self.in_force) {
+            (Ok(all), Some(in_force)) => Ok(host::without_gateways(all, &in_force.image)),
+            (Ok(all), None) => Ok(all),
+            (Err(errno), _) => {
+                let text = format!("the host's addresses cannot be read: {errno}");
+                self.problem(Topic::HostAddresses, text.clone());
+                Err(Failure::new(code::SWITCH, text))
+            }
+        }
     }
 }
 

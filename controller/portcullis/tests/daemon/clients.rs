@@ -1,19 +1,18 @@
 //! Clients that break the rules: they lose their connection, and nobody else notices.
 
-mod common;
-
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
-use common::{Daemon, Machine, policy};
 use portcullis::{
     api::{Failure, Request, Response, code},
     daemon::server::CLIENTS,
     wire,
 };
+
+use crate::machine::{Daemon, Machine, policy};
 
 fn raw(daemon: &Daemon) -> UnixStream {
     let stream = UnixStream::connect(daemon.socket()).unwrap();

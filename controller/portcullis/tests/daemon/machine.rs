@@ -1,11 +1,7 @@
-//! A daemon on a fake switch: everything but the kernel is real.
-
-#![allow(dead_code, reason = "every test file uses its own part")]
-
-pub mod fake;
+//! A machine with a fake kernel, and a daemon on it.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -28,7 +24,7 @@ use portcullis_switch::{PortKind, PortSpec};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use self::fake::{FakeLauncher, World};
+use crate::fake::{FakeLauncher, World};
 
 /// A machine: what outlives a daemon.
 pub struct Machine {
@@ -58,6 +54,7 @@ impl Machine {
         options.pace = Pace { sweep: Duration::from_millis(20), host: Duration::from_millis(20) };
         options.patience =
             Patience { message: Duration::from_millis(300), idle: Duration::from_millis(600) };
+        options.lock_wait = Duration::ZERO;
         let launcher = FakeLauncher(self.world.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = mpsc::channel();
@@ -186,8 +183,4 @@ pub fn policy(n: u32) -> String {
          rules:\n  - {{ name: web, allow: {{ from: host, to: pc1, for: tcp/{} }} }}\n",
         1000 + n
     )
-}
-
-pub fn is_gone(path: &Path) -> bool {
-    !path.exists()
 }

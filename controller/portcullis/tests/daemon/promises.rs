@@ -1,10 +1,7 @@
-//! The daemon: what it promises, and what it keeps over a restart.
-
-mod common;
+//! What the daemon promises, and what it keeps over a restart.
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
-use common::{ApplyError, Machine, is_gone, policy, tap, uplink};
 use portcullis::{
     api::{Request, Response, code},
     daemon::actor::Ended,
@@ -12,6 +9,8 @@ use portcullis::{
     state::{AppliedPolicy, Settings, State},
 };
 use portcullis_store::Flaky;
+
+use crate::machine::{ApplyError, Machine, policy, tap, uplink};
 
 /// Waits for something that happens by itself.
 fn eventually(mut happened: impl FnMut() -> bool) {
@@ -284,7 +283,7 @@ fn down_removes_everything_and_up_brings_it_back() {
     assert_eq!((removed.interfaces, removed.pins), (vec!["t1".to_owned()], 3));
     let run_dir = daemon.paths.run_dir.clone();
     assert_eq!(daemon.wait().unwrap(), Ended::Removed);
-    assert!(is_gone(&run_dir));
+    assert!(!run_dir.exists());
 
     let daemon = machine.start();
     assert!(daemon.status().ports[0].open);
@@ -310,7 +309,7 @@ fn a_switch_that_does_not_start_is_the_daemons_error() {
     machine.world.breaks("start");
     let error = machine.try_start(machine.store.clone()).map(drop).unwrap_err();
     assert_eq!((error.code(), error.to_string().as_str()), (code::SWITCH, "start does not work"));
-    assert!(is_gone(&machine.paths().socket()));
+    assert!(!machine.paths().socket().exists());
     machine.world.mend();
     machine.start();
 }

@@ -1,0 +1,6 @@
+//! The daemon on a fake switch: everything but the kernel is real. Needs no privileges.
+
+mod clients;
+mod fake;
+mod machine;
+mod promises;
