@@ -304,12 +304,12 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn resolve(&self, p: &mut Packet) -> Result<(), DropReason> {
-        seam::result(seam::resolve_query(p))
+        seam::result(seam::resolve_query(self.forget(p)))
     }
 
     #[inline(always)]
     fn judge_claim(&self, c: &mut Claim) -> Result<(), DropReason> {
-        seam::result(seam::resolve_claim(c))
+        seam::result(seam::resolve_claim(self.forget(c)))
     }
 
     #[inline(always)]
