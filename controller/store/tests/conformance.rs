@@ -122,7 +122,7 @@ fn limits_are_refused_before_anything_is_written() {
 #[test]
 fn a_big_value_comes_back() {
     each(|store| {
-        let value: Vec<u8> = (0..10_000_000_u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let value: Vec<u8> = (0..10_000_000_u32).map(|i| ((i * 7) >> 3) as u8).collect();
         store.put("policy", &value).unwrap();
         assert!(store.get("policy").unwrap().unwrap().value == value);
     });

@@ -66,7 +66,7 @@ fn another_format_is_refused_and_left_alone() {
 fn a_file_that_is_no_store_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
-    let garbage: Vec<u8> = (0..100_000_u32).map(|i| (i * 31 >> 2) as u8).collect();
+    let garbage: Vec<u8> = (0..100_000_u32).map(|i| ((i * 31) >> 2) as u8).collect();
     for content in [&b"# a policy, not a store"[..], &garbage, &[0; 4096]] {
         std::fs::write(&path, content).unwrap();
         let error = Embedded::open(&path).unwrap_err();

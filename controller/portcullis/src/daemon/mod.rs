@@ -91,32 +91,11 @@ pub fn run<L: Launcher, S: Store + 'static>(
     if let Some(group) = group {
         run_dir.admit(group)?;
     }
-    let info = info(&options.paths, &settings);
-    let config = Config {
-        run_dir: options.paths.run_dir.clone(),
-        flows: info.flows,
-        instance: options.paths.instance(),
-    };
-    let (queue, orders) = mpsc::sync_channel(QUEUE);
-    let pace = options.pace;
-    let (started, start) = oneshot::channel();
-    let (end, ended) = oneshot::channel();
-    let spawned =
-        thread::Builder::new().name("switch".to_owned()).spawn(move || {
-            match Actor::start(launcher, config, state, info, pace) {
-                Ok(actor) => {
-                    let _ = started.send(Ok(actor.info().clone()));
-                    let _ = end.send(actor.run(&orders));
-                }
-                Err(error) => drop(started.send(Err(error))),
-            }
-        });
-    let setup = |action| move |source| Error::Setup { action, path: "the daemon".into(), source };
-    let thread = spawned.map_err(setup("start a thread of"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(setup("start the runtime of"))?;
+    let Running { thread, queue, started, ended } = employ(launcher, state, &options, &settings)?;
     let outcome = runtime.block_on(async {
-        let info = start.await.unwrap_or_else(|_| Err(actor_died()))?;
+        let info = started.await.unwrap_or_else(|_| Err(actor_died()))?;
         let access = Access::new(group);
         let server = Server::bind(&socket, access, options.patience, queue.clone())?;
         ready(&info);
@@ -134,6 +113,48 @@ pub fn run<L: Launcher, S: Store + 'static>(
         Ended::Stopped => drop(std::fs::remove_file(&socket)),
     }
     Ok(ended)
+}
+
+/// The actor on its thread.
+struct Running {
+    thread: thread::JoinHandle<()>,
+    queue: mpsc::SyncSender<Message>,
+    started: oneshot::Receiver<Result<Info, Error>>,
+    ended: oneshot::Receiver<Ended>,
+}
+
+/// Starts the actor on a thread of its own.
+fn employ<L: Launcher, S: Store + 'static>(
+    launcher: L,
+    state: State<S>,
+    options: &Options,
+    settings: &Settings,
+) -> Result<Running, Error> {
+    let info = info(&options.paths, settings);
+    let config = Config {
+        run_dir: options.paths.run_dir.clone(),
+        flows: info.flows,
+        instance: options.paths.instance(),
+    };
+    let (queue, orders) = mpsc::sync_channel(QUEUE);
+    let pace = options.pace;
+    let (start, started) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let thread =
+        thread::Builder::new().name("switch".to_owned()).spawn(move || {
+            match Actor::start(launcher, config, state, info, pace) {
+                Ok(actor) => {
+                    let _ = start.send(Ok(actor.info().clone()));
+                    let _ = end.send(actor.run(&orders));
+                }
+                Err(error) => drop(start.send(Err(error))),
+            }
+        });
+    Ok(Running { thread: thread.map_err(setup("start a thread of"))?, queue, started, ended })
+}
+
+fn setup(action: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Setup { action, path: "the daemon".into(), source }
 }
 
 async fn wait(
