@@ -147,7 +147,7 @@ pub enum Error {
         /// The tap.
         port: String,
         /// Why.
-        source: vmm_attach::Error,
+        source: Box<vmm_attach::Error>,
     },
     /// The store refused.
     #[error(transparent)]

@@ -31,7 +31,7 @@ pub fn attach(attach: Attach, context: &Context) -> Result<Outcome, Error> {
     };
     if let (PortKind::Tap { queues }, false) = (&spec.kind, command.is_empty()) {
         // Only comes back if the command cannot be run: then nothing is left half made.
-        let source = become_command(&port.name, *queues, &command);
+        let source = Box::new(become_command(&port.name, *queues, &command));
         client::ask(&context.paths, &Request::Detach { name: port.name.clone() })?;
         return Err(Error::HandOver { port: port.name, source });
     }
