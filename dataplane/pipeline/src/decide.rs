@@ -158,20 +158,29 @@ fn judge_packet<F: Frame, T: Tables>(
     p: &mut Packet,
     o: &mut Outcome,
 ) -> Result<(), DropReason> {
-    if i.dst.is_group() {
-        return judge_group(t, i, p, o);
-    }
-    if p.dst.is_never_on_wire() || p.dst.is_multicast() || p.dst.is_limited_broadcast() {
+    let group = i.dst.is_group();
+    if group {
+        // Every member is judged for itself when the copies are made.
+        if p.is_later_fragment() || p.is_error() {
+            return Err(DropReason::Martian);
+        }
+        p.op = op::GROUP;
+    } else if p.dst.is_never_on_wire() || p.dst.is_multicast() || p.dst.is_limited_broadcast() {
         return Err(DropReason::Martian);
-    }
-    if p.is_error() {
+    } else if p.is_error() {
         quoted(f, t, p)?;
     }
     let p = t.forget(p);
-    if !p.is_flow() || !judge_flow(t, p, port)? {
+    if group || !p.is_flow() || !judge_flow(t, p, port)? {
         t.resolve(p)?;
     }
     let p = t.forget(p);
+    if group {
+        let (class, service) = ((p.port >> 32) as u32, p.port as u32);
+        let (network, ingress, generation) = (i.id, i.port, p.generation);
+        *o = Outcome::flood(Flood { network, ingress, class, service, generation });
+        return Ok(());
+    }
     if p.is_first_fragment() {
         keep_fragment(t, p);
     }
@@ -326,37 +335,6 @@ fn quoted<F: Frame, T: Tables>(f: &F, t: &T, p: &mut Packet) -> Result<(), DropR
     if state == conntrack::NONE || e.is_expired(p.key.protocol, p.now) {
         return Err(DropReason::UnrelatedError);
     }
-    Ok(())
-}
-
-/// Broadcast and multicast: every member is judged for itself when the copies are made.
-#[inline(always)]
-fn judge_group<T: Tables>(
-    t: &T,
-    i: &Ingress<'_>,
-    p: &Packet,
-    o: &mut Outcome,
-) -> Result<(), DropReason> {
-    if p.is_later_fragment() || p.is_error() {
-        return Err(DropReason::Martian);
-    }
-    if i.kind != port_kind::GUEST {
-        route::check_source(t, p.slot(), i, p.src, false)?;
-    }
-    if !p.dst.is_multicast() && !p.dst.is_limited_broadcast() {
-        // A directed broadcast is no declared address and lies in the network's own subnet.
-        match t.prefix(p.slot(), p.dst) {
-            Some(n) if n.network == i.id && !p.v6() => {}
-            _ => return Err(DropReason::WrongMac),
-        }
-        if route::declared(t, p.slot(), i.id, p.dst).is_some() {
-            return Err(DropReason::WrongMac);
-        }
-    }
-    let class = route::class(t, p.slot(), i.id, p.src)?;
-    let service = query::service(t, p.slot(), p.protocol(), p.dport(), p.icmp())?;
-    let generation = p.generation;
-    *o = Outcome::flood(Flood { network: i.id, ingress: i.port, class, service, generation });
     Ok(())
 }
 

@@ -40,6 +40,8 @@ pub mod op {
     pub const ERROR: u32 = 2;
     /// A packet that starts no connection and belongs to none.
     pub const SINGLE: u32 = 3;
+    /// A broadcast or multicast: who sends it, for which service?
+    pub const GROUP: u32 = 4;
 }
 
 mod flag {
@@ -67,7 +69,7 @@ pub struct Packet {
     pub link_dst: u64,
     /// Ticks.
     pub now: u64,
-    /// Answer: egress port (interface index).
+    /// Answer: egress port (interface index); of a broadcast the sender's class << 32 | service.
     pub port: u64,
     /// The state of the sender's half going in; with the way's MAC and network coming out, as in
     /// [`crate::layout::FlowSide::half`].

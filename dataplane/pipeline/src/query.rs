@@ -51,6 +51,9 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     if i.kind != port_kind::GUEST {
         route::check_source(t, q.slot(), &i, q.src, known.is_some())?;
     }
+    if q.op == op::GROUP {
+        return group(t, q);
+    }
     let mut found = Route::NONE;
     route::find(t, q.slot(), &i, q.dst, &mut found)?;
     let cell = if known.is_none() { judge_new(t, q, &found)? } else { Cell::DEFAULT };
@@ -67,6 +70,25 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
         }
         _ => Ok(()),
     }
+}
+
+/// Who sends a broadcast or multicast, for which service.
+#[inline(always)]
+fn group<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
+    if !q.dst.is_multicast() && !q.dst.is_limited_broadcast() {
+        // A directed broadcast is no declared address and lies in the network's own subnet.
+        match t.prefix(q.slot(), q.dst) {
+            Some(n) if n.network == q.network && !q.v6() => {}
+            _ => return Err(DropReason::WrongMac),
+        }
+        if route::declared(t, q.slot(), q.network, q.dst).is_some() {
+            return Err(DropReason::WrongMac);
+        }
+    }
+    let class = route::class(t, q.slot(), q.network, q.src)?;
+    let service = service(t, q.slot(), q.protocol(), q.dport(), q.icmp())?;
+    q.port = (class as u64) << 32 | service as u64;
+    Ok(())
 }
 
 /// The path word that a route leaves behind: none where the next packet has to look again.
@@ -152,7 +174,7 @@ const fn echo(protocol: u8) -> u16 {
 
 /// Service class of a destination port, or of an ICMP type and code.
 #[inline(always)]
-pub fn service<T: Tables>(
+fn service<T: Tables>(
     t: &T,
     slot: u32,
     protocol: u8,
