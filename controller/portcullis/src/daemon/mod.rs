@@ -173,8 +173,8 @@ async fn wait(
         () = &mut stop => log("stopping, the filters stay in force"),
     }
     // A full queue has orders that the actor finishes first.
-    let asked = tokio::task::spawn_blocking(move || queue.send(Message::Stop)).await;
-    drop(asked);
+    let ask = move || drop(queue.send(Message::Stop));
+    drop(tokio::task::spawn_blocking(ask).await);
     let end = ended.await.map_err(|_| actor_died());
     server.drain().await;
     end
