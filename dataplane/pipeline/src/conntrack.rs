@@ -110,9 +110,10 @@ pub const fn step(own: u64, peer: u64, event: Event, initiator: bool) -> Step {
         (_, _, Event::Rst) => Step::To(CLOSED),
         // A connection that is closing gives its addresses to a new one.
         (FIN | CLOSED, _, Event::Syn) | (_, CLOSED, Event::Syn) => Step::Restart,
-        (SYN_SENT, NONE, Event::Syn) => Step::To(SYN_SENT),
+        // Again, because nothing came back; or what came back was lost.
+        (SYN_SENT, NONE | SYN_SENT | OPEN, Event::Syn) => Step::To(SYN_SENT),
         // Both at once (RFC 9293, figure 8).
-        (NONE | SYN_SENT, SYN_SENT, Event::Syn) => Step::To(SYN_SENT),
+        (NONE, SYN_SENT, Event::Syn) => Step::To(SYN_SENT),
         // The initiator knocks again on what it takes for new: the other side answers with a
         // challenge (RFC 5961, section 4).
         (OPEN, _, Event::Syn) if initiator => Step::To(OPEN),
@@ -122,9 +123,8 @@ pub const fn step(own: u64, peer: u64, event: Event, initiator: bool) -> Step {
         // The answer to a SYN that the receiver takes for an old connection's.
         (NONE, SYN_SENT, Event::Ack) => Step::To(NONE),
         (NONE, _, _) | (SYN_SENT, NONE, _) => Step::Bad,
-        (FIN, _, _) => Step::To(FIN),
-        (_, _, Event::Fin) => Step::To(FIN),
         (CLOSED, _, _) => Step::To(CLOSED),
+        (FIN, _, _) | (_, _, Event::Fin) => Step::To(FIN),
         _ => Step::To(OPEN),
     }
 }
