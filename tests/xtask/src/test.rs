@@ -108,7 +108,13 @@ fn check(name: &str, command: std::process::Command) -> Result<Outcome> {
 
 /// Test programs: pure ones first, since they say most about what is wrong; the lab last.
 fn programs(options: &Options, report: &mut Report) -> Result<()> {
-    let mut programs = suite::build()?;
+    let mut programs = match suite::build() {
+        Ok(programs) => programs,
+        Err(error) => {
+            println!("      {error:#}");
+            return report.add("build", || Ok(Outcome::one(false)));
+        }
+    };
     programs.sort_by_key(|program| program.name.starts_with("portcullis-lab"));
     for program in programs.iter().filter(|program| options.wants(&program.name)) {
         report.add(&program.name, || program.run(options.long))?;
