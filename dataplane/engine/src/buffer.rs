@@ -38,7 +38,7 @@ impl Buffer {
 
 impl Frame for Buffer {
     #[inline]
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.bytes.len() as u32
     }
 
@@ -127,7 +127,7 @@ mod tests {
     fn a_quote_is_cut_and_pushed_back() {
         let mut frame = Buffer::new((0..100).collect());
         assert!(frame.quote(50, 28));
-        assert_eq!(frame.len(), 78);
+        assert_eq!(frame.length(), 78);
         assert_eq!(frame.bytes()[..14], (0..14).collect::<Vec<u8>>());
         assert_eq!(frame.bytes()[42..], (14..50).collect::<Vec<u8>>());
     }

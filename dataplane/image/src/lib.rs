@@ -131,7 +131,9 @@ impl Image {
             host_addresses: Vec::new(),
             classes: 1,
             services: 1,
-            service_tables: (0..SERVICE_TABLES).map(|_| ServiceTable { class: [0; 65_536] }).collect(),
+            service_tables: (0..SERVICE_TABLES)
+                .map(|_| ServiceTable { class: [0; 65_536] })
+                .collect(),
             rows: vec![0],
             cells: vec![0],
             rules: Vec::new(),

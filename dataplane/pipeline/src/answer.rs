@@ -126,7 +126,7 @@ const NO_QUOTE: u64 = u64::MAX;
 /// quote << 32 | its sum, as it will be on the wire.
 #[inline(always)]
 fn quote<F: Frame>(f: &mut F, grow: u32) -> u64 {
-    let rest = f.len().wrapping_sub(L3);
+    let rest = f.length().wrapping_sub(L3);
     let len = if rest > QUOTE_MAX { QUOTE_MAX } else { rest & !3 };
     let u = unfinished(f);
     if !f.quote(L3 + len, grow) {

@@ -14,23 +14,12 @@ use crate::{
     policy::{self, Cell},
     query,
     reason::DropReason,
-    route::{self, Ingress},
+    route::{self, Ingress, Moment},
     send,
     tables::{TICKS_PER_SECOND, Tables},
     verdict::{Flood, Verdict},
     wire::{ethernet, icmp, protocol, udp},
 };
-
-/// What the packet knows while it is judged: read once, passed on.
-#[derive(Clone, Copy)]
-pub struct Moment {
-    /// The one generation that judges this packet.
-    pub generation: u32,
-    /// Its slot.
-    pub slot: u32,
-    /// Ticks.
-    pub now: u64,
-}
 
 /// Decides about a frame that came in at port `ingress`. The frame is rewritten where the
 /// verdict forwards it; a tag of an uplink is taken off even if it is dropped after all. What
@@ -65,10 +54,9 @@ fn judge_frame<F: Frame, T: Tables>(
     scratch: &mut Scratch,
     o: &mut Outcome,
 ) -> Result<(), DropReason> {
-    let generation = t.generation();
-    let m = Moment { generation, slot: generation & 1, now: t.now() };
+    let m = Moment::new(t.generation(), t.now());
     let Some(port) = t.port(m.slot, ingress) else { return Err(DropReason::PortClosed) };
-    if port.kind == port_kind::CLOSED || generation == 0 {
+    if port.kind == port_kind::CLOSED || m.generation == 0 {
         return Err(DropReason::PortClosed);
     }
     let header = parse::link(f)?;
@@ -81,16 +69,23 @@ fn judge_frame<F: Frame, T: Tables>(
         // The network of another uplink.
         return Err(DropReason::UnknownVlan);
     }
-    let i =
-        Ingress { port: ingress, kind: port.kind, id, network, src: header.src, dst: header.dst };
+    let i = Ingress {
+        m,
+        port: ingress,
+        kind: port.kind,
+        id,
+        network,
+        src: header.src,
+        dst: header.dst,
+    };
     if header.ethertype == ethernet::ARP {
-        return link::arp(f, t, &m, &i, &mut scratch.claim, o);
+        return link::arp(f, t, &i, &mut scratch.claim, o);
     }
     let v6 = header.ethertype == ethernet::IPV6;
     if !v6 && header.ethertype != ethernet::IPV4 {
         return Err(DropReason::EtherType);
     }
-    judge_ip(f, t, &m, &i, port, v6, scratch, o)
+    judge_ip(f, t, &i, port, v6, scratch, o)
 }
 
 /// Checks tag and source MAC; the id of the network that the frame belongs to.
@@ -120,7 +115,6 @@ fn admit_link<T: Tables>(
 fn judge_ip<F: Frame, T: Tables>(
     f: &mut F,
     t: &T,
-    m: &Moment,
     i: &Ingress<'_>,
     port: &PortEntry,
     v6: bool,
@@ -129,22 +123,23 @@ fn judge_ip<F: Frame, T: Tables>(
 ) -> Result<(), DropReason> {
     let ip = parse::ip(f, ethernet::LEN, v6, false)?;
     // Before anything else is read: a flood of forged addresses shall cost little.
-    let owned = port.kind != port_kind::GUEST || owns(t, m, i, port, ip.src);
-    if !owned && !ip.src.is_unspecified() && !(ip.v6() && ip.src.is_link_local_v6()) {
+    let owned = port.kind != port_kind::GUEST || owns(t, i, port, ip.src);
+    let discovers = ip.src.is_unspecified() || (ip.v6() && ip.src.is_link_local_v6());
+    if !owned && !discovers {
         return Err(DropReason::SpoofedAddress);
     }
     let tr = match ip.fragment {
-        Fragment::Later => recall_fragment(t, m, i, &ip)?,
+        Fragment::Later => recall_fragment(t, i, &ip)?,
         _ => parse::transport(f, &ip)?,
     };
     if tr.kind == Kind::Membership {
         return Err(DropReason::Absorbed);
     }
     if tr.kind == Kind::Discovery {
-        return link::discovery(f, t, m, i, &ip, &tr, &mut scratch.claim, o);
+        return link::discovery(f, t, i, &ip, &tr, &mut scratch.claim, o);
     }
     admit_source(port, owned, &ip, &tr)?;
-    scratch.packet.set(m, i, &ip, &tr);
+    scratch.packet.set(i, &ip, &tr);
     judge_packet(f, t, i, port, t.forget(&mut scratch.packet), o)
 }
 
@@ -214,7 +209,7 @@ fn admit_source(port: &PortEntry, owned: bool, ip: &Ip, tr: &Transport) -> Resul
 
 /// Is this one of the guest port's addresses?
 #[inline(always)]
-fn owns<T: Tables>(t: &T, m: &Moment, i: &Ingress<'_>, port: &PortEntry, addr: Addr) -> bool {
+fn owns<T: Tables>(t: &T, i: &Ingress<'_>, port: &PortEntry, addr: Addr) -> bool {
     if addr.is_unspecified() {
         return false;
     }
@@ -226,20 +221,15 @@ fn owns<T: Tables>(t: &T, m: &Moment, i: &Ingress<'_>, port: &PortEntry, addr: A
         return addr == Addr::link_local_of(Mac(port.mac));
     }
     port.flags & port_flag::MORE_ADDRESSES != 0
-        && route::declared(t, m.slot, i.id, addr).is_some_and(|e| e.port == i.port)
+        && route::declared(t, i.m.slot, i.id, addr).is_some_and(|e| e.port == i.port)
 }
 
 /// Later fragments have the ports of the first one.
 #[inline(always)]
-fn recall_fragment<T: Tables>(
-    t: &T,
-    m: &Moment,
-    i: &Ingress<'_>,
-    ip: &Ip,
-) -> Result<Transport, DropReason> {
+fn recall_fragment<T: Tables>(t: &T, i: &Ingress<'_>, ip: &Ip) -> Result<Transport, DropReason> {
     let key = flow::fragment_key(ip.src, ip.dst, ip.fragment_id, ip.protocol(), i.id);
     let value = t.fragment(&key);
-    let age = ((m.now >> FRAGMENT_TICKS) as u32).wrapping_sub((value >> 32) as u32);
+    let age = ((i.m.now >> FRAGMENT_TICKS) as u32).wrapping_sub((value >> 32) as u32);
     if value == 0 || age > 1 {
         return Err(DropReason::Fragment);
     }
@@ -297,9 +287,8 @@ fn known_way(
 ) -> Result<bool, DropReason> {
     let judged = e.judged.get();
     let path = own.path.get();
-    let from = (p.generation as u64) << 32 | p.ingress as u64;
     let current = (judged >> 32) as u32 == p.generation && (path >> 32) as u32 == p.generation;
-    let checked = port.kind == port_kind::GUEST || own.from.get() == from;
+    let checked = port.kind == port_kind::GUEST || own.from.get() == p.from();
     // Not for every packet: the word is shared by all processors.
     if p.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND {
         e.last.set(p.now);

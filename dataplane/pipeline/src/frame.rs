@@ -13,7 +13,7 @@ pub struct Tag {
 /// Ethernet header.
 pub trait Frame {
     /// Length of the whole frame in bytes, also of what is not linear.
-    fn len(&self) -> u32;
+    fn length(&self) -> u32;
 
     /// Payload bytes of each packet that this frame is still to be segmented into; 0 if it is
     /// one packet.

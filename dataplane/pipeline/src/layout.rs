@@ -304,7 +304,8 @@ const _: () = assert!(core::mem::size_of::<FlowEntry>() == 64);
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct FlowSide {
-    /// Generation << 32 | ingress port at which the side's source was checked.
+    /// Generation << 32 | network << 14 | place in the port table: where the side's source was
+    /// checked.
     pub from: Word,
     /// Generation << 32 | egress port of its packets.
     pub path: Word,

@@ -5,13 +5,12 @@
 
 use crate::{
     addr::{Addr, Mac},
-    decide::Moment,
     frame::Frame,
     layout::{network_flag, port_kind},
     outcome::Outcome,
     parse::{Ip, Transport},
     reason::DropReason,
-    route::{self, Ingress},
+    route::{self, Ingress, Moment},
     tables::Tables,
     wire::{arp, ethernet, icmpv6, ipv6},
 };
@@ -72,15 +71,15 @@ impl Claim {
     };
 
     #[inline(always)]
-    fn set(&mut self, m: &Moment, i: &Ingress<'_>, claimed: Addr, wanted: Addr, flags: u32) {
+    fn set(&mut self, i: &Ingress<'_>, claimed: Addr, wanted: Addr, flags: u32) {
         *self = Self {
             claimed,
             wanted,
             link_src: i.src.0,
             link_dst: i.dst.0,
-            now: m.now,
+            now: i.m.now,
             outcome: Outcome::NONE,
-            generation: m.generation,
+            generation: i.m.generation,
             ingress: i.port,
             kind: i.kind as u32,
             network: i.id,
@@ -100,7 +99,6 @@ impl Claim {
 pub fn arp<F: Frame, T: Tables>(
     f: &mut F,
     t: &T,
-    m: &Moment,
     i: &Ingress<'_>,
     c: &mut Claim,
     o: &mut Outcome,
@@ -119,7 +117,7 @@ pub fn arp<F: Frame, T: Tables>(
     };
     let sender = Addr::v4([b[14], b[15], b[16], b[17]]);
     let target = Addr::v4([b[24], b[25], b[26], b[27]]);
-    c.set(m, i, sender, target, flags);
+    c.set(i, sender, target, flags);
     t.judge_claim(c)?;
     *o = t.forget(c).outcome;
     Ok(())
@@ -130,7 +128,6 @@ pub fn arp<F: Frame, T: Tables>(
 pub fn discovery<F: Frame, T: Tables>(
     f: &mut F,
     t: &T,
-    m: &Moment,
     i: &Ingress<'_>,
     ip: &Ip,
     tr: &Transport,
@@ -159,12 +156,12 @@ pub fn discovery<F: Frame, T: Tables>(
     }
     let has_link = link_option(f, i, ip, kind)?;
     if kind == icmpv6::ADVERTISEMENT {
-        c.set(m, i, target, ip.dst, claim_flag::V6 | claim_flag::ANSWER);
+        c.set(i, target, ip.dst, claim_flag::V6 | claim_flag::ANSWER);
     } else if !has_link && ip.dst.is_multicast() && !ip.src.is_unspecified() {
         // Without the option only a unicast question can be answered (section 7.2.4).
         return Err(DropReason::BadTransport);
     } else {
-        c.set(m, i, ip.src, target, claim_flag::V6);
+        c.set(i, ip.src, target, claim_flag::V6);
     }
     t.judge_claim(c)?;
     *o = t.forget(c).outcome;
@@ -200,6 +197,7 @@ fn link_option<F: Frame>(f: &F, i: &Ingress<'_>, ip: &Ip, kind: u8) -> Result<bo
 pub fn judge<T: Tables>(t: &T, c: &mut Claim) -> Result<(), DropReason> {
     let Some(network) = t.network(c.slot(), c.network) else { return Err(DropReason::Fault) };
     let i = Ingress {
+        m: Moment::new(c.generation, c.now),
         port: c.ingress,
         kind: c.kind as u16,
         id: c.network,

@@ -7,7 +7,6 @@
 use crate::{
     addr::Addr,
     conntrack::Event,
-    decide::Moment,
     flow,
     layout::FlowKey,
     link::Claim,
@@ -140,7 +139,7 @@ impl Packet {
 
     /// From the headers.
     #[inline(always)]
-    pub fn set(&mut self, m: &Moment, i: &Ingress<'_>, ip: &Ip, tr: &Transport) {
+    pub fn set(&mut self, i: &Ingress<'_>, ip: &Ip, tr: &Transport) {
         let d = flow::key(ip.src, ip.dst, tr.sport(), tr.dport(), ip.protocol(), i.id);
         *self = Self {
             key: d.key,
@@ -148,10 +147,10 @@ impl Packet {
             dst: ip.dst,
             link_src: i.src.0,
             link_dst: i.dst.0,
-            now: m.now,
+            now: i.m.now,
             port: 0,
             half: 0,
-            generation: m.generation,
+            generation: i.m.generation,
             ingress: i.port,
             kind: i.kind as u32,
             network: i.id,

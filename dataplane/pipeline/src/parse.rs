@@ -141,7 +141,7 @@ fn ip4<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
     if b[0] >> 4 != 4 || header < ipv4::LEN || total < header {
         return Err(DropReason::BadIp);
     }
-    if !quoted && l3 + total > f.len() {
+    if !quoted && l3 + total > f.length() {
         return Err(DropReason::Truncated);
     }
     if header > ipv4::LEN {
@@ -214,7 +214,7 @@ fn ip6<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
     if b[0] >> 4 != 6 {
         return Err(DropReason::BadIp);
     }
-    if !quoted && l3 + ipv6::LEN + payload > f.len() {
+    if !quoted && l3 + ipv6::LEN + payload > f.length() {
         return Err(DropReason::Truncated);
     }
     let src = Addr::v6([

@@ -5,21 +5,32 @@
 
 use crate::{
     conntrack,
-    layout::{FlowEntry, FlowSide, port_kind, service_table},
+    layout::{FlowEntry, FlowSide, PORTS, port_kind, service_table},
     packet::{Packet, op},
     policy::{self, Cell},
     reason::DropReason,
-    route::{self, Ingress, Route},
+    route::{self, Ingress, Moment, Route},
     tables::{Inserted, NOTHING, Tables},
     wire::{icmp, icmpv6, protocol},
     word::Word,
 };
+
+/// Bits of a place in the port table.
+const PORT_BITS: u32 = PORTS.trailing_zeros();
+const _: () = assert!(PORTS.is_power_of_two());
 
 impl Packet {
     /// This generation in the high half of a word.
     #[inline(always)]
     const fn stamp(&self) -> u64 {
         (self.generation as u64) << 32
+    }
+
+    /// Where this packet's sender sits, as in [`FlowSide::from`]: the port by its place in the
+    /// table, which no two live ports share, and the network, since an uplink has many.
+    #[inline(always)]
+    pub const fn from(&self) -> u64 {
+        self.stamp() | (self.network as u64) << PORT_BITS | (self.ingress & (PORTS - 1)) as u64
     }
 
     #[inline(always)]
@@ -34,6 +45,7 @@ impl Packet {
 pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     let Some(network) = t.network(q.slot(), q.network) else { return Err(DropReason::Fault) };
     let i = Ingress {
+        m: Moment::new(q.generation, q.now),
         port: q.ingress,
         kind: q.kind as u16,
         id: q.network,
@@ -63,7 +75,7 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
         op::CONTINUE => {
             let Some(e) = known else { return Err(DropReason::Fault) };
             let own = if q.from_a != 0 { &e.a } else { &e.b };
-            own.from.set(q.stamp() | q.ingress as u64);
+            own.from.set(q.from());
             own.half.set(q.half);
             own.path.set(path_word(q, &found));
             Ok(())
@@ -202,7 +214,7 @@ fn side(from: u64, path: u64, half: u64) -> FlowSide {
 /// two processors that see the first packets of one connection, the later writes the same again.
 #[inline(always)]
 fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), DropReason> {
-    let own = side(q.stamp() | q.ingress as u64, path, q.half);
+    let own = side(q.from(), path, q.half);
     let peer = side(0, 0, conntrack::NONE);
     let (a, b) = if q.from_a != 0 { (own, peer) } else { (peer, own) };
     let judged = Word::new(q.stamp() | cell.0 as u64);

@@ -11,9 +11,30 @@ use crate::{
 /// A learned neighbour that was silent for longer is asked for again, by the host's stack.
 pub const NEIGHBOUR_FRESH: u64 = 120 * TICKS_PER_SECOND;
 
-/// Where a frame came in.
+/// What is read once per packet and passed on.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    /// The one generation that judges this packet.
+    pub generation: u32,
+    /// Its slot.
+    pub slot: u32,
+    /// Ticks.
+    pub now: u64,
+}
+
+impl Moment {
+    /// A generation at a time.
+    #[inline(always)]
+    pub const fn new(generation: u32, now: u64) -> Self {
+        Self { generation, slot: generation & 1, now }
+    }
+}
+
+/// Where a frame came in, and when.
 #[derive(Clone, Copy)]
 pub struct Ingress<'a> {
+    /// When.
+    pub m: Moment,
     /// Interface index of the port.
     pub port: u32,
     /// One of [`port_kind`].

@@ -103,7 +103,7 @@ impl<'a> Oracle<'a> {
             );
         }
         if self.world.is_host(fact.ends.1) {
-            return Some(gateway(from.network)?);
+            return gateway(from.network);
         }
         None
     }
