@@ -12,10 +12,13 @@ use aya_ebpf::{
     maps::PerCpuArray,
 };
 use portcullis_pipeline::{
-    REACH,
+    DropReason, REACH, Tables,
     frame::{Frame, Tag},
+    packet::Scratch,
     wire::ethernet,
 };
+
+use crate::seam;
 
 /// With fewer linear bytes than this the head is pulled: all headers that matter fit.
 const LINEAR_MIN: u32 = 128;
@@ -38,13 +41,19 @@ impl Skb {
     pub fn new(ctx: *mut __sk_buff) -> Self {
         let frame = Self(ctx);
         let linear = (frame.end() - frame.start()) as u32;
-        let len = frame.len();
+        let len = frame.length();
         if linear < LINEAR_MIN && linear < len {
             // A failure leaves fewer bytes to load: the packet ends as truncated.
             // SAFETY: a live context.
             unsafe { bpf_skb_pull_data(ctx, if len < LINEAR { len } else { LINEAR }) };
         }
         frame
+    }
+
+    /// The frame of this context, whose headers are linear as far as they will be.
+    #[inline(always)]
+    pub const fn prepared(ctx: *mut __sk_buff) -> Self {
+        Self(ctx)
     }
 
     #[inline(always)]
@@ -72,7 +81,7 @@ fn masked(value: u32) -> usize {
 
 impl Frame for Skb {
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         // SAFETY: a live context.
         unsafe { (*self.0).len }
     }
@@ -155,5 +164,12 @@ impl Frame for Skb {
             bpf_skb_change_tail(self.0, keep, 0) == 0
                 && bpf_skb_adjust_room(self.0, grow as i32, BPF_ADJ_ROOM_MAC, 0) == 0
         }
+    }
+
+    #[inline(always)]
+    fn send<T: Tables>(&mut self, t: &T, scratch: &mut Scratch) -> Result<(), DropReason> {
+        // The packet is written down before the call, and read anew behind it.
+        t.forget(scratch);
+        seam::result(seam::send_frame(self.0))
     }
 }

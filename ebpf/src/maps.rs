@@ -14,7 +14,6 @@ use portcullis_pipeline::{
         Members, NETWORKS, NeighbourEntry, NeighbourKey, NetworkEntry, PORTS, PortEntry,
         PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, ServiceTable, Settings,
     },
-    link::Claim,
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
     route::NEIGHBOUR_FRESH,
@@ -308,8 +307,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn judge_claim(&self, c: &mut Claim) -> Result<(), DropReason> {
-        seam::result(seam::resolve_claim(self.forget(c)))
+    fn judge_claim(&self, scratch: &mut Scratch) -> Result<(), DropReason> {
+        seam::result(seam::resolve_claim(self.forget(scratch)))
     }
 
     #[inline(always)]

@@ -3,14 +3,17 @@
 
 use core::mem::transmute;
 
+use aya_ebpf::bindings::__sk_buff;
 use portcullis_pipeline::{
-    DropReason,
-    link::{self, Claim},
-    packet::Packet,
-    query,
+    DropReason, link,
+    packet::{Packet, Scratch},
+    query, send,
 };
 
-use crate::maps::{Maps, scratch};
+use crate::{
+    frame::Skb,
+    maps::{Maps, scratch},
+};
 
 /// A result as one number: 0 for none, or the reason's number plus one.
 #[inline(always)]
@@ -34,10 +37,10 @@ pub fn result(number: u32) -> Result<(), DropReason> {
     Err(unsafe { transmute::<u32, DropReason>(number - 1) })
 }
 
-// Both functions work on the scratch memory that their caller has filled, and find it by
+// These functions work on the scratch memory that their caller has filled, and find it by
 // themselves: the verifier of 6.1 takes no pointer argument of a global function as the key of a
-// map ("R2 type=mem expected=fp, pkt, pkt_meta, map_key, map_value"). The argument only tells the
-// compiler that the memory is read and written.
+// map ("R2 type=mem expected=fp, pkt, pkt_meta, map_key, map_value"). The arguments of two
+// only tell the compiler that the memory is read and written.
 
 /// [`query::resolve`] over the maps, for the packet in the scratch memory.
 #[unsafe(no_mangle)]
@@ -52,9 +55,19 @@ pub extern "C" fn resolve_query(_packet: *mut Packet) -> u32 {
 /// [`link::judge`] over the maps, for the claim in the scratch memory.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn resolve_claim(_claim: *mut Claim) -> u32 {
+pub extern "C" fn resolve_claim(_scratch: *mut Scratch) -> u32 {
     match scratch() {
-        Some(s) => number(link::judge(&Maps, &mut s.claim)),
+        Some(s) => number(link::judge(&Maps, &s.claim, &mut s.outcome)),
+        None => DropReason::Fault as u32 + 1,
+    }
+}
+
+/// [`send::send`] over the maps, for the packet in the scratch memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn send_frame(ctx: *mut __sk_buff) -> u32 {
+    match scratch() {
+        Some(s) => number(send::send(&mut Skb::prepared(ctx), &Maps, &s.packet, &mut s.outcome)),
         None => DropReason::Fault as u32 + 1,
     }
 }

@@ -31,8 +31,8 @@ pub fn decide<F: Frame, T: Tables>(
     ingress: u32,
     scratch: &mut Scratch,
 ) -> Verdict {
-    let mut outcome = Outcome::NONE;
-    let mut done = judge_frame(f, t, ingress, scratch, &mut outcome);
+    let mut done = judge_frame(f, t, ingress, scratch);
+    let outcome = &t.forget(scratch).outcome;
     let vlan = outcome.egress_vlan();
     if done.is_ok() && vlan != 0 && !f.push_tag(vlan) {
         done = Err(DropReason::Fault);
@@ -52,7 +52,6 @@ fn judge_frame<F: Frame, T: Tables>(
     t: &T,
     ingress: u32,
     scratch: &mut Scratch,
-    o: &mut Outcome,
 ) -> Result<(), DropReason> {
     let m = Moment::new(t.generation(), t.now());
     let Some(port) = t.port(m.slot, ingress) else { return Err(DropReason::PortClosed) };
@@ -79,13 +78,13 @@ fn judge_frame<F: Frame, T: Tables>(
         dst: header.dst,
     };
     if header.ethertype == ethernet::ARP {
-        return link::arp(f, t, &i, &mut scratch.claim, o);
+        return link::arp(f, t, &i, scratch);
     }
     let v6 = header.ethertype == ethernet::IPV6;
     if !v6 && header.ethertype != ethernet::IPV4 {
         return Err(DropReason::EtherType);
     }
-    judge_ip(f, t, &i, port, v6, scratch, o)
+    judge_ip(f, t, &i, port, v6, scratch)
 }
 
 /// Checks tag and source MAC; the id of the network that the frame belongs to.
@@ -119,9 +118,10 @@ fn judge_ip<F: Frame, T: Tables>(
     port: &PortEntry,
     v6: bool,
     scratch: &mut Scratch,
-    o: &mut Outcome,
 ) -> Result<(), DropReason> {
-    let ip = parse::ip(f, ethernet::LEN, v6, false)?;
+    scratch.ip = parse::ip(f, ethernet::LEN, v6, false)?;
+    // However long the walk through options and extension headers was, it ends here.
+    let ip = t.forget(&mut scratch.ip);
     // Before anything else is read: a flood of forged addresses shall cost little.
     let owned = port.kind != port_kind::GUEST || owns(t, i, port, ip.src);
     let discovers = ip.src.is_unspecified() || (ip.v6() && ip.src.is_link_local_v6());
@@ -129,18 +129,19 @@ fn judge_ip<F: Frame, T: Tables>(
         return Err(DropReason::SpoofedAddress);
     }
     let tr = match ip.fragment {
-        Fragment::Later => recall_fragment(t, i, &ip)?,
-        _ => parse::transport(f, &ip)?,
+        Fragment::Later => recall_fragment(t, i, ip)?,
+        _ => parse::transport(f, ip)?,
     };
     if tr.kind == Kind::Membership {
         return Err(DropReason::Absorbed);
     }
     if tr.kind == Kind::Discovery {
-        return link::discovery(f, t, i, &ip, &tr, &mut scratch.claim, o);
+        let ip = *ip;
+        return link::discovery(f, t, i, &ip, &tr, scratch);
     }
-    admit_source(port, owned, &ip, &tr)?;
-    scratch.packet.set(i, &ip, &tr);
-    judge_packet(f, t, i, port, t.forget(&mut scratch.packet), o)
+    admit_source(port, owned, ip, &tr)?;
+    scratch.packet.set(i, ip, &tr);
+    judge_packet(f, t, t.forget(scratch))
 }
 
 /// From here on the packet is what [`Packet`] says.
@@ -148,12 +149,10 @@ fn judge_ip<F: Frame, T: Tables>(
 fn judge_packet<F: Frame, T: Tables>(
     f: &mut F,
     t: &T,
-    i: &Ingress<'_>,
-    port: &PortEntry,
-    p: &mut Packet,
-    o: &mut Outcome,
+    scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
-    let group = i.dst.is_group();
+    let p = &mut scratch.packet;
+    let group = Mac(p.link_dst).is_group();
     if group {
         // Every member is judged for itself when the copies are made.
         if p.is_later_fragment() || p.is_error() {
@@ -163,23 +162,33 @@ fn judge_packet<F: Frame, T: Tables>(
     } else if p.dst.is_never_on_wire() || p.dst.is_multicast() || p.dst.is_limited_broadcast() {
         return Err(DropReason::Martian);
     } else if p.is_error() {
-        quoted(f, t, p)?;
+        quoted(f, t, p, &mut scratch.ip)?;
     }
     let p = t.forget(p);
-    if group || !p.is_flow() || !judge_flow(t, p, port)? {
+    if p.op == op::GROUP {
+        t.resolve(p)?;
+        let p = t.forget(p);
+        scratch.outcome = Outcome::flood(Flood {
+            network: p.network,
+            ingress: p.ingress,
+            class: (p.port >> 32) as u32,
+            service: p.port as u32,
+            generation: p.generation,
+        });
+        return Ok(());
+    }
+    if !p.is_flow() || !judge_flow(t, p)? {
         t.resolve(p)?;
     }
     let p = t.forget(p);
-    if group {
-        let (class, service) = ((p.port >> 32) as u32, p.port as u32);
-        let (network, ingress, generation) = (i.id, i.port, p.generation);
-        *o = Outcome::flood(Flood { network, ingress, class, service, generation });
-        return Ok(());
-    }
     if p.is_first_fragment() {
         keep_fragment(t, p);
     }
-    send::send(f, t, i, p, o)
+    if send::is_plain(p) {
+        scratch.outcome = Outcome::forward(p.port as u32, 0);
+        return Ok(());
+    }
+    f.send(t, scratch)
 }
 
 /// What no port may send as source, and what DHCP may not do.
@@ -250,7 +259,7 @@ fn keep_fragment<T: Tables>(t: &T, p: &Packet) {
 
 /// A packet of a connection, known or new. True if its way is known already.
 #[inline(always)]
-fn judge_flow<T: Tables>(t: &T, p: &mut Packet, port: &PortEntry) -> Result<bool, DropReason> {
+fn judge_flow<T: Tables>(t: &T, p: &mut Packet) -> Result<bool, DropReason> {
     if let Some(e) = t.flow(&p.key)
         && !e.is_expired(p.key.protocol, p.now)
     {
@@ -261,7 +270,7 @@ fn judge_flow<T: Tables>(t: &T, p: &mut Packet, port: &PortEntry) -> Result<bool
             Step::To(state) => {
                 p.op = op::CONTINUE;
                 p.half = state | initiator;
-                return known_way(p, port, e, own, half);
+                return known_way(p, e, own, half);
             }
             Step::Bad => return Err(DropReason::BadState),
             Step::Restart => {}
@@ -278,17 +287,11 @@ fn judge_flow<T: Tables>(t: &T, p: &mut Packet, port: &PortEntry) -> Result<bool
 
 /// The way stored for this generation, if there is one.
 #[inline(always)]
-fn known_way(
-    p: &mut Packet,
-    port: &PortEntry,
-    e: &FlowEntry,
-    own: &FlowSide,
-    half: u64,
-) -> Result<bool, DropReason> {
+fn known_way(p: &mut Packet, e: &FlowEntry, own: &FlowSide, half: u64) -> Result<bool, DropReason> {
     let judged = e.judged.get();
     let path = own.path.get();
     let current = (judged >> 32) as u32 == p.generation && (path >> 32) as u32 == p.generation;
-    let checked = port.kind == port_kind::GUEST || own.from.get() == p.from();
+    let checked = p.kind == port_kind::GUEST as u32 || own.from.get() == p.from();
     // Not for every packet: the word is shared by all processors.
     if p.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND {
         e.last.set(p.now);
@@ -308,12 +311,18 @@ fn known_way(
 /// An ICMP error goes to the sender of the packet that it quotes, if that packet belongs to a
 /// known connection: takes over its key.
 #[inline(always)]
-fn quoted<F: Frame, T: Tables>(f: &F, t: &T, p: &mut Packet) -> Result<(), DropReason> {
-    let quote = parse::ip(f, p.l4 + icmp::LEN, p.v6(), true)?;
+fn quoted<F: Frame, T: Tables>(
+    f: &F,
+    t: &T,
+    p: &mut Packet,
+    quote: &mut Ip,
+) -> Result<(), DropReason> {
+    *quote = parse::ip(f, p.l4 + icmp::LEN, p.v6(), true)?;
+    let quote = t.forget(quote);
     if quote.src != p.dst || quote.fragment == Fragment::Later {
         return Err(DropReason::UnrelatedError);
     }
-    let (sport, dport) = parse::quoted_ports(f, &quote)?;
+    let (sport, dport) = parse::quoted_ports(f, quote)?;
     let d = flow::key(quote.src, quote.dst, sport, dport, quote.protocol(), p.network);
     p.key = d.key;
     p.from_a = d.from_a as u32;

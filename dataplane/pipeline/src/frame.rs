@@ -1,5 +1,7 @@
 //! The bytes of one frame, wherever they lie.
 
+use crate::{packet::Scratch, reason::DropReason, send, tables::Tables};
+
 /// A VLAN tag that the kernel has already taken out of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
@@ -46,4 +48,14 @@ pub trait Frame {
     /// Ethernet header. For answers that quote the frame: it is one packet afterwards, no longer
     /// to be segmented.
     fn quote(&mut self, keep: u32, grow: u32) -> bool;
+
+    /// Rewrites the frame of the packet in `scratch` for its way out. A seam as
+    /// [`Tables::resolve`]; the meaning is [`send::send`].
+    #[inline(always)]
+    fn send<T: Tables>(&mut self, t: &T, scratch: &mut Scratch) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        send::send(self, t, &scratch.packet, &mut scratch.outcome)
+    }
 }

@@ -8,6 +8,7 @@ use crate::{
     frame::Frame,
     layout::{network_flag, port_kind},
     outcome::Outcome,
+    packet::Scratch,
     parse::{Ip, Transport},
     reason::DropReason,
     route::{self, Ingress, Moment},
@@ -37,8 +38,6 @@ pub struct Claim {
     pub link_dst: u64,
     /// Ticks.
     pub now: u64,
-    /// The answer.
-    pub outcome: Outcome,
     /// The generation that judges it.
     pub generation: u32,
     /// Interface index of the ingress port.
@@ -61,7 +60,6 @@ impl Claim {
         link_src: 0,
         link_dst: 0,
         now: 0,
-        outcome: Outcome::NONE,
         generation: 0,
         ingress: 0,
         kind: 0,
@@ -78,7 +76,6 @@ impl Claim {
             link_src: i.src.0,
             link_dst: i.dst.0,
             now: i.m.now,
-            outcome: Outcome::NONE,
             generation: i.m.generation,
             ingress: i.port,
             kind: i.kind as u32,
@@ -100,8 +97,7 @@ pub fn arp<F: Frame, T: Tables>(
     f: &mut F,
     t: &T,
     i: &Ingress<'_>,
-    c: &mut Claim,
-    o: &mut Outcome,
+    scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
     let Some(b) = f.fixed::<{ ethernet::LEN }, 28>() else { return Err(DropReason::Truncated) };
     if [b[0], b[1], b[2], b[3], b[4], b[5]] != arp::PREAMBLE {
@@ -117,10 +113,8 @@ pub fn arp<F: Frame, T: Tables>(
     };
     let sender = Addr::v4([b[14], b[15], b[16], b[17]]);
     let target = Addr::v4([b[24], b[25], b[26], b[27]]);
-    c.set(i, sender, target, flags);
-    t.judge_claim(c)?;
-    *o = t.forget(c).outcome;
-    Ok(())
+    scratch.claim.set(i, sender, target, flags);
+    t.judge_claim(scratch)
 }
 
 /// Judges a router or neighbour discovery packet.
@@ -131,8 +125,7 @@ pub fn discovery<F: Frame, T: Tables>(
     i: &Ingress<'_>,
     ip: &Ip,
     tr: &Transport,
-    c: &mut Claim,
-    o: &mut Outcome,
+    scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
     let kind = (tr.icmp() >> 8) as u8;
     if kind == icmpv6::ROUTER_ADVERTISEMENT || kind == icmpv6::REDIRECT {
@@ -156,16 +149,14 @@ pub fn discovery<F: Frame, T: Tables>(
     }
     let has_link = link_option(f, i, ip, kind)?;
     if kind == icmpv6::ADVERTISEMENT {
-        c.set(i, target, ip.dst, claim_flag::V6 | claim_flag::ANSWER);
+        scratch.claim.set(i, target, ip.dst, claim_flag::V6 | claim_flag::ANSWER);
     } else if !has_link && ip.dst.is_multicast() && !ip.src.is_unspecified() {
         // Without the option only a unicast question can be answered (section 7.2.4).
         return Err(DropReason::BadTransport);
     } else {
-        c.set(i, ip.src, target, claim_flag::V6);
+        scratch.claim.set(i, ip.src, target, claim_flag::V6);
     }
-    t.judge_claim(c)?;
-    *o = t.forget(c).outcome;
-    Ok(())
+    t.judge_claim(scratch)
 }
 
 /// The link-layer address option, if the message has one: it must be the sender's own MAC.
@@ -194,7 +185,7 @@ fn link_option<F: Frame>(f: &F, i: &Ingress<'_>, ip: &Ip, kind: u8) -> Result<bo
 
 /// Judges a claim. This is the meaning behind [`Tables::judge_claim`].
 #[inline(always)]
-pub fn judge<T: Tables>(t: &T, c: &mut Claim) -> Result<(), DropReason> {
+pub fn judge<T: Tables>(t: &T, c: &Claim, o: &mut Outcome) -> Result<(), DropReason> {
     let Some(network) = t.network(c.slot(), c.network) else { return Err(DropReason::Fault) };
     let i = Ingress {
         m: Moment::new(c.generation, c.now),
@@ -208,7 +199,7 @@ pub fn judge<T: Tables>(t: &T, c: &mut Claim) -> Result<(), DropReason> {
     if !c.claimed.is_unspecified() {
         admit(t, c, &i)?;
     }
-    if c.flags & claim_flag::ANSWER != 0 { told(t, c, &i) } else { asked(t, c, &i) }
+    if c.flags & claim_flag::ANSWER != 0 { told(t, c, &i, o) } else { asked(t, c, &i, o) }
 }
 
 /// May this port say that it has the address? What an uplink says of a neighbour is remembered.
@@ -242,7 +233,7 @@ fn learn<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>) -> bool {
 /// A question: the switch answers for what is plugged in here; questions for the rest of the
 /// network leave by its uplink.
 #[inline(always)]
-fn asked<T: Tables>(t: &T, c: &mut Claim, i: &Ingress<'_>) -> Result<(), DropReason> {
+fn asked<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>, o: &mut Outcome) -> Result<(), DropReason> {
     let v6 = c.flags & claim_flag::V6 != 0;
     // Announcements, and duplicate address detection of IPv6.
     if c.claimed == c.wanted || (v6 && c.claimed.is_unspecified()) {
@@ -254,7 +245,7 @@ fn asked<T: Tables>(t: &T, c: &mut Claim, i: &Ingress<'_>) -> Result<(), DropRea
             None => false,
         };
         return if inside || c.wanted.is_link_local_v6() {
-            beyond(c, i)
+            beyond(i, o)
         } else {
             Err(DropReason::Unanswered)
         };
@@ -264,16 +255,16 @@ fn asked<T: Tables>(t: &T, c: &mut Claim, i: &Ingress<'_>) -> Result<(), DropRea
         return Err(DropReason::Absorbed);
     }
     if host && is_gateway(i, c.wanted) {
-        c.outcome = Outcome::neighbour(i.network.gateway_mac, v6, true, answer_tag(i));
+        *o = Outcome::neighbour(i.network.gateway_mac, v6, true, answer_tag(i));
         return Ok(());
     }
     if host || a.network != i.id {
         return Err(DropReason::Unanswered);
     }
     if a.port == 0 {
-        return beyond(c, i);
+        return beyond(i, o);
     }
-    c.outcome = Outcome::neighbour(a.mac, v6, false, answer_tag(i));
+    *o = Outcome::neighbour(a.mac, v6, false, answer_tag(i));
     Ok(())
 }
 
@@ -301,24 +292,24 @@ fn egress_tag(i: &Ingress<'_>) -> u32 {
 
 /// Out by the network's uplink.
 #[inline(always)]
-fn beyond(c: &mut Claim, i: &Ingress<'_>) -> Result<(), DropReason> {
+fn beyond(i: &Ingress<'_>, o: &mut Outcome) -> Result<(), DropReason> {
     let uplink = i.network.uplink_port;
     if uplink == 0 || i.kind == port_kind::UPLINK {
         return Err(DropReason::Unanswered);
     }
-    c.outcome = Outcome::forward(uplink, egress_tag(i));
+    *o = Outcome::forward(uplink, egress_tag(i));
     Ok(())
 }
 
 /// An answer: passed on only from the uplink, and only to whom it is addressed.
 #[inline(always)]
-fn told<T: Tables>(t: &T, c: &mut Claim, i: &Ingress<'_>) -> Result<(), DropReason> {
+fn told<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>, o: &mut Outcome) -> Result<(), DropReason> {
     if i.kind != port_kind::UPLINK {
         return Err(DropReason::Absorbed);
     }
     match route::declared(t, c.slot(), i.id, c.wanted) {
         Some(a) if a.port != 0 && a.mac == i.dst.0 && a.network == i.id => {
-            c.outcome = Outcome::forward(a.port, 0);
+            *o = Outcome::forward(a.port, 0);
             Ok(())
         }
         _ => Err(DropReason::Absorbed),

@@ -10,6 +10,7 @@ use crate::{
     flow,
     layout::FlowKey,
     link::Claim,
+    outcome::Outcome,
     parse::{Fragment, Ip, Kind, Transport},
     route::Ingress,
 };
@@ -20,13 +21,18 @@ use crate::{
 pub struct Scratch {
     /// The IP packet.
     pub packet: Packet,
+    /// The IP header that is being read: the packet's, then a quoted one.
+    pub ip: Ip,
     /// The ARP or neighbour discovery message.
     pub claim: Claim,
+    /// What is to be done, if it is not dropped.
+    pub outcome: Outcome,
 }
 
 impl Scratch {
     /// Empty memory.
-    pub const NEW: Self = Self { packet: Packet::NEW, claim: Claim::NEW };
+    pub const NEW: Self =
+        Self { packet: Packet::NEW, ip: Ip::NEW, claim: Claim::NEW, outcome: Outcome::NONE };
 }
 
 /// What [`crate::Tables::resolve`] is asked.

@@ -77,6 +77,7 @@ pub enum Fragment {
 
 /// The IP header, options or extension headers walked.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Ip {
     /// Source address.
     pub src: Addr,
@@ -107,6 +108,19 @@ mod ip_flag {
 }
 
 impl Ip {
+    /// None yet.
+    pub const NEW: Self = Self {
+        src: Addr::UNSPECIFIED,
+        dst: Addr::UNSPECIFIED,
+        l4: 0,
+        rest: 0,
+        fragment_id: 0,
+        ttl: 0,
+        flags: 0,
+        protocol: 0,
+        fragment: Fragment::Whole,
+    };
+
     /// Is it IPv6?
     #[inline(always)]
     pub const fn v6(&self) -> bool {

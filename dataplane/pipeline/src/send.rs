@@ -10,39 +10,50 @@ use crate::{
     outcome::Outcome,
     packet::Packet,
     reason::DropReason,
-    route::Ingress,
+    route::{Ingress, Moment},
     tables::Tables,
     verdict::IcmpError,
     wire::{ethernet, protocol, udp},
 };
 
-/// Rewrites the frame for its way out.
+/// Does the frame leave as it came: inside its network, to a port here?
+#[inline(always)]
+pub fn is_plain(p: &Packet) -> bool {
+    p.half >> conntrack::MAC_SHIFT == p.link_dst && p.half & conntrack::UPLINK == 0
+}
+
+/// Rewrites a frame that is not plain for its way out. This is the meaning behind
+/// [`Frame::send`].
 #[inline(always)]
 pub fn send<F: Frame, T: Tables>(
     f: &mut F,
     t: &T,
-    i: &Ingress<'_>,
     p: &Packet,
     o: &mut Outcome,
 ) -> Result<(), DropReason> {
-    *o = Outcome::forward(p.port as u32, 0);
-    let routed = p.half >> conntrack::MAC_SHIFT != i.dst.0;
-    let uplink = p.half & conntrack::UPLINK != 0;
-    if !routed && !uplink {
+    let Some(network) = t.network(p.slot(), conntrack::network_of(p.half)) else {
+        return Err(DropReason::Fault);
+    };
+    let tagged = network.flags & network_flag::UPLINK_TAGGED != 0;
+    let vlan = if p.half & conntrack::UPLINK != 0 && tagged { network.vlan } else { 0 };
+    *o = Outcome::forward(p.port as u32, vlan);
+    if p.half >> conntrack::MAC_SHIFT == p.link_dst {
         return Ok(());
     }
-    let id = conntrack::network_of(p.half);
-    let Some(network) = t.network(p.slot(), id) else { return Err(DropReason::Fault) };
-    if uplink && network.flags & network_flag::UPLINK_TAGGED != 0 {
-        *o = Outcome::forward(p.port as u32, network.vlan);
-    }
-    if !routed {
-        return Ok(());
-    }
+    let Some(from) = t.network(p.slot(), p.network) else { return Err(DropReason::Fault) };
+    let i = Ingress {
+        m: Moment::new(p.generation, p.now),
+        port: p.ingress,
+        kind: p.kind as u16,
+        id: p.network,
+        network: from,
+        src: Mac(p.link_src),
+        dst: Mac(p.link_dst),
+    };
     if !i.to_gateway() {
         return Err(DropReason::WrongMac);
     }
-    hop(f, t, i, p, network, o)
+    hop(f, t, &i, p, network, o)
 }
 
 /// One hop of routing: time to live, size, addresses of the link (RFC 1812, section 5.2).

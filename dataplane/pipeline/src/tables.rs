@@ -5,8 +5,8 @@ use crate::{
     layout::{
         AddressEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, PortEntry, PrefixEntry,
     },
-    link::{self, Claim},
-    packet::Packet,
+    link,
+    packet::{Packet, Scratch},
     query,
     reason::DropReason,
 };
@@ -92,12 +92,13 @@ pub trait Tables {
         query::resolve(self, p)
     }
 
-    /// Answers a claim about a neighbour. A seam as above; the meaning is [`link::judge`].
-    fn judge_claim(&self, c: &mut Claim) -> Result<(), DropReason>
+    /// Answers the claim about a neighbour in `scratch`. A seam as above; the meaning is
+    /// [`link::judge`].
+    fn judge_claim(&self, scratch: &mut Scratch) -> Result<(), DropReason>
     where
         Self: Sized,
     {
-        link::judge(self, c)
+        link::judge(self, &scratch.claim, &mut scratch.outcome)
     }
 
     /// `memory`, of which the compiler is to assume nothing any more. Nothing to do but in eBPF,
