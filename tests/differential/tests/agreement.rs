@@ -6,16 +6,20 @@ use portcullis_differential::{Plan, run};
 
 /// Packets of the short form.
 const PACKETS: u64 = 120_000;
+/// Packets of the long form, `cargo xtask test --long`.
+const PACKETS_LONG: u64 = 2_000_000;
 
-/// `PORTCULLIS_PACKETS` makes it longer, `PORTCULLIS_SEED` another one.
+/// `PORTCULLIS_PACKETS` makes it as long as one likes, `PORTCULLIS_SEED` another one.
 #[test]
 fn nothing_differs() {
     let number = |name: &str, otherwise: u64| match std::env::var(name) {
         Ok(text) => text.parse().expect("a number"),
         Err(_) => otherwise,
     };
+    let long = std::env::var_os("PORTCULLIS_TEST_LONG").is_some();
+    let packets = if long { PACKETS_LONG } else { PACKETS };
     let plan = Plan {
-        packets: number("PORTCULLIS_PACKETS", PACKETS),
+        packets: number("PORTCULLIS_PACKETS", packets),
         packets_per_world: 5_000,
         seed: number("PORTCULLIS_SEED", 20_260_101),
     };
