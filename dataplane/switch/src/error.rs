@@ -25,8 +25,8 @@ pub enum Error {
     },
     /// No BPF file system could be mounted.
     #[error(
-        "cannot mount a BPF file system at {}: {source} (it needs CAP_SYS_ADMIN and a kernel \
-         with CONFIG_BPF_SYSCALL)", path.display()
+        "cannot mount a BPF file system at {}: {source} (run as root, or with \
+         CAP_SYS_ADMIN, on a kernel with CONFIG_BPF_SYSCALL)", path.display()
     )]
     Mount {
         /// Mount point.
