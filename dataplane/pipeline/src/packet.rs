@@ -5,14 +5,14 @@
 //! ([`crate::Tables::forget`]) joins the paths through the headers for the verifier.
 
 use crate::{
-    addr::Addr,
+    addr::{Addr, Mac},
     conntrack::Event,
     flow,
-    layout::FlowKey,
+    layout::{FlowKey, NetworkEntry},
     link::Claim,
     outcome::Outcome,
     parse::{Fragment, Ip, Kind, Transport},
-    route::Ingress,
+    route::{Ingress, Moment},
 };
 
 /// Memory for one decision.
@@ -171,6 +171,20 @@ impl Packet {
             flags: flags(ip, tr),
             event: tr.event,
         };
+    }
+
+    /// Where it came in; `network` is the entry of its network.
+    #[inline(always)]
+    pub const fn ingress<'a>(&self, network: &'a NetworkEntry) -> Ingress<'a> {
+        Ingress {
+            m: Moment::new(self.generation, self.now),
+            port: self.ingress,
+            kind: self.kind as u16,
+            id: self.network,
+            network,
+            src: Mac(self.link_src),
+            dst: Mac(self.link_dst),
+        }
     }
 
     /// Generation slot.

@@ -9,7 +9,7 @@ use crate::{
     packet::{Packet, op},
     policy::{self, Cell},
     reason::DropReason,
-    route::{self, Ingress, Moment, Route},
+    route::{self, Route},
     tables::{Inserted, NOTHING, Tables},
     wire::{icmp, icmpv6, protocol},
     word::Word,
@@ -44,15 +44,7 @@ impl Packet {
 #[inline(always)]
 pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     let Some(network) = t.network(q.slot(), q.network) else { return Err(DropReason::Fault) };
-    let i = Ingress {
-        m: Moment::new(q.generation, q.now),
-        port: q.ingress,
-        kind: q.kind as u16,
-        id: q.network,
-        network,
-        src: crate::Mac(q.link_src),
-        dst: crate::Mac(q.link_dst),
-    };
+    let i = q.ingress(network);
     let known = if q.op == op::CONTINUE || q.op == op::ERROR {
         let Some(e) = t.flow(&q.key) else { return Err(DropReason::NoConnection) };
         rejudge(t, q, e)?;

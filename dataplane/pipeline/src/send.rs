@@ -10,7 +10,7 @@ use crate::{
     outcome::Outcome,
     packet::Packet,
     reason::DropReason,
-    route::{Ingress, Moment},
+    route::Ingress,
     tables::Tables,
     verdict::IcmpError,
     wire::{ethernet, protocol, udp},
@@ -41,15 +41,7 @@ pub fn send<F: Frame, T: Tables>(
         return Ok(());
     }
     let Some(from) = t.network(p.slot(), p.network) else { return Err(DropReason::Fault) };
-    let i = Ingress {
-        m: Moment::new(p.generation, p.now),
-        port: p.ingress,
-        kind: p.kind as u16,
-        id: p.network,
-        network: from,
-        src: Mac(p.link_src),
-        dst: Mac(p.link_dst),
-    };
+    let i = p.ingress(from);
     if !i.to_gateway() {
         return Err(DropReason::WrongMac);
     }
