@@ -20,7 +20,7 @@ fn nothing_differs() {
     let packets = if long { PACKETS_LONG } else { PACKETS };
     let plan = Plan {
         packets: number("PORTCULLIS_PACKETS", packets),
-        packets_per_world: 5_000,
+        packets_per_world: if long { 20_000 } else { 5_000 },
         seed: number("PORTCULLIS_SEED", 20_260_101),
     };
     // A thread of its own: the run leaves for a network namespace of its own.
