@@ -49,6 +49,9 @@ struct Prover<'a> {
     /// For each class, atoms that stand for it: of each family two, with different owners
     /// where there are such.
     actors: Vec<Vec<Actor>>,
+    /// The same without the addresses of the host that the policy does not know: what `always`
+    /// promises is about declared ones. (A rule's prefix may cover what they turn out to be.)
+    declared: Vec<Vec<Actor>>,
     /// For each service class, a number of each protocol.
     examples: Vec<Vec<(Protocol, u16)>>,
     /// What the rules' endpoints cover, where a kind's invariant asks.
@@ -66,11 +69,16 @@ impl<'a> Prover<'a> {
     fn new(compiled: &'a Compiled) -> Self {
         let build = &compiled.build;
         let mut actors: Vec<Vec<Actor>> = vec![Vec::new(); build.classes.len()];
+        let mut declared = actors.clone();
         for actor in actors_of(&build.space, 0..build.space.atoms().len()) {
-            add_actor(&mut actors[build.classes.of_atom(actor.atom) as usize], actor);
+            let class = build.classes.of_atom(actor.atom) as usize;
+            add_actor(&mut actors[class], actor);
+            if actor.atom != build.space.host_atom() {
+                add_actor(&mut declared[class], actor);
+            }
         }
         let terms = term_facts(compiled);
-        Self { compiled, actors, examples: build.services.examples(), terms }
+        Self { compiled, actors, declared, examples: build.services.examples(), terms }
     }
 
     fn invariant(&self, invariant: &Invariant, key: InvariantKey, diags: &mut Diagnostics) {
@@ -119,9 +127,10 @@ impl<'a> Prover<'a> {
     }
 
     /// A connection of these classes that a packet could really be, if there is one.
-    fn witness(&self, src: u32, dst: u32, service: u32) -> Option<Witness> {
+    fn witness(&self, demand: Demand, src: u32, dst: u32, service: u32) -> Option<Witness> {
+        let actors = if demand == Demand::Always { &self.declared } else { &self.actors };
         self.examples[service as usize].iter().find_map(|&(protocol, number)| {
-            let (from, to) = (&self.actors[src as usize], &self.actors[dst as usize]);
+            let (from, to) = (&actors[src as usize], &actors[dst as usize]);
             let (s, d) = meet(from, to, protocol)?;
             let cell = self.cell(src, dst, service);
             Some(Witness { src: s, dst: d, protocol, number, cell })
@@ -231,7 +240,10 @@ impl Search<'_> {
             if self.possible && (!breaks || self.blamed.contains(&cell.rule())) {
                 continue;
             }
-            let Some(witness) = self.prover.witness(src, dst, service) else { continue };
+            let Some(witness) = self.prover.witness(self.invariant.demand, src, dst, service)
+            else {
+                continue;
+            };
             self.possible = true;
             if breaks && !self.excused(witness, service) && self.blamed.insert(cell.rule()) {
                 found.push(witness);

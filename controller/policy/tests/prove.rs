@@ -142,8 +142,13 @@ fn broken(model: &Model) -> bool {
     })
 }
 
+/// More in the long form, `cargo xtask test --long`.
+fn cases() -> u32 {
+    if std::env::var_os("PORTCULLIS_TEST_LONG").is_some() { 5_000 } else { 120 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
     #[test]
     fn the_proof_finds_what_brute_force_finds(
         seed: u64, guests in 3usize..6, rules in 0usize..12
