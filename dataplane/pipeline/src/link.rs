@@ -150,13 +150,19 @@ pub fn discovery<F: Frame, T: Tables>(
     let has_link = link_option(f, i, ip, kind)?;
     if kind == icmpv6::ADVERTISEMENT {
         scratch.claim.set(i, target, ip.dst, claim_flag::V6 | claim_flag::ANSWER);
-    } else if !has_link && ip.dst.is_multicast() && !ip.src.is_unspecified() {
-        // Without the option only a unicast question can be answered (section 7.2.4).
+    } else if !has_link && !ip.src.is_unspecified() && !is_bare_unicast(ip) {
         return Err(DropReason::BadTransport);
     } else {
         scratch.claim.set(i, ip.src, target, claim_flag::V6);
     }
     t.judge_claim(scratch)
+}
+
+/// Without the option, and with no other one, a unicast question can be answered all the same
+/// (RFC 4861, section 7.2.4).
+#[inline(always)]
+fn is_bare_unicast(ip: &Ip) -> bool {
+    !ip.dst.is_multicast() && ip.rest == icmpv6::NEIGHBOUR_LEN
 }
 
 /// The link-layer address option, if the message has one: it must be the sender's own MAC.

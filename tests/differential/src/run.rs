@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use portcullis_engine::{Buffer, Engine, Tables};
-use portcullis_pipeline::{Answer, DropReason, Verdict, answer, layout::FlowEntry};
+use portcullis_pipeline::{Answer, DropReason, Tables as _, Verdict, answer, layout::FlowEntry};
 use portcullis_ports::tap;
 
 use crate::{
@@ -168,6 +168,10 @@ fn finish(engine: &Engine, native: &mut Buffer, verdict: Verdict) -> Fate {
     match verdict {
         Verdict::Forward(_) => Fate::Leaves,
         Verdict::Answer(wanted) if answer::build(native, &engine.tables, &wanted) => Fate::Leaves,
+        Verdict::Answer(_) => {
+            engine.tables.count_drop(DropReason::Fault);
+            Fate::Stays
+        }
         _ => Fate::Stays,
     }
 }
