@@ -109,10 +109,14 @@ impl<'a> Oracle<'a> {
     }
 }
 
-/// Can a connection be open after this? An ICMP error about an allowed packet goes to somebody
-/// who may go on.
+/// Can a connection be open after this? It is remembered before its packet is sent on: one that
+/// is answered with an ICMP error, or dropped on its way out, was allowed all the same.
 const fn opens(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Forward(_) | Verdict::Answer(_))
+    use DropReason::{RateLimit, TimeToLive, TooBig};
+    matches!(
+        verdict,
+        Verdict::Forward(_) | Verdict::Answer(_) | Verdict::Drop(RateLimit | TimeToLive | TooBig)
+    )
 }
 
 /// The two ends, from the sender's side or from the other one.
