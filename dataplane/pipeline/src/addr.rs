@@ -112,6 +112,12 @@ impl Addr {
         }
     }
 
+    /// Can one host have this address, and a packet carry it?
+    #[inline(always)]
+    pub const fn is_unicast(self) -> bool {
+        !self.is_never_on_wire() && !self.is_multicast() && !self.is_limited_broadcast()
+    }
+
     /// The link-local address that an interface forms from its MAC (RFC 4291, appendix A).
     #[inline(always)]
     pub const fn link_local_of(mac: Mac) -> Self {

@@ -159,7 +159,7 @@ fn judge_packet<F: Frame, T: Tables>(
             return Err(DropReason::Martian);
         }
         p.op = op::GROUP;
-    } else if p.dst.is_never_on_wire() || p.dst.is_multicast() || p.dst.is_limited_broadcast() {
+    } else if !p.dst.is_unicast() {
         return Err(DropReason::Martian);
     } else if p.is_error() {
         quoted(f, t, p, &mut scratch.ip)?;
@@ -210,7 +210,7 @@ fn admit_source(port: &PortEntry, owned: bool, ip: &Ip, tr: &Transport) -> Resul
         }
         return if owned { Ok(()) } else { Err(DropReason::SpoofedAddress) };
     }
-    if ip.src.is_never_on_wire() || ip.src.is_multicast() || ip.src.is_limited_broadcast() {
+    if !ip.src.is_unicast() {
         return Err(DropReason::Martian);
     }
     Ok(())

@@ -249,7 +249,7 @@ fn to_undeclared<T: Tables>(
     if network.uplink_port == 0 {
         return Err(DropReason::NoDestination);
     }
-    let mac = t.neighbour(id, dst, t.now());
+    let mac = t.neighbour(id, dst, i.m.now);
     if mac == 0 {
         // The host's stack asks for it; the answer is learned on its way in.
         return outside(i, class, 0, to);
