@@ -26,6 +26,17 @@ pub struct Label {
     pub text: String,
 }
 
+/// A change of the text that would mend something. Edits of one diagnostic are alternatives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// What it does, as advice: "take `any` out of `to`".
+    pub title: String,
+    /// What it replaces; nothing (an empty span) where it inserts.
+    pub span: Span,
+    /// What stands there afterwards.
+    pub text: String,
+}
+
 /// One thing that is wrong, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -37,12 +48,14 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     /// What to do about it.
     pub help: Vec<String>,
+    /// What to do about it, as changes that a program can make; the smallest first.
+    pub edits: Vec<Edit>,
 }
 
 impl Diagnostic {
     /// A problem at a place.
     pub fn new(problem: Problem, span: Span) -> Self {
-        Self { problem, span, labels: Vec::new(), help: Vec::new() }
+        Self { problem, span, labels: Vec::new(), help: Vec::new(), edits: Vec::new() }
     }
 
     /// Adds a further place.
@@ -66,6 +79,13 @@ impl Diagnostic {
             Some(text) => self.help(text),
             None => self,
         }
+    }
+
+    /// Adds a change that would mend it.
+    #[must_use]
+    pub fn edit(mut self, edit: Edit) -> Self {
+        self.edits.push(edit);
+        self
     }
 
     /// Its stable code, `PC0012`.
@@ -170,6 +190,24 @@ pub struct JsonDiagnostic {
     pub labels: Vec<JsonLabel>,
     /// What to do about it.
     pub help: Vec<String>,
+    /// Changes that would mend it: alternatives, the smallest first.
+    pub edits: Vec<JsonEdit>,
+}
+
+/// A change of the text as programs get it.
+#[derive(Clone, Debug, Serialize)]
+pub struct JsonEdit {
+    /// What it does.
+    pub title: String,
+    /// Where what it replaces begins.
+    #[serde(flatten)]
+    pub position: Position,
+    /// First byte of what it replaces, from the start of the file.
+    pub start: u32,
+    /// Byte behind the last; equal to `start` where it inserts.
+    pub end: u32,
+    /// What stands there afterwards.
+    pub text: String,
 }
 
 /// A further place as programs get it.
@@ -194,6 +232,19 @@ impl JsonDiagnostic {
             excerpt: sources.excerpt(d.span).0.to_owned(),
             labels: d.labels.iter().map(label).collect(),
             help: d.help.clone(),
+            edits: d.edits.iter().map(|e| JsonEdit::new(e, sources)).collect(),
+        }
+    }
+}
+
+impl JsonEdit {
+    fn new(edit: &Edit, sources: &Sources) -> Self {
+        Self {
+            title: edit.title.clone(),
+            position: sources.position(edit.span),
+            start: edit.span.start,
+            end: edit.span.end,
+            text: edit.text.clone(),
         }
     }
 }

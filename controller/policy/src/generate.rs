@@ -343,7 +343,7 @@ fn numbers(model: &Model) -> Vec<(Protocol, u16)> {
     let services = rules.chain(model.invariants.iter().flat_map(|i| &i.services));
     let mut numbers: Vec<(Protocol, u16)> = services
         .flat_map(|s| &s.ports)
-        .flat_map(|&Ports { protocol, first, last }| {
+        .flat_map(|&Ports { protocol, first, last, .. }| {
             [first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(|n| (protocol, n))
         })
         .chain(Protocol::ALL.map(|p| (p, 7)))

@@ -55,6 +55,9 @@ fn lan(index: usize, network: &Network) -> Rule {
         services: vec![Service::any(span)],
         owner: None,
         ticket: None,
+        until: None,
+        observe: false,
+        log: None,
     }
 }
 

@@ -49,6 +49,7 @@ pub mod generate;
 mod kinds;
 pub mod lookup;
 pub mod model;
+mod moment;
 mod near;
 pub mod oracle;
 mod parse;
@@ -63,10 +64,13 @@ use portcullis_image::Image;
 
 pub use crate::{
     catalogue::CATALOGUE,
-    diagnostic::{Diagnostic, Diagnostics, JsonDiagnostic, JsonLabel, Label, Severity},
+    diagnostic::{
+        Diagnostic, Diagnostics, Edit, JsonDiagnostic, JsonEdit, JsonLabel, Label, Severity,
+    },
     explain::{Answer, Example, ExplainError, Explanation, RuleView, Verdict, explain},
     lookup::lookup,
     model::Model,
+    moment::Moment,
     problem::Problem,
     source::{File, Position, Sources, Span},
 };
@@ -83,9 +87,15 @@ pub struct Compiled {
     build: compile::Build,
 }
 
-/// Reads, checks, compiles and proves a policy. The error holds everything that is wrong.
+/// Reads, checks, compiles and proves a policy as it is while nothing has expired. The error
+/// holds everything that is wrong.
 pub fn compile(sources: &Sources) -> Result<Compiled, Diagnostics> {
-    let compiled = compile_unproved(sources)?;
+    compile_at(sources, &Moment::default())
+}
+
+/// As [`compile`], at some moment: rules that have expired by then do not count.
+pub fn compile_at(sources: &Sources, moment: &Moment) -> Result<Compiled, Diagnostics> {
+    let compiled = compile_unproved_at(sources, moment)?;
     let mut diags = compiled.warnings.clone();
     prove::prove(&compiled, &mut diags);
     let warnings = finish(diags)?;
@@ -95,8 +105,13 @@ pub fn compile(sources: &Sources) -> Result<Compiled, Diagnostics> {
 /// As [`compile`], without the proof of the invariants: for tests, and to explain a policy that
 /// is refused. Never for enforcement.
 pub fn compile_unproved(sources: &Sources) -> Result<Compiled, Diagnostics> {
+    compile_unproved_at(sources, &Moment::default())
+}
+
+/// As [`compile_unproved`], at some moment.
+pub fn compile_unproved_at(sources: &Sources, moment: &Moment) -> Result<Compiled, Diagnostics> {
     let mut diags = Diagnostics::new(sources);
-    let (model, names) = parse::model(sources, &mut diags);
+    let (model, names) = parse::model(sources, moment, &mut diags);
     let mut diags = finish(diags)?;
     match compile::build(&model, &mut diags) {
         Some((build, image)) => {

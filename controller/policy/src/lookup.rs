@@ -3,7 +3,7 @@
 use portcullis_image::Image;
 use portcullis_pipeline::{addr::Addr, policy::Cell};
 
-use crate::model::Protocol;
+use crate::model::Purpose;
 
 /// Class of an address. `scope` is the network id in which a link-local address stands.
 pub fn class_of(image: &Image, scope: u32, addr: Addr) -> u32 {
@@ -20,20 +20,38 @@ pub fn class_of(image: &Image, scope: u32, addr: Addr) -> u32 {
     longest.unwrap_or(image.world)
 }
 
-/// The cell that judges a new connection. `number` is the destination port, the ICMP type << 8 |
-/// code, or the protocol number.
+/// The cell that judges a new connection.
 pub fn lookup(
     image: &Image,
     scope: u32,
     src: Addr,
     dst: Addr,
-    (protocol, number): (Protocol, u16),
+    purpose: impl Into<Purpose>,
 ) -> Cell {
+    Cell(image.cells[place(image, scope, src, dst, purpose.into())])
+}
+
+/// What the cell would be if the rules that only observe were in force.
+pub fn lookup_observed(
+    image: &Image,
+    scope: u32,
+    src: Addr,
+    dst: Addr,
+    purpose: impl Into<Purpose>,
+) -> Cell {
+    let cells = if image.shadows.is_empty() { &image.cells } else { &image.shadows };
+    Cell(cells[place(image, scope, src, dst, purpose.into())])
+}
+
+fn place(image: &Image, scope: u32, src: Addr, dst: Addr, purpose: Purpose) -> usize {
     let src = class_of(image, scope, src);
     let dst = class_of(image, scope, dst);
-    let service = image.service_tables[protocol.table() as usize].class[usize::from(number)];
+    let table = purpose.protocol.table() as usize;
+    let service = image.service_tables[table].class[usize::from(purpose.number)];
+    let source = image.source_tables.get(table).map_or(0, |t| t.class[usize::from(purpose.source)]);
+    let service = u32::from(service) * image.sources + u32::from(source);
     let row = image.rows[(src * image.classes + dst) as usize];
-    Cell(image.cells[(row * image.services + u32::from(service)) as usize])
+    (row * image.services + service) as usize
 }
 
 fn masked(addr: Addr, len: u8) -> Addr {

@@ -22,16 +22,20 @@ pub struct Model {
     pub guests: Vec<Guest>,
     /// Addresses declared for the hypervisor, besides the gateways.
     pub host: Vec<HostAddress>,
-    /// Labels, each with at least one guest.
+    /// Labels: those that guests wear, and those that `labels:` declares, worn or not.
     pub labels: Vec<Label>,
     /// Named sets of endpoints.
     pub sets: Vec<Set>,
+    /// Selectors where they are used: `all of`, `any of`, `not`.
+    pub selectors: Vec<Selector>,
     /// Services that the policy defines itself.
     pub services: Vec<Service>,
     /// Rules, in the order of the text.
     pub rules: Vec<Rule>,
     /// Invariants, in the order of the text.
     pub invariants: Vec<Invariant>,
+    /// When this was read, seconds of Unix time: rules that have expired by then do not count.
+    pub now_unix_s: u64,
 }
 
 /// An isolated broadcast domain.
@@ -113,6 +117,9 @@ pub struct Guest {
     pub labels: Vec<String>,
     /// Its NICs, at least one, at most one on each network.
     pub nics: Vec<Nic>,
+    /// Might it pass on what reaches it on one NIC through another? Only a guest with several
+    /// NICs can; it counts as doing so unless `forwards: false` says otherwise.
+    pub forwards: bool,
 }
 
 /// A guest's NIC.
@@ -141,8 +148,10 @@ pub struct HostAddress {
 pub struct Label {
     /// Its name.
     pub name: String,
-    /// Where it is first used.
+    /// Where it is declared, else where it is first worn.
     pub span: Span,
+    /// Does `labels:` declare it? Only then may nobody wear it.
+    pub declared: bool,
     /// Indexes of its guests, ascending.
     pub guests: Vec<usize>,
 }
@@ -158,6 +167,28 @@ pub struct Set {
     pub members: Vec<Term>,
     /// What is taken out again.
     pub except: Vec<Term>,
+}
+
+/// A selector: what its terms have in common, all that they have, or what they have not.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    /// Where it stands.
+    pub span: Span,
+    /// How the terms go together.
+    pub combine: Combine,
+    /// What it is made of, at least one.
+    pub terms: Vec<Term>,
+}
+
+/// How the terms of a selector go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Combine {
+    /// `all of`: who is in every term.
+    All,
+    /// `any of`: who is in some term.
+    Any,
+    /// `not`: who is in no term.
+    Not,
 }
 
 /// An endpoint where it is used.
@@ -187,6 +218,8 @@ pub enum Endpoint {
     Network(usize),
     /// A set.
     Set(usize),
+    /// A selector.
+    Selector(usize),
     /// Every address of a prefix, whoever has it (one address is a prefix of full length).
     Prefix(IpNet),
 }
@@ -253,12 +286,61 @@ pub struct Ports {
     pub first: u16,
     /// Last number.
     pub last: u16,
+    /// Source ports; all of them where the protocol has none.
+    pub source: Sources16,
+}
+
+/// Source ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sources16 {
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+}
+
+impl Sources16 {
+    /// Every source port.
+    pub const ALL: Self = Self { first: 0, last: u16::MAX };
 }
 
 impl Ports {
     /// Every number of a protocol.
     pub const fn all(protocol: Protocol) -> Self {
-        Self { protocol, first: 0, last: u16::MAX }
+        Self::range(protocol, 0, u16::MAX)
+    }
+
+    /// Numbers of a protocol, from any source port.
+    pub const fn range(protocol: Protocol, first: u16, last: u16) -> Self {
+        Self { protocol, first, last, source: Sources16::ALL }
+    }
+}
+
+/// What one new connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Purpose {
+    /// Which table of numbers.
+    pub protocol: Protocol,
+    /// Destination port, ICMP type << 8 | code, or protocol number.
+    pub number: u16,
+    /// Source port; 0 where the protocol has none.
+    pub source: u16,
+}
+
+impl Purpose {
+    /// A source port as clients have it (RFC 6335, section 6), or none.
+    const EPHEMERAL: u16 = 49_152;
+
+    /// From a source port as clients have it.
+    pub const fn new(protocol: Protocol, number: u16) -> Self {
+        let source = if protocol.has_ports() { Self::EPHEMERAL } else { 0 };
+        Self { protocol, number, source }
+    }
+}
+
+impl From<(Protocol, u16)> for Purpose {
+    fn from((protocol, number): (Protocol, u16)) -> Self {
+        Self::new(protocol, number)
     }
 }
 
@@ -276,6 +358,11 @@ impl std::fmt::Display for Ports {
             }
             _ if first == last => write!(f, "{name}/{first}"),
             _ => write!(f, "{name}/{first}-{last}"),
+        }?;
+        match self.source {
+            Sources16::ALL => Ok(()),
+            Sources16 { first, last } if first == last => write!(f, " from {first}"),
+            Sources16 { first, last } => write!(f, " from {first}-{last}"),
         }
     }
 }
@@ -363,6 +450,38 @@ pub struct Rule {
     pub owner: Option<String>,
     /// Why it is there.
     pub ticket: Option<String>,
+    /// When it ends.
+    pub until: Option<Until>,
+    /// Does it only count and log what it would do?
+    pub observe: bool,
+    /// Are its connections logged?
+    pub log: Option<Log>,
+}
+
+impl Rule {
+    /// Has it ended?
+    pub fn is_expired(&self, now_unix_s: u64) -> bool {
+        self.until.as_ref().is_some_and(|u| u.at_unix_s <= now_unix_s)
+    }
+}
+
+/// The end of a rule: a moment, or a duration since the rule was first in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Until {
+    /// When, seconds of Unix time; from then on the rule does not count.
+    pub at_unix_s: u64,
+    /// Where it is written.
+    pub span: Span,
+    /// Of a duration: what the moment of the rule's first apply is kept under, see
+    /// [`crate::Moment`].
+    pub anchor: Option<String>,
+}
+
+/// How a rule's connections are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Most events a second on each CPU; more are counted, not logged.
+    pub events_per_s: u32,
 }
 
 /// What an invariant demands.

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::{
-    model::{Action, Endpoint, Kind, Model, Protocol, Service, Term, Tier},
+    model::{Action, Combine, Endpoint, Kind, Model, Purpose, Service, Term, Tier},
     source::Span,
 };
 
@@ -23,8 +23,8 @@ pub struct Judgement {
 }
 
 /// Judges a new connection between addresses that are not link-local.
-pub fn evaluate(model: &Model, src: IpAddr, dst: IpAddr, service: (Protocol, u16)) -> Judgement {
-    evaluate_in(model, 0, src, dst, service)
+pub fn evaluate(model: &Model, src: IpAddr, dst: IpAddr, purpose: impl Into<Purpose>) -> Judgement {
+    evaluate_in(model, 0, src, dst, purpose)
 }
 
 /// Judges a new connection. `network` is the id of the network in which link-local addresses
@@ -34,14 +34,38 @@ pub fn evaluate_in(
     network: u32,
     src: IpAddr,
     dst: IpAddr,
-    service: (Protocol, u16),
+    purpose: impl Into<Purpose>,
+) -> Judgement {
+    judge(model, network, src, dst, purpose.into(), false)
+}
+
+/// What the rules would say if those that only observe were in force.
+pub fn evaluate_observed(
+    model: &Model,
+    network: u32,
+    src: IpAddr,
+    dst: IpAddr,
+    purpose: impl Into<Purpose>,
+) -> Judgement {
+    judge(model, network, src, dst, purpose.into(), true)
+}
+
+fn judge(
+    model: &Model,
+    network: u32,
+    src: IpAddr,
+    dst: IpAddr,
+    purpose: Purpose,
+    with_observers: bool,
 ) -> Judgement {
     let (src, dst) = (identify(model, network, src), identify(model, network, dst));
-    let about = voices(model, &src, &dst, service);
+    let mut about = voices(model, &src, &dst, purpose);
+    about.retain(|v| with_observers || !v.observes);
     let first = |tier, action| {
         let mut said: Vec<&Voice> =
             about.iter().filter(|v| v.tier == tier && v.action == action).collect();
-        said.sort_by_key(|v| v.span);
+        // Of equals the one that lasts longest is named, of these the first in the text.
+        said.sort_by_key(|v| (std::cmp::Reverse(v.until), v.span));
         said.first().copied()
     };
     let deny = first(Tier::Platform, Action::Deny);
@@ -70,17 +94,22 @@ struct Voice {
     tier: Tier,
     action: Action,
     name: String,
+    observes: bool,
+    /// When it ends; the end of time for one that does not.
+    until: u64,
 }
 
-fn voices(model: &Model, src: &Who, dst: &Who, service: (Protocol, u16)) -> Vec<Voice> {
+fn voices(model: &Model, src: &Who, dst: &Who, purpose: Purpose) -> Vec<Voice> {
     let mut voices = Vec::new();
-    for rule in &model.rules {
+    for rule in model.rules.iter().filter(|r| !has_ended(model, r)) {
         if one_of(model, &rule.from, src)
             && one_of(model, &rule.to, dst)
-            && speaks_of(&rule.services, service)
+            && speaks_of(&rule.services, purpose)
         {
             let (span, tier, action) = (rule.span, rule.tier, rule.action);
-            voices.push(Voice { span, tier, action, name: rule.name.clone() });
+            let until = rule.until.as_ref().map_or(u64::MAX, |u| u.at_unix_s);
+            let (name, observes) = (rule.name.clone(), rule.observe);
+            voices.push(Voice { span, tier, action, name, observes, until });
         }
     }
     for (i, network) in model.networks.iter().enumerate() {
@@ -88,15 +117,20 @@ fn voices(model: &Model, src: &Who, dst: &Who, service: (Protocol, u16)) -> Vec<
         if network.kind == Kind::Lan && members {
             let name = format!("kind:lan:{}", network.name);
             let (tier, action) = (Tier::Tenant, Action::Allow);
-            voices.push(Voice { span: network.kind_span, tier, action, name });
+            let (span, observes, until) = (network.kind_span, false, u64::MAX);
+            voices.push(Voice { span, tier, action, name, observes, until });
         }
     }
     voices
 }
 
+fn has_ended(model: &Model, rule: &crate::model::Rule) -> bool {
+    rule.until.as_ref().is_some_and(|u| u.at_unix_s <= model.now_unix_s)
+}
+
 /// How many rules stand before this place, and one.
 fn place(model: &Model, span: Span) -> u32 {
-    let written = model.rules.iter().filter(|r| r.span < span).count();
+    let written = model.rules.iter().filter(|r| r.span < span && !has_ended(model, r)).count();
     let lans = model.networks.iter().filter(|n| n.kind == Kind::Lan);
     (written + lans.filter(|n| n.kind_span < span).count()) as u32 + 1
 }
@@ -222,12 +256,25 @@ fn is(model: &Model, endpoint: Endpoint, who: &Who) -> bool {
             let set = &model.sets[s];
             one_of(model, &set.members, who) && !one_of(model, &set.except, who)
         }
+        Endpoint::Selector(s) => {
+            let selector = &model.selectors[s];
+            let mut each = selector.terms.iter().map(|t| is(model, t.endpoint, who));
+            match selector.combine {
+                Combine::All => each.all(|covers| covers),
+                Combine::Any => each.any(|covers| covers),
+                Combine::Not => !each.any(|covers| covers),
+            }
+        }
         Endpoint::Prefix(net) => net.contains(&who.addr),
     }
 }
 
-fn speaks_of(services: &[Service], (protocol, number): (Protocol, u16)) -> bool {
-    let covers =
-        |p: &crate::model::Ports| p.protocol == protocol && p.first <= number && number <= p.last;
+fn speaks_of(services: &[Service], purpose: Purpose) -> bool {
+    let inside = |n: u16, first: u16, last: u16| first <= n && n <= last;
+    let covers = |p: &crate::model::Ports| {
+        p.protocol == purpose.protocol
+            && inside(purpose.number, p.first, p.last)
+            && (!p.protocol.has_ports() || inside(purpose.source, p.source.first, p.source.last))
+    };
     services.iter().any(|s| s.ports.iter().any(covers))
 }

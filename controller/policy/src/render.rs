@@ -36,6 +36,9 @@ fn one(renderer: &Renderer, d: &Diagnostic, sources: &Sources) -> String {
     for help in &d.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
+    for edit in &d.edits {
+        group = group.element(Level::HELP.message(edit.title.as_str()));
+    }
     renderer.render(&[group])
 }
 

@@ -65,7 +65,7 @@ pub fn literal(text: &str) -> Result<Vec<Ports>, BadService> {
 
 /// One number as it is written: `tcp/22`, `icmp/8/0`, `proto/47`.
 pub fn show_number(protocol: Protocol, number: u16) -> String {
-    Ports { protocol, first: number, last: number }.to_string()
+    Ports::range(protocol, number, number).to_string()
 }
 
 fn port_range(protocol: Protocol, numbers: &str) -> Result<Ports, Problem> {
@@ -75,7 +75,7 @@ fn port_range(protocol: Protocol, numbers: &str) -> Result<Ports, Problem> {
     if last < first {
         return Err(Problem::BackwardRange { first, last });
     }
-    Ok(Ports { protocol, first: first as u16, last: last as u16 })
+    Ok(Ports::range(protocol, first as u16, last as u16))
 }
 
 /// `icmp/TYPE` or `icmp/TYPE/CODE`.
@@ -86,7 +86,7 @@ fn icmp(protocol: Protocol, numbers: &str) -> Result<Ports, Problem> {
     };
     let base = (number(kind, "an ICMP type", 255)? as u16) << 8;
     let (first, last) = code.map_or((base, base | 0xff), |c| (base | c, base | c));
-    Ok(Ports { protocol, first, last })
+    Ok(Ports::range(protocol, first, last))
 }
 
 /// A protocol number; for those that have tables of their own, all of their numbers too.
@@ -99,7 +99,7 @@ fn ip_protocol(number: u8) -> Vec<Ports> {
         132 => Some(Protocol::Sctp),
         _ => None,
     };
-    let bare = Ports { protocol: Protocol::Proto, first: number.into(), last: number.into() };
+    let bare = Ports::range(Protocol::Proto, number.into(), number.into());
     own.map(Ports::all).into_iter().chain([bare]).collect()
 }
 

@@ -104,6 +104,9 @@ fn only_invariant(model: &Model) -> Model {
         services: i.services.clone(),
         owner: None,
         ticket: None,
+        until: None,
+        observe: false,
+        log: None,
     }];
     only
 }

@@ -32,15 +32,24 @@ pub struct Image {
     pub host_addresses: Vec<Addr>,
     /// Number of identity classes.
     pub classes: u32,
-    /// Number of service classes.
+    /// Number of service classes: of what destination ports and source ports tell apart
+    /// together. The class of a connection is `destination class * sources + source class`.
     pub services: u32,
+    /// Number of source port classes; 1 where no rule speaks of source ports.
+    pub sources: u32,
     /// Service class by number, one table for each of
     /// [`service_table`](portcullis_pipeline::layout::service_table).
     pub service_tables: Vec<ServiceTable>,
+    /// Source class by source port, for TCP, UDP and SCTP (the first three of `service_tables`);
+    /// empty where `sources` is 1. The other protocols have source class 0.
+    pub source_tables: Vec<ServiceTable>,
     /// `rows[src * classes + dst]`: which row of `cells` judges this pair.
     pub rows: Vec<u32>,
     /// `cells[row * services + service]`: a [`portcullis_pipeline::policy::Cell`].
     pub cells: Vec<u32>,
+    /// What `cells` would be if the rules that only observe were in force; empty where there are
+    /// none. A cell that differs from its twin in `cells` names the observing rule.
+    pub shadows: Vec<u32>,
     /// The rules that cells name: rule id `i + 1` is `rules[i]`.
     pub rules: Vec<Rule>,
 }
@@ -115,6 +124,13 @@ pub struct Rule {
     pub column: u32,
     /// Does it allow (or deny)?
     pub allow: bool,
+    /// Does it only count and log what it would do? Then only `shadows` name it.
+    pub observe: bool,
+    /// Most events a second on each CPU that its connections are logged with; 0: not logged.
+    pub log_per_s: u32,
+    /// When it ends, seconds of Unix time; 0: never. An allow rule lets nothing more through
+    /// from then on, whoever else is still alive.
+    pub until_unix_s: u64,
 }
 
 impl Image {
@@ -131,11 +147,14 @@ impl Image {
             host_addresses: Vec::new(),
             classes: 1,
             services: 1,
+            sources: 1,
             service_tables: (0..SERVICE_TABLES)
                 .map(|_| ServiceTable { class: [0; 65_536] })
                 .collect(),
+            source_tables: Vec::new(),
             rows: vec![0],
             cells: vec![0],
+            shadows: Vec::new(),
             rules: Vec::new(),
         }
     }

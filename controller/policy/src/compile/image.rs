@@ -35,9 +35,12 @@ pub fn assemble(
         host_addresses: model.host.iter().map(|h| h.addr.into()).collect(),
         classes: classes.len() as u32,
         services: services.len() as u32,
+        sources: 1,
         service_tables: services.tables(),
+        source_tables: Vec::new(),
         rows: rows.rows,
         cells: rows.cells,
+        shadows: Vec::new(),
         rules: rules.iter().map(|r| rule(r, &model.sources)).collect(),
     }
 }
@@ -75,6 +78,9 @@ fn rule(rule: &model::Rule, sources: &Sources) -> Rule {
         line: at.line,
         column: at.column,
         allow: rule.action == Action::Allow,
+        observe: rule.observe,
+        log_per_s: rule.log.map_or(0, |l| l.events_per_s),
+        until_unix_s: rule.until.as_ref().map_or(0, |u| u.at_unix_s),
     }
 }
 

@@ -77,6 +77,7 @@ pub struct Space {
     host: Vec<u32>,
     world: Vec<u32>,
     sets: Vec<Vec<u32>>,
+    selectors: Vec<Vec<u32>>,
     labels: Vec<Vec<usize>>,
 }
 
@@ -105,6 +106,7 @@ impl Space {
             host: Vec::new(),
             world: Vec::new(),
             sets: Vec::new(),
+            selectors: Vec::new(),
             labels: model.labels.iter().map(|l| l.guests.clone()).collect(),
         };
         space.points = space.atoms.len();
@@ -159,6 +161,7 @@ impl Space {
             }
             Endpoint::Network(n) => self.by_network[n].clone(),
             Endpoint::Set(s) => self.sets[s].clone(),
+            Endpoint::Selector(s) => self.selectors[s].clone(),
             Endpoint::Prefix(net) => self.inside(Block::of(net)),
         }
     }

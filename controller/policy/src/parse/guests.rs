@@ -41,8 +41,13 @@ impl Builder<'_> {
     pub fn guest(&mut self, key: &Key, node: &Node) -> Vec<NicDraft> {
         let index = self.model.guests.len();
         self.names.declare(key, Endpoint::Guest(index), self.diags);
-        let mut guest =
-            Guest { name: key.text.clone(), span: key.span, labels: Vec::new(), nics: Vec::new() };
+        let mut guest = Guest {
+            name: key.text.clone(),
+            span: key.span,
+            labels: Vec::new(),
+            nics: Vec::new(),
+            forwards: true,
+        };
         let mut drafts = Vec::new();
         if let Some(table) = reader::table(node, "a guest", KEYS, self.diags) {
             drafts = self.nics(index, key, &table);
@@ -164,7 +169,8 @@ impl Builder<'_> {
             }
             let index = self.model.labels.len();
             self.names.declare(&key, Endpoint::Label(index), self.diags);
-            let label = Label { name: key.text, span: key.span, guests: vec![guest] };
+            let label =
+                Label { name: key.text, span: key.span, declared: false, guests: vec![guest] };
             self.model.labels.push(label);
         }
     }

@@ -13,6 +13,7 @@ pub(crate) use names::Names;
 use crate::{
     diagnostic::Diagnostics,
     model::{HostAddress, Model},
+    moment::Moment,
     parse::addresses::Inventory,
     problem::Problem,
     source::Sources,
@@ -47,7 +48,7 @@ struct Builder<'a> {
 
 /// Reads all files. The model is whole only if `diags` has no errors afterwards. The names are
 /// kept: a person may ask about any of them.
-pub fn model(sources: &Sources, diags: &mut Diagnostics) -> (Model, Names) {
+pub fn model(sources: &Sources, moment: &Moment, diags: &mut Diagnostics) -> (Model, Names) {
     let roots: Vec<Node> = (0..sources.files().len())
         .filter_map(|file| yaml::parse(sources, file as u32, diags))
         .collect();
@@ -56,7 +57,11 @@ pub fn model(sources: &Sources, diags: &mut Diagnostics) -> (Model, Names) {
         sections.add(root, diags);
     }
     let mut builder = Builder {
-        model: Model { sources: sources.clone(), ..Model::default() },
+        model: Model {
+            sources: sources.clone(),
+            now_unix_s: moment.now_unix_s,
+            ..Model::default()
+        },
         names: Names::default(),
         inventory: Inventory::default(),
         pending_labels: Vec::new(),

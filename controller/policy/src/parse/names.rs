@@ -79,7 +79,11 @@ fn describe(endpoint: Endpoint) -> &'static str {
         Endpoint::Label(_) => "a label",
         Endpoint::Network(_) => "a network",
         Endpoint::Set(_) => "a set",
-        Endpoint::Any | Endpoint::Host | Endpoint::World | Endpoint::Prefix(_) => "built in",
+        Endpoint::Any
+        | Endpoint::Host
+        | Endpoint::World
+        | Endpoint::Selector(_)
+        | Endpoint::Prefix(_) => "built in",
     }
 }
 

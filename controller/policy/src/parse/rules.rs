@@ -114,7 +114,21 @@ impl Builder<'_> {
         )
         .map(|inner| self.selection(&inner, node.span, true))?;
         let Selection { from, to, services } = selection;
-        Some(Rule { name, span, tier, action, from, to, services, owner, ticket })
+        let (until, observe, log) = (None, false, None);
+        Some(Rule {
+            name,
+            span,
+            tier,
+            action,
+            from,
+            to,
+            services,
+            owner,
+            ticket,
+            until,
+            observe,
+            log,
+        })
     }
 
     /// Which of the three, and its selection.

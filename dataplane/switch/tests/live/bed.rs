@@ -150,6 +150,9 @@ fn verdicts(pairs: &[(u32, u32)]) -> (Vec<u32>, Vec<u32>, Vec<Rule>) {
             line: id,
             column: 1,
             allow: true,
+            observe: false,
+            log_per_s: 0,
+            until_unix_s: 0,
         });
     }
     (rows, cells, rules)
