@@ -157,6 +157,12 @@ pub enum Error {
     Failed(Failure),
 }
 
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::Refused { refused: Box::new(refused) }
+    }
+}
+
 impl Error {
     /// A word for programs.
     pub fn code(&self) -> &str {

@@ -1,8 +1,10 @@
 //! The commands. Each returns what is to be printed and the exit status; only this file prints.
 
+mod apply;
 mod background;
+mod check;
+mod explain;
 mod manual;
-mod policy;
 mod port;
 mod switch;
 
@@ -74,16 +76,16 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
     match command {
-        Command::Check { files, .. } => policy::check(&files, context),
+        Command::Check { files, .. } => check::check(&files, context),
         Command::Explain { files, from, to, service, .. } => {
-            policy::explain(&files, &from, &to, &service, context)
+            explain::explain(&files, &from, &to, &service, context)
         }
         Command::Up { settings, foreground: true, .. } => {
             background::foreground(&settings, context)
         }
         Command::Up { settings, .. } => switch::up(&settings, context),
         Command::Down { forget, .. } => switch::down(forget, context),
-        Command::Apply { files, .. } => policy::apply(&files, context),
+        Command::Apply { files, .. } => apply::apply(&files, context),
         Command::Attach(attach) => port::attach(attach, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),
