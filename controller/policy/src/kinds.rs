@@ -17,7 +17,7 @@ use crate::model::{
 };
 
 /// All rules and invariants of a policy, those of kinds among them, in the order of the text.
-/// The id of a rule is its place here, from 1.
+/// The id of a rule is its place here, from 1. Rules that have ended are not here.
 pub struct Expanded {
     /// Rule id `i + 1` is `rules[i]`.
     pub rules: Vec<Rule>,
@@ -27,7 +27,8 @@ pub struct Expanded {
 
 /// Writes the kinds out.
 pub fn expand(model: &Model) -> Expanded {
-    let mut rules = model.rules.clone();
+    let in_force = model.rules.iter().filter(|r| !r.is_expired(model.now_unix_s));
+    let mut rules: Vec<Rule> = in_force.cloned().collect();
     let mut invariants = model.invariants.clone();
     for (i, network) in model.networks.iter().enumerate() {
         match network.kind {

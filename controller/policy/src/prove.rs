@@ -18,7 +18,7 @@ use crate::{
     },
     diagnostic::{Diagnostic, Diagnostics},
     explain::describe,
-    model::{Action, Demand, Endpoint, Invariant, Protocol, Term},
+    model::{Action, Demand, Endpoint, Invariant, Purpose, Term},
     problem::Problem,
     service::show_number,
 };
@@ -39,8 +39,7 @@ pub fn prove(compiled: &Compiled, diags: &mut Diagnostics) {
 struct Witness {
     src: Actor,
     dst: Actor,
-    protocol: Protocol,
-    number: u16,
+    purpose: Purpose,
     cell: Cell,
 }
 
@@ -52,8 +51,8 @@ struct Prover<'a> {
     /// The same without the addresses of the host that the policy does not know: what `always`
     /// promises is about declared ones. (A rule's prefix may cover what they turn out to be.)
     declared: Vec<Vec<Actor>>,
-    /// For each service class, a number of each protocol.
-    examples: Vec<Vec<(Protocol, u16)>>,
+    /// For each service class, a connection of each protocol.
+    examples: Vec<Vec<Purpose>>,
     /// What the rules' endpoints cover, where a kind's invariant asks.
     terms: HashMap<Endpoint, TermFacts>,
 }
@@ -129,11 +128,11 @@ impl<'a> Prover<'a> {
     /// A connection of these classes that a packet could really be, if there is one.
     fn witness(&self, demand: Demand, src: u32, dst: u32, service: u32) -> Option<Witness> {
         let actors = if demand == Demand::Always { &self.declared } else { &self.actors };
-        self.examples[service as usize].iter().find_map(|&(protocol, number)| {
+        self.examples[service as usize].iter().find_map(|&purpose| {
             let (from, to) = (&actors[src as usize], &actors[dst as usize]);
-            let (s, d) = meet(from, to, protocol)?;
+            let (s, d) = meet(from, to, purpose.protocol)?;
             let cell = self.cell(src, dst, service);
-            Some(Witness { src: s, dst: d, protocol, number, cell })
+            Some(Witness { src: s, dst: d, purpose, cell })
         })
     }
 
@@ -143,7 +142,7 @@ impl<'a> Prover<'a> {
             "{} to {}, {} is {}",
             self.who(witness.src),
             self.who(witness.dst),
-            show_number(witness.protocol, witness.number),
+            show_number(witness.purpose.protocol, witness.purpose.number),
             if allowed { "allowed" } else { "denied" },
         );
         let problem = match invariant.demand {

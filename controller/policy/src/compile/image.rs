@@ -35,12 +35,12 @@ pub fn assemble(
         host_addresses: model.host.iter().map(|h| h.addr.into()).collect(),
         classes: classes.len() as u32,
         services: services.len() as u32,
-        sources: 1,
+        sources: services.source_classes() as u32,
         service_tables: services.tables(),
-        source_tables: Vec::new(),
+        source_tables: services.source_tables(),
         rows: rows.rows,
         cells: rows.cells,
-        shadows: Vec::new(),
+        shadows: rows.shadows,
         rules: rules.iter().map(|r| rule(r, &model.sources)).collect(),
     }
 }

@@ -4,6 +4,7 @@ pub mod actors;
 pub mod block;
 pub mod classes;
 mod image;
+mod named;
 pub mod partition;
 pub mod rows;
 pub mod services;
@@ -15,6 +16,7 @@ use portcullis_pipeline::layout::{CELL_CHUNKS, CHUNK, RULES};
 
 use self::{
     classes::{Classes, EndpointLists},
+    named::MayBeEmpty,
     rows::{Input, RuleKey},
     services::{ServiceClasses, ServiceLists},
     space::Space,
@@ -123,15 +125,24 @@ fn all_terms(model: &Model) -> impl Iterator<Item = &Term> {
     let rules = model.rules.iter().flat_map(|r| r.from.iter().chain(&r.to));
     let invariants = model.invariants.iter().flat_map(|i| i.from.iter().chain(&i.to));
     let sets = model.sets.iter().flat_map(|s| s.members.iter().chain(&s.except));
-    rules.chain(invariants).chain(sets)
+    let selectors = model.selectors.iter().flat_map(|s| &s.terms);
+    rules.chain(invariants).chain(sets).chain(selectors)
 }
 
-/// A set from which everything was taken out again selects nothing: nobody means that.
+/// A set from which everything was taken out again, or terms that have nothing in common: nobody
+/// means that. What waits for the first guest with a declared label may be empty.
 fn refuse_empty(model: &Model, space: &Space, diags: &mut Diagnostics) {
+    let may_be = MayBeEmpty::new(model);
     for (i, set) in model.sets.iter().enumerate() {
-        if space.members(Endpoint::Set(i)).is_empty() {
+        if space.members(Endpoint::Set(i)).is_empty() && !may_be.set(i) {
             let what = format!("the set `{}`", set.name);
             diags.report(Problem::EmptySelector { what }, set.span);
+        }
+    }
+    for (i, selector) in model.selectors.iter().enumerate() {
+        if space.members(Endpoint::Selector(i)).is_empty() && !may_be.selector(i) {
+            let what = "this selector".to_owned();
+            diags.report(Problem::EmptySelector { what }, selector.span);
         }
     }
 }
@@ -146,6 +157,8 @@ impl Lists {
                 services: lists.services.intern(&rule.services),
                 tier: rule.tier,
                 action: rule.action,
+                observe: rule.observe,
+                until_unix_s: rule.until.as_ref().map_or(u64::MAX, |u| u.at_unix_s),
             };
             lists.rules.push(key);
         }

@@ -1,6 +1,9 @@
 //! The dense tables: which row judges a pair of classes, and what it says of each service.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use portcullis_pipeline::policy::Cell;
 
@@ -17,10 +20,15 @@ pub struct RuleKey {
     pub services: u32,
     pub tier: Tier,
     pub action: Action,
+    /// Does it decide nothing, and only count what it would?
+    pub observe: bool,
+    /// When it ends; the end of time for one that does not.
+    pub until_unix_s: u64,
 }
 
 impl RuleKey {
-    /// The order of strength: who decides first. Of equals the smaller id does.
+    /// The order of strength: who decides first. Of equals the one that lasts longest does, of
+    /// these the smaller id.
     fn strength(&self) -> u8 {
         match (self.tier, self.action) {
             (Tier::Platform, Action::Deny) => 0,
@@ -47,6 +55,8 @@ pub struct Rows {
     pub rows: Vec<u32>,
     /// By `row * services + service`.
     pub cells: Vec<u32>,
+    /// What the cells would be if observing rules decided too; empty where there are none.
+    pub shadows: Vec<u32>,
 }
 
 /// The tables would hold more than this many cells.
@@ -74,7 +84,7 @@ struct Group {
     strength: u8,
     from: u32,
     to: u32,
-    /// Ids of the rules, ascending; of several for the same services only the first.
+    /// Ids of the rules; of several for the same services only the one that is named.
     rules: Vec<u32>,
 }
 
@@ -84,8 +94,9 @@ struct Group {
 /// then only looks up where the pairs go: so the work grows with the pairs that groups speak
 /// about and with the distinct rows, not with rules times pairs times services.
 pub fn build<'a>(input: &'a Input<'a>) -> Result<Rows, TooManyCells> {
-    let groups = groups(input.rules);
-    let mut states = States::new(input);
+    let ranks = ranks(input.rules);
+    let groups = groups(input.rules, &ranks);
+    let mut states = States::new(input, ranks);
     let mut of_pair = vec![0u32; input.classes * input.classes];
     for (g, group) in groups.iter().enumerate() {
         for &src in (input.endpoints)(group.from) {
@@ -100,17 +111,32 @@ pub fn build<'a>(input: &'a Input<'a>) -> Result<Rows, TooManyCells> {
     finish(input, of_pair, &states)
 }
 
-fn groups(rules: &[RuleKey]) -> Vec<Group> {
+/// For each rule its place among all, those that last longest first, then as in the text: of
+/// equally strong rules the one with the smallest rank is named.
+fn ranks(rules: &[RuleKey]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..rules.len() as u32).collect();
+    order.sort_by_key(|&i| Reverse(rules[i as usize].until_unix_s));
+    let mut ranks = vec![0; rules.len()];
+    for (rank, &i) in (0..).zip(&order) {
+        ranks[i as usize] = rank;
+    }
+    ranks
+}
+
+fn groups(rules: &[RuleKey], ranks: &[u32]) -> Vec<Group> {
+    let mut order: Vec<usize> = (0..rules.len()).collect();
+    order.sort_by_key(|&i| ranks[i]);
     let mut ids: HashMap<(u8, u32, u32), usize> = HashMap::new();
     let mut said = HashSet::new();
     let mut groups: Vec<Group> = Vec::new();
-    for (i, rule) in rules.iter().enumerate() {
+    for i in order {
+        let rule = &rules[i];
         let (strength, from, to) = (rule.strength(), rule.from, rule.to);
         let id = *ids.entry((strength, from, to)).or_insert_with(|| {
             groups.push(Group { strength, from, to, rules: Vec::new() });
             groups.len() - 1
         });
-        if said.insert((id, rule.services)) {
+        if said.insert((id, rule.services, rule.observe)) {
             groups[id].rules.push(i as u32 + 1);
         }
     }
@@ -121,6 +147,9 @@ fn groups(rules: &[RuleKey]) -> Vec<Group> {
 /// How pairs are judged so far.
 struct States<'a> {
     input: &'a Input<'a>,
+    ranks: Vec<u32>,
+    /// Where observing rules decide too, in the cells of a state: behind all others, or nowhere.
+    shadow: Option<usize>,
     /// The cells of each state; empty for one that no pair is in.
     cells: Vec<Vec<u32>>,
     /// How many pairs are in each state.
@@ -134,10 +163,14 @@ struct States<'a> {
 }
 
 impl<'a> States<'a> {
-    fn new(input: &'a Input<'a>) -> Self {
+    fn new(input: &'a Input<'a>, ranks: Vec<u32>) -> Self {
+        let observed = input.rules.iter().any(|r| r.observe);
+        let shadow = observed.then_some(input.service_classes);
         Self {
             input,
-            cells: vec![vec![0; input.service_classes]],
+            ranks,
+            shadow,
+            cells: vec![vec![0; input.service_classes + shadow.unwrap_or(0)]],
             pairs: vec![(input.classes * input.classes) as u32],
             moved: vec![(0, NONE)],
             left: Vec::new(),
@@ -179,11 +212,14 @@ impl<'a> States<'a> {
         let mut after: Option<Vec<u32>> = None;
         for &rule in &group.rules {
             let key = &self.input.rules[rule as usize - 1];
-            for &service in (self.input.services)(key.services) {
-                let s = service as usize;
-                let now = after.as_ref().map_or(before[s], |a| a[s]);
-                if let Some(cell) = self.decide(now, rule, group.strength) {
-                    after.get_or_insert_with(|| before.clone())[s] = cell;
+            let places = [(!key.observe).then_some(0), self.shadow];
+            for place in places.into_iter().flatten() {
+                for &service in (self.input.services)(key.services) {
+                    let s = place + service as usize;
+                    let now = after.as_ref().map_or(before[s], |a| a[s]);
+                    if let Some(cell) = self.decide(now, rule, group.strength) {
+                        after.get_or_insert_with(|| before.clone())[s] = cell;
+                    }
                 }
             }
         }
@@ -196,9 +232,10 @@ impl<'a> States<'a> {
         let passes = strength == 1;
         let open = cell == 0 || cell == PASSED && strength >= 3;
         let decider = Cell(cell).rule();
-        let equal_but_later =
-            decider > rule && self.input.rules[decider as usize - 1].strength() == strength;
-        match (passes, open || equal_but_later) {
+        let equal_but_weaker = decider != 0
+            && self.ranks[decider as usize - 1] > self.ranks[rule as usize - 1]
+            && self.input.rules[decider as usize - 1].strength() == strength;
+        match (passes, open || equal_but_weaker) {
             (_, false) => None,
             (true, true) => Some(PASSED),
             (false, true) => Some(Cell::new(strength == 2 || strength == 4, rule).0),
@@ -227,19 +264,24 @@ fn finish(
 ) -> Result<Rows, TooManyCells> {
     let mut row_of = vec![NONE; states.cells.len()];
     let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
-    let mut cells = Vec::new();
+    let (mut cells, mut shadows) = (Vec::new(), Vec::new());
     for pair in &mut of_pair {
         let state = *pair as usize;
         if row_of[state] == NONE {
             let row: Vec<u32> = states.cells[state].iter().map(|c| c & !PASSED).collect();
             let next = known.len() as u32;
             row_of[state] = *known.entry(row).or_insert_with_key(|row| {
+                let (row, shadow) = row.split_at(input.service_classes);
                 cells.extend_from_slice(row);
+                shadows.extend_from_slice(shadow);
                 next
             });
         }
         *pair = row_of[state];
     }
     let count = cells.len() as u64;
-    if count > input.limit { Err(TooManyCells(count)) } else { Ok(Rows { rows: of_pair, cells }) }
+    if count > input.limit {
+        return Err(TooManyCells(count));
+    }
+    Ok(Rows { rows: of_pair, cells, shadows })
 }

@@ -76,8 +76,8 @@ pub struct Space {
     by_network: Vec<Vec<u32>>,
     host: Vec<u32>,
     world: Vec<u32>,
-    sets: Vec<Vec<u32>>,
-    selectors: Vec<Vec<u32>>,
+    pub(super) sets: Vec<Vec<u32>>,
+    pub(super) selectors: Vec<Vec<u32>>,
     labels: Vec<Vec<usize>>,
 }
 
@@ -113,7 +113,7 @@ impl Space {
         space.add_regions(model, mentioned);
         space.atoms.push(undeclared_host(model));
         space.index();
-        space.add_sets(model);
+        space.add_named(model);
         space
     }
 
@@ -216,41 +216,6 @@ impl Space {
                 self.by_network[n].push(atom);
             }
         }
-    }
-
-    /// Sets in an order in which each comes after those that it names (cycles were refused).
-    fn add_sets(&mut self, model: &Model) {
-        self.sets = vec![Vec::new(); model.sets.len()];
-        let mut done = vec![false; model.sets.len()];
-        for start in 0..model.sets.len() {
-            let mut open = vec![start];
-            while let Some(&set) = open.last() {
-                let terms = || model.sets[set].members.iter().chain(&model.sets[set].except);
-                let next = terms().find_map(|t| match t.endpoint {
-                    Endpoint::Set(s) if !done[s] => Some(s),
-                    _ => None,
-                });
-                if let Some(next) = next {
-                    open.push(next);
-                    continue;
-                }
-                open.pop();
-                if !std::mem::replace(&mut done[set], true) {
-                    self.sets[set] = self.set_members(model, set);
-                }
-            }
-        }
-    }
-
-    fn set_members(&self, model: &Model, set: usize) -> Vec<u32> {
-        let all = |terms: &[crate::model::Term]| {
-            let lists: Vec<_> = terms.iter().map(|t| self.members(t.endpoint)).collect();
-            union(lists.iter().map(Vec::as_slice))
-        };
-        let mut members = all(&model.sets[set].members);
-        let except = all(&model.sets[set].except);
-        members.retain(|m| except.binary_search(m).is_err());
-        members
     }
 }
 
@@ -376,7 +341,8 @@ fn within<T>(items: &[T], block: Block, key: impl Fn(&T) -> (u128, u8)) -> Range
     start..end.max(start)
 }
 
-fn union<'a>(lists: impl Iterator<Item = &'a [u32]>) -> Vec<u32> {
+/// Everything in some list, ascending, each once.
+pub(super) fn union<'a>(lists: impl Iterator<Item = &'a [u32]>) -> Vec<u32> {
     let mut all: Vec<u32> = lists.flatten().copied().collect();
     all.sort_unstable();
     all.dedup();

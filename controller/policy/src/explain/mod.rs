@@ -14,7 +14,7 @@ pub(crate) use self::endpoint::describe;
 use crate::{
     Compiled,
     compile::actors::{Actor, meet},
-    model::{Action, Ports, Protocol, Rule, Tier},
+    model::{Action, Ports, Protocol, Purpose, Rule, Tier},
     prove::cell,
     service::{self, show_number},
     source::Position,
@@ -188,13 +188,14 @@ fn cases(
     compiled: &Compiled,
     src: &Actors,
     dst: &Actors,
-    services: &[(u32, Protocol, u16)],
+    services: &[(u32, Purpose)],
 ) -> Vec<Case> {
     let mut known: HashSet<Cell> = HashSet::new();
     let mut cases = Vec::new();
     for (&src_class, from) in src {
         for (&dst_class, to) in dst {
-            for &(service, protocol, number) in services {
+            for &(service, purpose) in services {
+                let Purpose { protocol, number, .. } = purpose;
                 let cell = cell(compiled, src_class, dst_class, service);
                 if known.contains(&cell) {
                     continue;
