@@ -9,6 +9,8 @@ pub mod partition;
 pub mod rows;
 pub mod services;
 pub mod space;
+#[cfg(test)]
+mod tests;
 
 use ipnet::IpNet;
 use portcullis_image::Image;
