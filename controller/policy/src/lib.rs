@@ -7,6 +7,7 @@
 //! # The language
 //!
 //! ```yaml
+//! include: [common.yaml, rules/]  # files, folders and globs, from here; one namespace
 //! networks:                       # NAME: isolated broadcast domains
 //!   lan:
 //!     vlan: 10                    # 1..4094, each once
@@ -15,9 +16,10 @@
 //!     kind: lan                   # lan, dmz, isolated, external; see `kinds`
 //!     mtu: 1500                   # bytes
 //!     mac: auto                   # of the gateway
+//! labels: { quarantine: "cut off" } # declared: nobody has to wear them
 //! guests:
 //!   pc1: { network: lan, ip: 10.10.0.11, mac: auto, labels: [admin] }
-//!   fw: { nics: [{ network: lan }, { network: dmz, ip: [10.20.0.2, auto] }] }
+//!   fw: { nics: [{ network: lan }, { network: dmz, ip: [10.20.0.2, auto] }], forwards: false }
 //! host: { addresses: [192.0.2.1] }
 //! sets:                           # lists of endpoints, or members without exceptions
 //!   office: { members: [198.51.100.0/24, pc1], except: [198.51.100.66] }
@@ -27,6 +29,9 @@
 //!   - name: web
 //!     allow: { from: world, to: web, for: [http, https] }  # or deny, or pass
 //!     tier: tenant                # or platform
+//!     mode: enforce               # or observe: only counts and logs what it would do
+//!     until: 2026-12-01           # or 2026-12-01T18:00Z, or 8h after it was first applied
+//!     log: { rate: 50/s }         # or true: 10 a second on each CPU; or false
 //!     owner: ops
 //!     ticket: OPS-1
 //! never:
@@ -36,16 +41,23 @@
 //! ```
 //!
 //! An endpoint is a guest, a label, a network, a set, `host`, `world`, `any`, an address or a
-//! prefix; a service is a name of [`CATALOGUE`], one of the policy, or `tcp/80`,
-//! `udp/5000-5010`, `sctp/2905`, `icmp/8`, `icmp/3/4`, `icmpv6/128`, `proto/47`, `any`. Who wins:
-//! platform deny, platform pass (the tenants decide), platform allow, tenant deny, tenant allow,
-//! default deny; of equals the first in the text is the one that is named.
+//! prefix, or a selector: `{ all of: [web, lan] }`, `{ any of: [web, db] }`, `{ not: web }`, one
+//! inside the other as you like. A service is a name of [`CATALOGUE`], one of the policy, or
+//! `tcp/80`, `udp/5000-5010`, `sctp/2905`, `icmp/8`, `icmp/3/4`, `icmpv6/128`, `proto/47`, `any`;
+//! what has ports can say from which: `tcp/2049 from 600-1023`. A date is the beginning of that
+//! day, UTC; a duration is `s`, `m`, `h`, `d` or `w` and counts from the moment in which the rule
+//! was first in force on the host ([`Moment`]).
+//!
+//! Who wins: platform deny, platform pass (the tenants decide), platform allow, tenant deny,
+//! tenant allow, default deny. Of equals the one that lasts longest is named, of these the first
+//! in the text.
 
 mod catalogue;
 mod compile;
 mod diagnostic;
 mod explain;
 pub mod generate;
+mod hash;
 mod kinds;
 pub mod lookup;
 pub mod model;
@@ -58,6 +70,7 @@ mod prove;
 mod render;
 mod service;
 mod source;
+pub mod until;
 mod yaml;
 
 use portcullis_image::Image;

@@ -3,7 +3,7 @@
 //! It says what the files say. What a network's kind stands for is written out by
 //! [`crate::kinds`], not here.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use portcullis_pipeline::{addr::Mac, layout::service_table};
@@ -36,6 +36,17 @@ pub struct Model {
     pub invariants: Vec<Invariant>,
     /// When this was read, seconds of Unix time: rules that have expired by then do not count.
     pub now_unix_s: u64,
+}
+
+impl Model {
+    /// Where the rules that last for a duration count from, by anchor: what has to be remembered
+    /// once this policy is in force, and given back with [`crate::Moment::since_unix_s`]. Rules
+    /// that have expired are among them, or applying the same text again would renew them.
+    pub fn anchors(&self) -> BTreeMap<String, u64> {
+        let ends = self.rules.iter().filter_map(|r| r.until.as_ref());
+        let anchors = ends.filter_map(|u| u.anchor.as_ref());
+        anchors.map(|a| (a.key.clone(), a.since_unix_s)).collect()
+    }
 }
 
 /// An isolated broadcast domain.
@@ -472,9 +483,18 @@ pub struct Until {
     pub at_unix_s: u64,
     /// Where it is written.
     pub span: Span,
-    /// Of a duration: what the moment of the rule's first apply is kept under, see
-    /// [`crate::Moment`].
-    pub anchor: Option<String>,
+    /// Of a duration: where it counts from.
+    pub anchor: Option<Anchor>,
+}
+
+/// Where a duration counts from: the moment in which the rule was first in force on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The rule's name and a stable hash of what it says: what the moment is kept under, see
+    /// [`crate::Moment`]. A rule that says something else begins anew.
+    pub key: String,
+    /// The moment, seconds of Unix time.
+    pub since_unix_s: u64,
 }
 
 /// How a rule's connections are logged.

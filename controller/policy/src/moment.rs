@@ -8,7 +8,7 @@ pub struct Moment {
     /// Now, seconds of Unix time. At 0 nothing has expired: for tests and questions of meaning.
     pub now_unix_s: u64,
     /// When each rule that lasts for a duration was first in force, by its anchor (see
-    /// [`crate::model::Until::anchor`]), seconds of Unix time. A rule that is not here begins now.
+    /// [`crate::model::Anchor`]), seconds of Unix time. A rule that is not here begins now.
     pub since_unix_s: BTreeMap<String, u64>,
 }
 

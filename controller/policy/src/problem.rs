@@ -57,6 +57,8 @@ problems! {
     "PC0105" "the set `{name}` contains itself" SetCycle { name: String };
     /// Nothing is selected.
     "PC0106" "{what} selects nothing" EmptySelector { what: String };
+    /// `{ all of: ..., not: ... }`.
+    "PC0107" "a selector says one of `all of`, `any of` and `not`; this one says `{first}` and `{second}`" TwoCombinations { first: &'static str, second: &'static str };
 
     /// Outside 1..4094.
     "PC0201" "a VLAN id is a number from 1 to 4094, not `{got}`" BadVlan { got: String };
@@ -110,6 +112,11 @@ problems! {
     "PC0402" "a rule says one of `allow`, `deny` and `pass`; this one says `{first}` and `{second}`" TwoActions { first: &'static str, second: &'static str };
     /// `pass` where there is nothing below.
     "PC0403" "`pass` hands a decision down from the platform tier; below the tenant tier there is nothing" PassInTenant {};
+
+    /// Not a date, a time or a duration.
+    "PC0404" "`{got}` is no end for a rule: {why}" BadUntil { got: String, why: &'static str };
+    /// `50 per minute`.
+    "PC0405" "`{got}` is not a log rate: {why}" BadRate { got: String, why: &'static str };
 
     /// Over a limit of the tables.
     "PC0501" "the policy needs {got} {what} or more; the tables hold {limit}" TooLarge { what: &'static str, got: u64, limit: u64 };

@@ -1,8 +1,9 @@
-//! Services as they are written: `ssh`, `tcp/80`, `tcp/8080-8089`, `icmp/8`, `proto/47`, `any`.
+//! Services as they are written: `ssh`, `tcp/80`, `tcp/8080-8089`, `icmp/8`, `proto/47`, `any`,
+//! and any of those with ports as `tcp/2049 from 600-1023`.
 
 use crate::{
     catalogue,
-    model::{Ports, Protocol},
+    model::{Ports, Protocol, Sources16},
     near::nearest,
     problem::Problem,
 };
@@ -26,6 +27,10 @@ pub fn parse<'a>(
     own: impl Fn(&str) -> Option<Vec<Ports>>,
     names: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<Ports>, BadService> {
+    if let Some((service, ports)) = text.split_once(" from ") {
+        let source = source(ports.trim())?;
+        return from(parse(service.trim(), own, names)?, source, text);
+    }
     if text == "any" {
         return Ok(Protocol::ALL.into_iter().map(Ports::all).collect());
     }
@@ -45,6 +50,25 @@ pub fn parse<'a>(
         None => Some("define it under `services:`, or write its ports as in `tcp/8080`".into()),
     };
     Err(BadService { problem: Problem::UnknownService { name: text.to_owned() }, help })
+}
+
+/// A service from these source ports only.
+fn from(mut ports: Vec<Ports>, source: Sources16, text: &str) -> Result<Vec<Ports>, BadService> {
+    let refuse = |why| Err(Problem::BadService { got: text.into(), why }.into());
+    if ports.iter().any(|p| !p.protocol.has_ports()) {
+        return refuse("only tcp, udp and sctp have source ports");
+    }
+    if ports.iter().any(|p| p.source != Sources16::ALL) {
+        return refuse("it says twice from which source ports");
+    }
+    ports.iter_mut().for_each(|p| p.source = source);
+    Ok(ports)
+}
+
+/// Source ports: one, or a range.
+fn source(text: &str) -> Result<Sources16, Problem> {
+    let (first, last) = bounds(text, "a source port")?;
+    Ok(Sources16 { first, last })
 }
 
 /// `PROTOCOL/NUMBERS`.
@@ -69,13 +93,19 @@ pub fn show_number(protocol: Protocol, number: u16) -> String {
 }
 
 fn port_range(protocol: Protocol, numbers: &str) -> Result<Ports, Problem> {
+    let (first, last) = bounds(numbers, "a port")?;
+    Ok(Ports::range(protocol, first, last))
+}
+
+/// `80` or `80-89`.
+fn bounds(numbers: &str, what: &'static str) -> Result<(u16, u16), Problem> {
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
-    let first = number(first, "a port", 65_535)?;
-    let last = number(last, "a port", 65_535)?;
+    let first = number(first, what, 65_535)?;
+    let last = number(last, what, 65_535)?;
     if last < first {
         return Err(Problem::BackwardRange { first, last });
     }
-    Ok(Ports::range(protocol, first as u16, last as u16))
+    Ok((first as u16, last as u16))
 }
 
 /// `icmp/TYPE` or `icmp/TYPE/CODE`.
@@ -132,6 +162,9 @@ mod tests {
         assert_eq!(show("proto/6"), "tcp proto/6");
         assert_eq!(show("ping"), "icmp/8 icmpv6/128");
         assert_eq!(show("any"), "tcp udp sctp icmp icmpv6 proto");
+        assert_eq!(show("tcp/2049 from 600-1023"), "tcp/2049 from 600-1023");
+        assert_eq!(show("udp/5000-5010  from  53"), "udp/5000-5010 from 53");
+        assert_eq!(show("dns from 53"), "tcp/53 from 53 udp/53 from 53");
     }
 
     #[test]
@@ -140,6 +173,10 @@ mod tests {
         assert_eq!(show("tcp/"), "PC0304: ");
         assert_eq!(show("tcp/+5"), "PC0304: ");
         assert_eq!(show("tcp/90-80"), "PC0303: ");
+        assert_eq!(show("tcp/80 from 70000"), "PC0304: ");
+        assert_eq!(show("tcp/80 from 90-80"), "PC0303: ");
+        assert_eq!(show("ping from 7"), "PC0302: ");
+        assert_eq!(show("tcp/80 from 7 from 8"), "PC0304: ");
         assert_eq!(show("tpc/80"), "PC0302: did you mean `tcp/80`?");
         assert_eq!(show("htp"), "PC0301: did you mean `http`?");
         assert_eq!(show("8443"), "PC0301: say of which protocol: `tcp/8443` or `udp/8443`");

@@ -11,6 +11,7 @@ use portcullis_pipeline::addr::{Addr, Mac};
 use super::{Builder, guests::NicDraft};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
+    hash,
     model::Nic,
     problem::Problem,
     source::Span,
@@ -46,7 +47,7 @@ impl Inventory {
 
     /// A MAC that follows from names: the same on every host and at every start.
     fn auto_mac(&mut self, what: &str, owner: String, span: Span) -> Mac {
-        let mut seed = hash(what);
+        let mut seed = hash::stable(what);
         loop {
             // Locally administered, unicast (IEEE 802, section 8.4.2).
             let mac = Mac(0x02 << 40 | seed & 0xff_ffff_ffff);
@@ -65,7 +66,7 @@ impl Inventory {
         // Where SLAAC would put it (RFC 4291, appendix A), else where the name says.
         let start = match subnet {
             IpNet::V6(_) if host_bits >= 64 => u128::from(Addr::link_local_of(mac).lo),
-            _ => u128::from(hash(what)) % size,
+            _ => u128::from(hash::stable(what)) % size,
         };
         // Each taken address costs one step at most, and so do the reserved ones.
         let steps = size.min(self.addrs.len() as u128 + 3);
@@ -74,15 +75,6 @@ impl Inventory {
             .filter(|addr| reserved(*addr, subnet).is_none())
             .find(|addr| !self.addrs.contains_key(addr))
     }
-}
-
-/// FNV-1a (64 bits) with a final mix: stable for ever, unlike the standard library's hashers.
-fn hash(text: &str) -> u64 {
-    let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mixed ^ (mixed >> 33)
 }
 
 /// The address of a subnet with this number, from 0.

@@ -7,15 +7,27 @@ use ipnet::IpNet;
 use super::{Builder, reader};
 use crate::{
     diagnostic::Diagnostic,
-    model::{Endpoint, Set, Term},
+    model::{Combine, Endpoint, Model, Selector, Set, Term},
     problem::Problem,
     yaml::{Key, Node, Value},
 };
 
+const ENDPOINT: &str = "guest, label, network or set";
+/// How a selector says how its terms go together.
+pub const COMBINE: &[(&str, Combine)] =
+    &[("all of", Combine::All), ("any of", Combine::Any), ("not", Combine::Not)];
+/// Kept for names of the outside world whose addresses are looked up and pinned.
+pub const DOMAIN: &str = "domain";
+const SELECTOR_KEYS: &[&str] = &["all of", "any of", "not", DOMAIN];
+const SET_KEYS: &[&str] = &["members", "except"];
+
 impl Builder<'_> {
     /// A list of endpoints, meaning all of them together.
     pub fn terms(&mut self, node: &Node, what: &'static str) -> Vec<Term> {
-        let items = reader::list(node, what, self.diags);
+        let items = match &node.value {
+            Value::Map(_) => std::slice::from_ref(node),
+            _ => reader::list(node, what, self.diags),
+        };
         if items.is_empty() && matches!(node.value, Value::List(_)) {
             self.diags.report(Problem::EmptySelector { what: what.into() }, node.span);
         }
@@ -23,6 +35,9 @@ impl Builder<'_> {
     }
 
     fn term(&mut self, node: &Node) -> Option<Term> {
+        if let Value::Map(entries) = &node.value {
+            return self.selector(node, entries);
+        }
         let text = reader::text(node, "an endpoint", self.diags)?;
         let endpoint = match self.names.find(text) {
             Some(endpoint) => endpoint,
@@ -33,6 +48,41 @@ impl Builder<'_> {
             }
         };
         Some(Term { endpoint, span: node.span })
+    }
+
+    /// `{ all of: [...] }`, `{ any of: [...] }` or `{ not: ... }`.
+    fn selector(&mut self, node: &Node, entries: &[(Key, Node)]) -> Option<Term> {
+        let table = reader::table(node, "a selector", SELECTOR_KEYS, self.diags)?;
+        if let Some(key) = table.key(DOMAIN) {
+            let what = "domain names as endpoints".to_owned();
+            let help = "list its addresses, by a name under `sets:`";
+            self.diags
+                .push(Diagnostic::new(Problem::NotSupportedYet { what }, key.span).help(help));
+            return None;
+        }
+        let mut said = COMBINE.iter().filter_map(|&(word, combine)| {
+            let of = table.get(word)?;
+            Some((word, combine, of))
+        });
+        let Some((word, combine, of)) = said.next() else {
+            if entries.is_empty() {
+                self.diags.report(Problem::EmptySelector { what: "a selector".into() }, node.span);
+            }
+            return None;
+        };
+        if let Some((other, ..)) = said.next() {
+            let problem = Problem::TwoCombinations { first: word, second: other };
+            let at = table.key(other).map_or(node.span, |k| k.span);
+            let help = "put one inside the other: `all of: [web, { not: test }]`";
+            self.diags.push(Diagnostic::new(problem, at).help(help));
+        }
+        let terms = self.terms(of, word);
+        if terms.is_empty() {
+            return None;
+        }
+        let index = self.model.selectors.len();
+        self.model.selectors.push(Selector { span: node.span, combine, terms });
+        Some(Term { endpoint: Endpoint::Selector(index), span: node.span })
     }
 
     /// An address or a prefix.
@@ -66,11 +116,16 @@ impl Builder<'_> {
     fn set(&mut self, key: &Key, node: &Node) -> Set {
         let mut set =
             Set { name: key.text.clone(), span: key.span, members: vec![], except: vec![] };
-        if !matches!(node.value, Value::Map(_)) {
+        let selects = |(key, _): &(Key, Node)| SELECTOR_KEYS.contains(&key.text.as_str());
+        let is_table = match &node.value {
+            Value::Map(entries) => !entries.first().is_some_and(selects),
+            _ => false,
+        };
+        if !is_table {
             set.members = self.terms(node, "a set");
             return set;
         }
-        let Some(table) = reader::table(node, "a set", &["members", "except"], self.diags) else {
+        let Some(table) = reader::table(node, "a set", SET_KEYS, self.diags) else {
             return set;
         };
         if let Some(node) = table.need("members", key.span, self.diags) {
@@ -85,7 +140,7 @@ impl Builder<'_> {
     /// Reports each set that reaches itself, and empties it so that nobody walks in circles.
     fn refuse_cycles(&mut self) {
         for start in 0..self.model.sets.len() {
-            if reaches(&self.model.sets, start) {
+            if reaches(&self.model, start) {
                 let set = &mut self.model.sets[start];
                 let problem = Problem::SetCycle { name: set.name.clone() };
                 self.diags.push(
@@ -99,28 +154,36 @@ impl Builder<'_> {
     }
 }
 
-const ENDPOINT: &str = "guest, label, network or set";
-
 /// Does a set reach itself through its members?
-fn reaches(sets: &[Set], start: usize) -> bool {
-    let parts = |i: usize| {
-        let terms = sets[i].members.iter().chain(&sets[i].except);
-        terms.filter_map(|t| match t.endpoint {
-            Endpoint::Set(j) if j < sets.len() => Some(j),
-            _ => None,
-        })
-    };
-    let mut seen = vec![false; sets.len()];
-    let mut open: Vec<usize> = parts(start).collect();
+fn reaches(model: &Model, start: usize) -> bool {
+    let mut seen = vec![false; model.sets.len()];
+    let mut open = named_by(model, start);
     while let Some(i) = open.pop() {
         if i == start {
             return true;
         }
         if !std::mem::replace(&mut seen[i], true) {
-            open.extend(parts(i));
+            open.extend(named_by(model, i));
         }
     }
     false
+}
+
+/// The sets that a set names, directly or inside a selector.
+fn named_by(model: &Model, set: usize) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut open: Vec<Endpoint> = Vec::new();
+    let endpoints = |terms: &[Term]| terms.iter().map(|t| t.endpoint).collect::<Vec<_>>();
+    open.extend(endpoints(&model.sets[set].members));
+    open.extend(endpoints(&model.sets[set].except));
+    while let Some(endpoint) = open.pop() {
+        match endpoint {
+            Endpoint::Set(i) if i < model.sets.len() => found.push(i),
+            Endpoint::Selector(i) => open.extend(endpoints(&model.selectors[i].terms)),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Names begin with a letter and hold neither `:` nor `/`: what is neither is meant as an

@@ -14,10 +14,10 @@ use crate::{
     model::{Endpoint, Guest, Label},
     problem::Problem,
     source::Span,
-    yaml::{Key, Node},
+    yaml::{Key, Node, Value},
 };
 
-const KEYS: &[&str] = &["network", "ip", "mac", "labels", "nics"];
+const KEYS: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards"];
 const NIC_KEYS: &[&str] = &["network", "ip", "mac"];
 
 /// A NIC as it is written: what is `auto` is still open.
@@ -53,6 +53,9 @@ impl Builder<'_> {
             drafts = self.nics(index, key, &table);
             if let Some(node) = table.get("labels") {
                 guest.labels = self.labels(index, node);
+            }
+            if let Some(node) = table.get("forwards") {
+                guest.forwards = reader::truth(node, "`forwards`", self.diags).unwrap_or(true);
             }
         }
         self.model.guests.push(guest);
@@ -118,7 +121,7 @@ impl Builder<'_> {
     fn addresses(&mut self, node: &Node) -> (Vec<(IpAddr, Span)>, bool) {
         let (mut addrs, mut auto) = (Vec::new(), false);
         let items = reader::list(node, "`ip`", self.diags);
-        if items.is_empty() && matches!(node.value, crate::yaml::Value::List(_)) {
+        if items.is_empty() && matches!(node.value, Value::List(_)) {
             self.diags.report(Problem::EmptySelector { what: "`ip`".into() }, node.span);
         }
         for item in items {
@@ -160,18 +163,29 @@ impl Builder<'_> {
     }
 
     /// Labels become names after all guests have theirs: `declare` then reports the clash at
-    /// the label, whichever stands first.
-    pub fn declare_labels(&mut self) {
-        for (guest, key) in std::mem::take(&mut self.pending_labels) {
-            if let Some(Endpoint::Label(index)) = self.names.find(&key.text) {
-                self.model.labels[index].guests.push(guest);
-                continue;
+    /// the label, whichever stands first. Those of `labels:` come first; what they stand for is
+    /// for people.
+    pub fn declare_labels(&mut self, declared: &[&(Key, Node)]) {
+        for (key, node) in declared {
+            if !matches!(node.value, Value::Null) {
+                reader::text(node, "a label's description", self.diags);
             }
-            let index = self.model.labels.len();
-            self.names.declare(&key, Endpoint::Label(index), self.diags);
-            let label =
-                Label { name: key.text, span: key.span, declared: false, guests: vec![guest] };
-            self.model.labels.push(label);
+            self.add_label(key.clone(), true);
         }
+        for (guest, key) in std::mem::take(&mut self.pending_labels) {
+            let index = match self.names.find(&key.text) {
+                Some(Endpoint::Label(index)) => index,
+                _ => self.add_label(key, false),
+            };
+            self.model.labels[index].guests.push(guest);
+        }
+    }
+
+    fn add_label(&mut self, key: Key, declared: bool) -> usize {
+        let index = self.model.labels.len();
+        self.names.declare(&key, Endpoint::Label(index), self.diags);
+        let Key { text: name, span } = key;
+        self.model.labels.push(Label { name, span, declared, guests: Vec::new() });
+        index
     }
 }

@@ -5,8 +5,11 @@ mod endpoints;
 mod guests;
 mod names;
 mod networks;
+mod options;
 mod reader;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use names::Names;
 
@@ -21,13 +24,14 @@ use crate::{
 };
 
 const SECTIONS: &[&str] =
-    &["networks", "guests", "host", "sets", "services", "rules", "never", "always"];
+    &["networks", "guests", "labels", "host", "sets", "services", "rules", "never", "always"];
 
 /// The sections of all files, joined: which file something stands in changes nothing.
 #[derive(Default)]
 struct Sections<'n> {
     networks: Vec<&'n (Key, Node)>,
     guests: Vec<&'n (Key, Node)>,
+    labels: Vec<&'n (Key, Node)>,
     host: Vec<&'n Node>,
     sets: Vec<&'n (Key, Node)>,
     services: Vec<&'n (Key, Node)>,
@@ -43,6 +47,7 @@ struct Builder<'a> {
     inventory: Inventory,
     /// Labels and the guests that carry them, before they become names.
     pending_labels: Vec<(usize, Key)>,
+    moment: &'a Moment,
     diags: &'a mut Diagnostics,
 }
 
@@ -65,6 +70,7 @@ pub fn model(sources: &Sources, moment: &Moment, diags: &mut Diagnostics) -> (Mo
         names: Names::default(),
         inventory: Inventory::default(),
         pending_labels: Vec::new(),
+        moment,
         diags,
     };
     builder.build(&sections);
@@ -84,6 +90,7 @@ impl<'n> Sections<'n> {
         };
         self.networks.extend(each("networks", "`networks`", diags));
         self.guests.extend(each("guests", "`guests`", diags));
+        self.labels.extend(each("labels", "`labels`", diags));
         self.host.extend(top.get("host"));
         self.sets.extend(each("sets", "`sets`", diags));
         self.services.extend(each("services", "`services`", diags));
@@ -101,7 +108,7 @@ impl Builder<'_> {
         self.check_networks();
         let drafts: Vec<_> =
             sections.guests.iter().map(|(key, node)| self.guest(key, node)).collect();
-        self.declare_labels();
+        self.declare_labels(&sections.labels);
         for node in &sections.host {
             self.host(node);
         }

@@ -139,8 +139,7 @@ impl Builder<'_> {
         for item in items {
             let Some(text) = reader::text(item, "a gateway", self.diags) else { continue };
             if matches!(text, "yes" | "no" | "on" | "off") {
-                let problem = Problem::BadValue { got: text.into(), expected: "true or false" };
-                self.diags.report(problem, item.span);
+                self.diags.push(reader::not_boolean(text, item.span));
                 continue;
             }
             let Some(addr) = reader::address(text, item.span, self.diags) else { continue };

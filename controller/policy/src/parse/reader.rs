@@ -116,6 +116,27 @@ pub fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// A value that is `true` or `false`.
+pub fn truth(node: &Node, what: &'static str, diags: &mut Diagnostics) -> Option<bool> {
+    let got = text(node, what, diags)?;
+    let value = boolean(got);
+    if value.is_none() {
+        diags.push(not_boolean(got, node.span));
+    }
+    value
+}
+
+/// What is neither `true` nor `false`, with the word that was meant.
+pub fn not_boolean(got: &str, span: Span) -> Diagnostic {
+    let help = match got.to_ascii_lowercase().as_str() {
+        "yes" | "on" | "y" | "1" => Some("write `true`".to_owned()),
+        "no" | "off" | "n" | "0" => Some("write `false`".to_owned()),
+        word => did_you_mean(word, ["true", "false"].into_iter()),
+    };
+    let problem = Problem::BadValue { got: got.to_owned(), expected: "true or false" };
+    Diagnostic::new(problem, span).maybe_help(help)
+}
+
 /// A decimal number. YAML 1.1's octal (`010`) and sexagesimal numbers are refused, not guessed.
 pub fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

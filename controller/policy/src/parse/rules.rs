@@ -11,7 +11,6 @@ use crate::{
     catalogue,
     diagnostic::Diagnostic,
     model::{Action, Demand, Invariant, Rule, Service, Term, Tier},
-    near::did_you_mean,
     problem::Problem,
     service,
     source::Span,
@@ -21,8 +20,6 @@ use crate::{
 const RULE_KEYS: &[&str] =
     &["name", "allow", "deny", "pass", "tier", "owner", "ticket", "until", "mode", "log"];
 const INVARIANT_KEYS: &[&str] = &["name", "from", "to", "for", "owner", "ticket"];
-/// The design has them, this version does not: taking them silently would promise too much.
-const NOT_YET: &[&str] = &["until", "log"];
 const ACTIONS: &[(&str, Action)] =
     &[("allow", Action::Allow), ("deny", Action::Deny), ("pass", Action::Pass)];
 
@@ -86,18 +83,18 @@ impl Builder<'_> {
                 continue;
             };
             let name = self.name(&table, node.span, "rule", &mut named);
-            if let Some(rule) = self.rule(&table, node.span, name) {
+            if let Some(rule) = self.rule(&table, node, name) {
                 self.model.rules.push(rule);
             }
         }
     }
 
-    fn rule(&mut self, table: &Table<'_>, span: Span, name: String) -> Option<Rule> {
-        for key in NOT_YET.iter().filter_map(|k| table.key(k)) {
-            self.diags.report(Problem::NotSupportedYet { what: key.text.clone() }, key.span);
-        }
-        self.mode(table);
+    fn rule(&mut self, table: &Table<'_>, rule: &Node, name: String) -> Option<Rule> {
+        let span = rule.span;
         let tier = self.tier(table);
+        let observe = self.observes(table);
+        let log = self.log(table);
+        let until = self.until(table, rule);
         let owner = self.remark(table, "owner");
         let ticket = self.remark(table, "ticket");
         let (action, node) = self.action(table, span)?;
@@ -114,7 +111,6 @@ impl Builder<'_> {
         )
         .map(|inner| self.selection(&inner, node.span, true))?;
         let Selection { from, to, services } = selection;
-        let (until, observe, log) = (None, false, None);
         Some(Rule {
             name,
             span,
@@ -162,47 +158,6 @@ impl Builder<'_> {
             None => vec![Service::any(at)],
         };
         Selection { from, to, services }
-    }
-
-    fn mode(&mut self, table: &Table<'_>) {
-        let Some(node) = table.get("mode") else { return };
-        match reader::text(node, "`mode`", self.diags) {
-            Some("enforce") | None => {}
-            Some("observe") => {
-                self.diags
-                    .report(Problem::NotSupportedYet { what: "mode: observe".into() }, node.span);
-            }
-            Some(other) => {
-                let problem = Problem::BadValue {
-                    got: other.to_owned(),
-                    expected: "a mode: enforce or observe",
-                };
-                let help = did_you_mean(other, ["enforce", "observe"].into_iter());
-                self.diags.push(Diagnostic::new(problem, node.span).maybe_help(help));
-            }
-        }
-    }
-
-    fn tier(&mut self, table: &Table<'_>) -> Tier {
-        let Some(node) = table.get("tier") else { return Tier::Tenant };
-        match reader::text(node, "`tier`", self.diags) {
-            Some("platform") => Tier::Platform,
-            Some("tenant") | None => Tier::Tenant,
-            Some(other) => {
-                let problem = Problem::BadValue {
-                    got: other.to_owned(),
-                    expected: "a tier: platform or tenant",
-                };
-                let help = did_you_mean(other, ["platform", "tenant"].into_iter());
-                self.diags.push(Diagnostic::new(problem, node.span).maybe_help(help));
-                Tier::Tenant
-            }
-        }
-    }
-
-    fn remark(&mut self, table: &Table<'_>, key: &'static str) -> Option<String> {
-        let node = table.get(key)?;
-        reader::text(node, "a remark", self.diags).map(str::to_owned)
     }
 
     /// The name of a rule or invariant; each is given once. Without one it is called after its
