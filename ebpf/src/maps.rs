@@ -3,21 +3,25 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    helpers::generated::bpf_jiffies64,
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
+    maps::{
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key,
+    },
 };
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Chunk, FlowEntry, FlowKey, GenerationEntry,
-        Members, NETWORKS, NeighbourEntry, NeighbourKey, NetworkEntry, PORTS, PortEntry,
-        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, ServiceTable, Settings,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Chunk, EVENT_RING, EventEntry, FlowEntry,
+        FlowKey, GenerationEntry, Members, NETWORKS, NeighbourEntry, NeighbourKey, NetworkEntry,
+        PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES,
+        SLOTS, SOURCE_TABLES, ServiceTable, Settings,
     },
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
     route::NEIGHBOUR_FRESH,
     tables::{Inserted, NOTHING, TICKS_PER_SECOND, Tables},
+    word::Word,
 };
 
 use crate::seam;
@@ -55,9 +59,13 @@ static PREFIXES: LpmTrie<PrefixKey, PrefixEntry> =
 #[map]
 static SERVICES: Array<ServiceTable> = Array::with_max_entries(SLOTS * SERVICE_TABLES, 0);
 #[map]
+static SOURCES: Array<ServiceTable> = Array::with_max_entries(SLOTS * SOURCE_TABLES, 0);
+#[map]
 static ROWS: Array<Chunk> = Array::with_max_entries(SLOTS * ROW_CHUNKS, 0);
 #[map]
 static CELLS: Array<Chunk> = Array::with_max_entries(SLOTS * CELL_CHUNKS, 0);
+#[map(name = "RULES")]
+static RULE_TABLE: Array<RuleEntry> = Array::with_max_entries(SLOTS * RULES, 0);
 #[map]
 static FLOWS: HashMap<FlowKey, FlowEntry> = HashMap::with_max_entries(FLOWS_MAX, 0);
 #[map]
@@ -69,6 +77,13 @@ static NEIGHBOURS: LruHashMap<NeighbourKey, NeighbourEntry> =
 static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0);
 #[map]
 static RULE_HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS * RULES, 0);
+/// What is told to the log, see [`portcullis_pipeline::event`]; and how many did not fit.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING, 0);
+#[map]
+static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static EVENT_BUDGETS: PerCpuArray<Word> = PerCpuArray::with_max_entries(SLOTS * RULES, 0);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 /// ICMP errors sent: the second it is about << 32 | how many.
@@ -116,6 +131,20 @@ fn chunked(map: &'static Array<Chunk>, base: u32, chunks: u32, index: u32) -> u3
     let Some(c) = map.get(base + chunk) else { return NOTHING };
     // SAFETY: the index is masked to the length of the array, a power of two.
     unsafe { *c.cell.as_ptr().add(index as usize & (CHUNK - 1)) }
+}
+
+/// The numbers by u16 of one table of an array.
+#[inline(always)]
+fn numbered(map: &'static Array<ServiceTable>, table: u32, number: u16) -> u32 {
+    let Some(t) = map.get(table) else { return NOTHING };
+    // SAFETY: the table has an element for every u16.
+    unsafe { *t.class.as_ptr().add(number as usize) as u32 }
+}
+
+/// Where a rule's element stands in a table of all rules.
+#[inline(always)]
+const fn rule_index(slot: u32, rule: u32) -> u32 {
+    slot * RULES + (rule & (RULES - 1))
 }
 
 #[inline(always)]
@@ -177,6 +206,15 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn ends(&self, slot: u32) -> u64 {
+        match SETTINGS.get(0) {
+            Some(s) if slot & 1 == 0 => s.ends[0],
+            Some(s) => s.ends[1],
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
     fn generation_entry(&self, slot: u32) -> Option<&GenerationEntry> {
         GENERATIONS.get(slot)
     }
@@ -228,9 +266,12 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn service(&self, slot: u32, table: u32, number: u16) -> u32 {
-        let Some(t) = SERVICES.get(slot * SERVICE_TABLES + table) else { return NOTHING };
-        // SAFETY: the table has an element for every u16.
-        unsafe { *t.class.as_ptr().add(number as usize) as u32 }
+        numbered(&SERVICES, slot * SERVICE_TABLES + table, number)
+    }
+
+    #[inline(always)]
+    fn source(&self, slot: u32, table: u32, port: u16) -> u32 {
+        numbered(&SOURCES, slot * SOURCE_TABLES + table, port)
     }
 
     #[inline(always)]
@@ -241,6 +282,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn cell(&self, slot: u32, index: u32) -> u32 {
         chunked(&CELLS, slot * CELL_CHUNKS, CELL_CHUNKS, index)
+    }
+
+    #[inline(always)]
+    fn rule(&self, slot: u32, rule: u32) -> Option<&RuleEntry> {
+        RULE_TABLE.get(rule_index(slot, rule))
     }
 
     #[inline(always)]
@@ -298,7 +344,32 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn count_rule(&self, slot: u32, rule: u32) {
-        add(&RULE_HITS, slot * RULES + (rule & (RULES - 1)));
+        add(&RULE_HITS, rule_index(slot, rule));
+    }
+
+    #[inline(always)]
+    fn event_budget(&self, slot: u32, rule: u32) -> Option<&Word> {
+        EVENT_BUDGETS.get(rule_index(slot, rule))
+    }
+
+    #[inline(always)]
+    fn emit(&self, event: &mut EventEntry) {
+        // SAFETY: no arguments.
+        event.time = unsafe { bpf_ktime_get_boot_ns() };
+        if EVENTS.output::<EventEntry>(&*event, 0).is_err() {
+            add(&EVENTS_LOST, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn tell(&self, p: &mut Packet, rule: u32, note: u32) {
+        self.forget(p);
+        seam::tell_event(rule, note);
+    }
+
+    #[inline(always)]
+    fn ask(&self, p: &mut Packet) -> Result<(), DropReason> {
+        seam::result(seam::ask_query(self.forget(p)))
     }
 
     #[inline(always)]

@@ -2,7 +2,11 @@
 //! skb's control block.
 
 use aya_ebpf::bindings::__sk_buff;
-use portcullis_pipeline::verdict::{Answer, Flood, IcmpError, Verdict};
+use portcullis_pipeline::{
+    DropReason,
+    policy::Judged,
+    verdict::{Answer, Flood, IcmpError, Verdict},
+};
 
 /// Word 4 says which verdict it was: the port, or this bit and the reason.
 const DROP: u32 = 1 << 31;
@@ -90,4 +94,21 @@ pub fn flood(skb: *mut __sk_buff) -> Option<Flood> {
     // SAFETY: a live context.
     let ingress = unsafe { (*skb).ifindex };
     Some(Flood { network: w[0], class: w[1], service: w[2], generation: w[3], ingress })
+}
+
+/// What a probe is asked: the slot, and the network in which its packet's addresses stand.
+#[inline(always)]
+pub fn question(skb: *mut __sk_buff) -> (u32, u32) {
+    let w = get(skb);
+    (w[0] & 1, w[1])
+}
+
+/// Writes a probe's answer down: the cell and its shadow in words 0 and 1, word 4 is 0; or the
+/// reason for which there is none, as for a verdict.
+#[inline(always)]
+pub fn record_answer(skb: *mut __sk_buff, answer: Result<Judged, DropReason>) {
+    match answer {
+        Ok(judged) => set(skb, [judged.cell().0, judged.shadow().0, 0, 0, 0]),
+        Err(reason) => set(skb, [0, 0, 0, 0, DROP | reason as u32]),
+    }
 }

@@ -5,9 +5,9 @@ use core::mem::transmute;
 
 use aya_ebpf::bindings::__sk_buff;
 use portcullis_pipeline::{
-    DropReason, link,
+    DropReason, event, link,
     packet::{Packet, Scratch},
-    query, send,
+    probe, query, send,
 };
 
 use crate::{
@@ -68,6 +68,26 @@ pub extern "C" fn resolve_claim(_scratch: *mut Scratch) -> u32 {
 pub extern "C" fn send_frame(ctx: *mut __sk_buff) -> u32 {
     match scratch() {
         Some(s) => number(send::send(&mut Skb::prepared(ctx), &Maps, &s.packet, &mut s.outcome)),
+        None => DropReason::Fault as u32 + 1,
+    }
+}
+
+/// [`event::tell`] over the maps, for the packet in the scratch memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_event(rule: u32, note: u32) -> u32 {
+    if let Some(s) = scratch() {
+        event::tell(&Maps, &s.packet, rule, note, &mut s.event);
+    }
+    0
+}
+
+/// [`probe::judge`] over the maps, for the packet in the scratch memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ask_query(_packet: *mut Packet) -> u32 {
+    match scratch() {
+        Some(s) => number(probe::judge(&Maps, &mut s.packet)),
         None => DropReason::Fault as u32 + 1,
     }
 }

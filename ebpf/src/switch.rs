@@ -19,7 +19,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use portcullis_pipeline::{
-    DropReason, Tables, Verdict, answer, decide, decide::flood as may_have, layout::MEMBERS,
+    DropReason, Tables, Verdict, answer, decide, decide::flood as may_have, layout::MEMBERS, probe,
     verdict::Flood,
 };
 
@@ -110,6 +110,18 @@ extern "C" fn copy_to(index: u64, context: *mut c_void) -> i64 {
         }
     }
     0
+}
+
+/// What a slot says about a frame. Attached nowhere: the loader asks it, by BPF_PROG_TEST_RUN,
+/// about a generation that is not in force yet.
+#[classifier]
+pub fn probe(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    let Some(scratch) = scratch() else { return TC_ACT_SHOT };
+    let (slot, network) = pass::question(skb);
+    let asked = probe::ask(&Skb::new(skb), &Maps, slot, network, scratch);
+    pass::record_answer(skb, asked.map(|()| probe::answer(scratch)));
+    TC_ACT_SHOT
 }
 
 /// The kernel's clock, for the loader to learn its rate: the low half of jiffies.

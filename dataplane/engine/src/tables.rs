@@ -6,9 +6,10 @@ use hashbrown::HashMap;
 use portcullis_pipeline::{
     DropReason,
     addr::Addr,
+    event::Budget,
     layout::{
-        AddressEntry, FlowEntry, FlowKey, FlowSide, GenerationEntry, NetworkEntry, PortEntry,
-        PrefixEntry, ServiceTable,
+        AddressEntry, EVENT_RING, EventEntry, FlowEntry, FlowKey, FlowSide, GenerationEntry,
+        NetworkEntry, PortEntry, PrefixEntry, RuleEntry, ServiceTable,
     },
     reason::REASONS,
     route::NEIGHBOUR_FRESH,
@@ -16,7 +17,11 @@ use portcullis_pipeline::{
     word::Word,
 };
 
-use crate::{flows::Flows, prefixes::Prefixes};
+use crate::{events::Events, flows::Flows, prefixes::Prefixes};
+
+/// Events that wait for the log: about as many as the kernel's ring holds.
+const EVENTS: usize = EVENT_RING as usize / size_of::<EventEntry>();
+const NS_PER_TICK: u64 = 1_000_000_000 / TICKS_PER_SECOND;
 
 /// Everything that belongs to one generation.
 #[derive(Default)]
@@ -37,10 +42,16 @@ pub struct Slot {
     pub prefixes: Prefixes,
     /// One for each of [`portcullis_pipeline::layout::service_table`].
     pub services: Vec<ServiceTable>,
+    /// Source classes, see `portcullis_image::Image::source_tables`.
+    pub sources: Vec<ServiceTable>,
     /// See `portcullis_image::Image::rows`.
     pub rows: Vec<u32>,
-    /// See `portcullis_image::Image::cells`.
+    /// See `portcullis_image::Image::cells`; from [`GenerationEntry::shadows`] on `shadows`.
     pub cells: Vec<u32>,
+    /// By rule id, the default first.
+    pub rules: Vec<RuleEntry>,
+    /// When the first of them ends, in ticks; 0: none ends.
+    pub ends: u64,
 }
 
 impl Slot {
@@ -61,6 +72,8 @@ pub struct Tables {
     neighbours: RefCell<HashMap<(u32, Addr), (u64, u64)>>,
     drops: Box<[Cell<u64>]>,
     rule_hits: RefCell<HashMap<(u32, u32), u64>>,
+    budgets: [Box<[Word]>; 2],
+    events: Events,
     errors_per_second: u64,
     errors: Cell<(u64, u64)>,
 }
@@ -77,6 +90,8 @@ impl Tables {
             neighbours: RefCell::default(),
             drops: (0..REASONS).map(|_| Cell::new(0)).collect(),
             rule_hits: RefCell::default(),
+            budgets: [Box::default(), Box::default()],
+            events: Events::new(EVENTS),
             errors_per_second,
             errors: Cell::new((0, 0)),
         }
@@ -84,11 +99,35 @@ impl Tables {
 
     /// Puts a generation in force.
     pub fn install(&mut self, generation: u32, slot: Slot) {
-        self.slots[(generation & 1) as usize] = slot;
+        self.load(generation & 1, slot);
         self.generation = generation;
     }
 
-    /// Sets the clock, in ticks: once for a burst of frames.
+    /// Fills a slot, without putting it in force.
+    pub fn load(&mut self, slot: u32, tables: Slot) {
+        let at = (slot & 1) as usize;
+        self.budgets[at] = tables.rules.iter().map(|_| Word::new(0)).collect();
+        self.slots[at] = tables;
+    }
+
+    /// Takes the events out that there are for the log, the oldest first.
+    pub fn take_events(&mut self) -> impl Iterator<Item = EventEntry> {
+        self.events.take()
+    }
+
+    /// Events that nobody has taken in time.
+    pub fn events_lost(&self) -> u64 {
+        self.events.lost()
+    }
+
+    /// What there is of a rule's events, see [`Budget`].
+    pub fn budget(&self, slot: u32, rule: u32) -> Budget {
+        let words = &self.budgets[(slot & 1) as usize];
+        Budget(words.get(rule as usize).map_or(0, Word::get))
+    }
+
+    /// Sets the clock, in ticks: once for a burst of frames. Events carry its time, so it should
+    /// count from the boot.
     pub fn set_now(&mut self, ticks: u64) {
         self.now = ticks;
     }
@@ -139,6 +178,10 @@ impl portcullis_pipeline::Tables for Tables {
         self.generation
     }
 
+    fn ends(&self, slot: u32) -> u64 {
+        self.slot(slot).ends
+    }
+
     fn generation_entry(&self, slot: u32) -> Option<&GenerationEntry> {
         self.slot(slot).shape.as_ref()
     }
@@ -181,12 +224,23 @@ impl portcullis_pipeline::Tables for Tables {
         }
     }
 
+    fn source(&self, slot: u32, table: u32, port: u16) -> u32 {
+        match self.slot(slot).sources.get(table as usize) {
+            Some(t) => t.class[port as usize].into(),
+            None => NOTHING,
+        }
+    }
+
     fn row(&self, slot: u32, index: u32) -> u32 {
         self.slot(slot).rows.get(index as usize).copied().unwrap_or(NOTHING)
     }
 
     fn cell(&self, slot: u32, index: u32) -> u32 {
         self.slot(slot).cells.get(index as usize).copied().unwrap_or(NOTHING)
+    }
+
+    fn rule(&self, slot: u32, rule: u32) -> Option<&RuleEntry> {
+        self.slot(slot).rules.get(rule as usize)
     }
 
     fn flow(&self, key: &FlowKey) -> Option<&FlowEntry> {
@@ -223,5 +277,14 @@ impl portcullis_pipeline::Tables for Tables {
 
     fn count_rule(&self, slot: u32, rule: u32) {
         *self.rule_hits.borrow_mut().entry((slot, rule)).or_default() += 1;
+    }
+
+    fn event_budget(&self, slot: u32, rule: u32) -> Option<&Word> {
+        self.budgets[(slot & 1) as usize].get(rule as usize)
+    }
+
+    fn emit(&self, event: &mut EventEntry) {
+        event.time = self.now * NS_PER_TICK;
+        self.events.push(*event);
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     addr::{Addr, Mac},
     conntrack::{self, Event, Step},
-    flow,
+    expiry, flow,
     frame::Frame,
     layout::{FlowEntry, FlowSide, PortEntry, port_flag, port_kind},
     link,
@@ -270,7 +270,7 @@ fn judge_flow<T: Tables>(t: &T, p: &mut Packet) -> Result<bool, DropReason> {
             Step::To(state) => {
                 p.op = op::CONTINUE;
                 p.half = state | initiator;
-                return known_way(p, e, own, half);
+                return known_way(t, p, e, own, half);
             }
             Step::Bad => return Err(DropReason::BadState),
             Step::Restart => {}
@@ -285,9 +285,15 @@ fn judge_flow<T: Tables>(t: &T, p: &mut Packet) -> Result<bool, DropReason> {
     Ok(false)
 }
 
-/// The way stored for this generation, if there is one.
+/// The way stored for this generation, if there is one and no rule has ended since.
 #[inline(always)]
-fn known_way(p: &mut Packet, e: &FlowEntry, own: &FlowSide, half: u64) -> Result<bool, DropReason> {
+fn known_way<T: Tables>(
+    t: &T,
+    p: &mut Packet,
+    e: &FlowEntry,
+    own: &FlowSide,
+    half: u64,
+) -> Result<bool, DropReason> {
     let judged = e.judged.get();
     let path = own.path.get();
     let current = (judged >> 32) as u32 == p.generation && (path >> 32) as u32 == p.generation;
@@ -296,7 +302,7 @@ fn known_way(p: &mut Packet, e: &FlowEntry, own: &FlowSide, half: u64) -> Result
     if p.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND {
         e.last.set(p.now);
     }
-    if !current || !checked {
+    if !current || !checked || expiry::has_begun(t, p.slot(), p.now) {
         return Ok(false);
     }
     query::refuse(Cell(judged as u32))?;
@@ -345,7 +351,8 @@ pub fn flood<T: Tables>(t: &T, flood: &Flood, member: u32) -> bool {
     }
     match t.port(slot, member) {
         Some(p) if p.kind != port_kind::CLOSED && p.network == flood.network => {
-            policy::judge(t, slot, flood.class, p.class, flood.service).allows()
+            let cell = policy::judge(t, slot, flood.class, p.class, flood.service);
+            cell.allows() && !expiry::has_ended(t, slot, cell.rule(), t.now())
         }
         _ => false,
     }

@@ -40,8 +40,12 @@ pub const ROW_CHUNKS: u32 = 1024;
 pub const CELL_CHUNKS: u32 = 1024;
 /// Service tables per slot, see [`ServiceTable`].
 pub const SERVICE_TABLES: u32 = 6;
-/// Rules of one policy: ids 1..RULES; 0 is "no rule".
+/// The first of the service tables, for which there are source tables too: TCP, UDP, SCTP.
+pub const SOURCE_TABLES: u32 = 3;
+/// Rules of one policy: ids 1..RULES; 0 is "no rule", the default.
 pub const RULES: u32 = 131_072;
+/// Bytes of the ring that carries [`EventEntry`] to user space: a power of two.
+pub const EVENT_RING: u32 = 1 << 20;
 
 /// What a port is. Zero, so also an entry never written, is closed.
 pub mod port_kind {
@@ -240,9 +244,15 @@ pub struct Chunk {
     pub cell: [u32; CHUNK],
 }
 
+/// Bits of [`GenerationEntry::flags`].
+pub mod generation_flag {
+    /// Some [`super::RuleEntry`] of the slot has events to log.
+    pub const LOGS: u32 = 1;
+}
+
 entry! {
     /// What the dense tables of a generation look like, by slot.
-    GenerationEntry: 16 {
+    GenerationEntry: 32 {
         /// The generation that the slot holds.
         generation: u32,
         /// Identity classes: the stride of the row table, `row[src * classes + dst]`.
@@ -251,19 +261,141 @@ entry! {
         services: u32,
         /// Class of an address that no declared address and no prefix covers.
         world: u32,
+        /// Source port classes; 0 and 1: source ports make no difference, and are not looked up.
+        /// The service class of a connection is `class * sources + source class`.
+        sources: u32,
+        /// Where the shadow of cell 0 stands in the verdict table, that of cell `i` is `i` behind
+        /// it: what the cell would be with the observing rules in force. 0: nobody observes.
+        /// [`GenerationEntry::shadows_behind`] is the place.
+        shadows: u32,
+        /// Bits of [`generation_flag`].
+        flags: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+impl GenerationEntry {
+    /// Where the shadows of so many cells stand: in the chunks behind them.
+    #[inline(always)]
+    pub const fn shadows_behind(cells: u32) -> u32 {
+        cells.next_multiple_of(CHUNK as u32)
+    }
+}
+
+entry! {
+    /// What holds about a rule besides what the cells say, by slot and rule id. Id 0 is the
+    /// default.
+    RuleEntry: 16 {
+        /// When the rule ends, in ticks of [`crate::Tables::now`]; 0: never. Only looked at when
+        /// [`Settings::ends`] has passed.
+        end: u64,
+        /// Most events that one processor logs of it in a second; 0: it is not logged. Only
+        /// looked at with [`generation_flag::LOGS`].
+        log_per_s: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 
 entry! {
     /// What the programs need besides the tables: one entry.
-    Settings: 24 {
+    Settings: 40 {
         /// Ticks ([`crate::tables::TICKS_PER_SECOND`]) per jiffy of this kernel, times 65,536.
         tick_scale: u64,
         /// Added to the scaled jiffies; with a scale of 0 the clock stands still here.
         tick_offset: u64,
         /// ICMP errors that the switch may send in a second, per processor.
         errors_per_second: u64,
+        /// By slot: when the first rule of the generation ends, in ticks; 0: none ends. Written
+        /// before the slot is put in force. It stands here, and not with the shape, because every
+        /// packet reads this entry.
+        ends: [u64; SLOTS as usize],
     }
+}
+
+/// Number of the layout of [`EventEntry`]; its first field, so that a reader can tell.
+pub const EVENT_VERSION: u32 = 1;
+
+/// What [`EventEntry::verdict`] says.
+pub mod event_verdict {
+    /// The connection is allowed by the rule.
+    pub const ALLOWED: u16 = 1;
+    /// It is not, for [`super::EventEntry::reason`].
+    pub const DENIED: u16 = 2;
+    /// The rule observes: it would allow the connection.
+    pub const WOULD_ALLOW: u16 = 3;
+    /// The rule observes: it would deny the connection.
+    pub const WOULD_DENY: u16 = 4;
+}
+
+/// [`EventEntry::reason`] of what is not dropped by a rule.
+pub const NO_REASON: u16 = u16::MAX;
+
+entry! {
+    /// A new connection that was judged, as the ring carries it to whoever reads the log.
+    EventEntry: 88 {
+        /// [`EVENT_VERSION`].
+        version: u32,
+        /// The generation that judged.
+        generation: u32,
+        /// When: nanoseconds of the boot clock (CLOCK_BOOTTIME).
+        time: u64,
+        /// Source.
+        src: Addr,
+        /// Destination.
+        dst: Addr,
+        /// Id of the deciding or observing rule; 0 for the default.
+        rule: u32,
+        /// Events of the same rule on the same processor that were left out before this one.
+        suppressed: u32,
+        /// Interface index of the port that the packet came from.
+        ingress: u32,
+        /// Interface index of the port that it would leave by.
+        egress: u32,
+        /// Id of the network that it came from.
+        network: u32,
+        /// Bytes of the packet from the IP header on; of a frame still to be segmented, of all.
+        length: u32,
+        /// Source port, or identifier of an echo.
+        sport: u16,
+        /// Destination port, or identifier of an echo.
+        dport: u16,
+        /// ICMP type << 8 | code.
+        icmp: u16,
+        /// IP protocol.
+        protocol: u16,
+        /// One of [`event_verdict`].
+        verdict: u16,
+        /// The [`crate::DropReason`], or [`NO_REASON`].
+        reason: u16,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+impl EventEntry {
+    /// Nothing yet.
+    pub const EMPTY: Self = Self {
+        version: EVENT_VERSION,
+        generation: 0,
+        time: 0,
+        src: Addr::UNSPECIFIED,
+        dst: Addr::UNSPECIFIED,
+        rule: 0,
+        suppressed: 0,
+        ingress: 0,
+        egress: 0,
+        network: 0,
+        length: 0,
+        sport: 0,
+        dport: 0,
+        icmp: 0,
+        protocol: 0,
+        verdict: 0,
+        reason: NO_REASON,
+        reserved: 0,
+    };
 }
 
 entry! {

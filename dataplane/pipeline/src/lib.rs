@@ -14,6 +14,8 @@ pub mod addr;
 pub mod answer;
 pub mod conntrack;
 pub mod decide;
+pub mod event;
+pub mod expiry;
 pub mod flow;
 pub mod frame;
 pub mod layout;
@@ -22,6 +24,7 @@ pub mod outcome;
 pub mod packet;
 pub mod parse;
 pub mod policy;
+pub mod probe;
 pub mod query;
 pub mod reason;
 pub mod route;
@@ -41,7 +44,7 @@ pub use verdict::{Answer, Verdict};
 
 /// Number of the table layouts. It is part of the pin path: programs of another layout never see
 /// these maps. `tests/layout.rs` fails when a layout changes and this number does not.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// No header that matters starts at or behind this byte of a frame. A limit is part of the
 /// meaning: back ends must not have a smaller one of their own.

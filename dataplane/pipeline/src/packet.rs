@@ -8,7 +8,7 @@ use crate::{
     addr::{Addr, Mac},
     conntrack::Event,
     flow,
-    layout::{FlowKey, NetworkEntry},
+    layout::{EventEntry, FlowKey, NetworkEntry},
     link::Claim,
     outcome::Outcome,
     parse::{Fragment, Ip, Kind, Transport},
@@ -27,12 +27,19 @@ pub struct Scratch {
     pub claim: Claim,
     /// What is to be done, if it is not dropped.
     pub outcome: Outcome,
+    /// What the log is told.
+    pub event: EventEntry,
 }
 
 impl Scratch {
     /// Empty memory.
-    pub const NEW: Self =
-        Self { packet: Packet::NEW, ip: Ip::NEW, claim: Claim::NEW, outcome: Outcome::NONE };
+    pub const NEW: Self = Self {
+        packet: Packet::NEW,
+        ip: Ip::NEW,
+        claim: Claim::NEW,
+        outcome: Outcome::NONE,
+        event: EventEntry::EMPTY,
+    };
 }
 
 /// What [`crate::Tables::resolve`] is asked.
@@ -166,10 +173,26 @@ impl Packet {
             rest: ip.rest,
             ttl: ip.ttl,
             fragment_id: ip.fragment_id,
-            ports: (tr.sport() as u32) << 16 | tr.dport() as u32,
-            transport: (tr.icmp() as u32) << 16 | ip.protocol() as u32,
+            ports: ports(tr),
+            transport: transport(ip, tr),
             flags: flags(ip, tr),
             event: tr.event,
+        };
+    }
+
+    /// From the headers of a packet that nobody sends, asked about in a slot.
+    #[inline(always)]
+    pub fn set_probe(&mut self, slot: u32, network: u32, ip: &Ip, tr: &Transport) {
+        *self = Self {
+            src: ip.src,
+            dst: ip.dst,
+            generation: slot,
+            network,
+            ports: ports(tr),
+            transport: transport(ip, tr),
+            flags: flags(ip, tr),
+            event: tr.event,
+            ..Self::NEW
         };
     }
 
@@ -252,6 +275,16 @@ impl Packet {
     pub const fn is_flow(&self) -> bool {
         self.flags & flag::FLOW != 0
     }
+}
+
+#[inline(always)]
+const fn ports(tr: &Transport) -> u32 {
+    (tr.sport() as u32) << 16 | tr.dport() as u32
+}
+
+#[inline(always)]
+const fn transport(ip: &Ip, tr: &Transport) -> u32 {
+    (tr.icmp() as u32) << 16 | ip.protocol() as u32
 }
 
 #[inline(always)]

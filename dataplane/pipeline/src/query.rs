@@ -4,10 +4,10 @@
 //! headers ("BPF program is too large. Processed 1000001 insn").
 
 use crate::{
-    conntrack,
-    layout::{FlowEntry, FlowSide, PORTS, port_kind, service_table},
+    conntrack, event, expiry,
+    layout::{FlowEntry, FlowSide, PORTS, SOURCE_TABLES, port_kind, service_table},
     packet::{Packet, op},
-    policy::{self, Cell},
+    policy::{self, Cell, Judged},
     reason::DropReason,
     route::{self, Route},
     tables::{Inserted, NOTHING, Tables},
@@ -60,8 +60,8 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     }
     let mut found = Route::NONE;
     route::find(t, q.slot(), &i, q.dst, &mut found)?;
-    let cell = if known.is_none() { judge_new(t, q, &found)? } else { Cell::DEFAULT };
     q.lead(&found);
+    let cell = if known.is_none() { judge_new(t, q, found.class())? } else { Cell::DEFAULT };
     match q.op {
         op::OPEN => remember(t, q, cell, path_word(q, &found)),
         op::CONTINUE => {
@@ -90,7 +90,7 @@ fn group<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
         }
     }
     let class = route::class(t, q.slot(), q.network, q.src)?;
-    let service = service(t, q.slot(), q.protocol(), q.dport(), q.icmp())?;
+    let service = service(t, q.slot(), q.protocol(), q.sport(), q.dport(), q.icmp())?;
     q.port = (class as u64) << 32 | service as u64;
     Ok(())
 }
@@ -101,13 +101,22 @@ fn path_word(q: &Packet, r: &Route) -> u64 {
     if r.lasting() { q.stamp() | r.port() } else { 0 }
 }
 
-/// Judges a packet without a known connection.
+/// Judges a packet without a known connection, to a destination of class `dst`.
 #[inline(always)]
-fn judge_new<T: Tables>(t: &T, q: &Packet, to: &Route) -> Result<Cell, DropReason> {
+fn judge_new<T: Tables>(t: &T, q: &mut Packet, dst: u32) -> Result<Cell, DropReason> {
+    let judged = look_up(t, q, dst)?;
+    let judged = count(t, q, judged)?;
+    let verdict = admit(t, q, judged.cell());
+    event::report(t, q, judged, verdict)?;
+    Ok(judged.cell())
+}
+
+/// What the policy says about a packet that starts a connection, to a destination of class `dst`.
+#[inline(always)]
+pub fn look_up<T: Tables>(t: &T, q: &Packet, dst: u32) -> Result<Judged, DropReason> {
     let src = route::class(t, q.slot(), q.network, q.src)?;
-    let protocol = q.key.protocol as u8;
-    let service = service(t, q.slot(), protocol, q.dport(), q.icmp())?;
-    judge(t, q.slot(), src, to.class(), service)
+    let service = service(t, q.slot(), q.protocol(), q.sport(), q.dport(), q.icmp())?;
+    Ok(policy::judge_observed(t, q.slot(), src, dst, service))
 }
 
 /// Makes sure that the connection is judged in this generation, and allowed.
@@ -115,18 +124,22 @@ fn judge_new<T: Tables>(t: &T, q: &Packet, to: &Route) -> Result<Cell, DropReaso
 fn rejudge<T: Tables>(t: &T, q: &Packet, e: &FlowEntry) -> Result<(), DropReason> {
     let judged = e.judged.get();
     if judged >> 32 == q.generation as u64 {
-        return refuse(Cell(judged as u32));
+        return admit(t, q, Cell(judged as u32));
     }
     let k = &q.key;
-    let (src, dst, number) =
-        if e.a.is_initiator() { (k.a, k.b, k.b_port) } else { (k.b, k.a, k.a_port) };
+    let (src, dst, source, number) = if e.a.is_initiator() {
+        (k.a, k.b, k.a_port, k.b_port)
+    } else {
+        (k.b, k.a, k.b_port, k.a_port)
+    };
     let src = route::class(t, q.slot(), k.scope as u32, src)?;
     let dst = route::class(t, q.slot(), k.scope as u32, dst)?;
     let protocol = k.protocol as u8;
-    let service = service(t, q.slot(), protocol, number, echo(protocol))?;
-    let cell = match_cell(t, q.slot(), src, dst, service)?;
+    let service = service(t, q.slot(), protocol, source, number, echo(protocol))?;
+    let judged = policy::judge_observed(t, q.slot(), src, dst, service);
+    let cell = count(t, q, judged)?.cell();
     e.judged.set(q.stamp() | cell.0 as u64);
-    refuse(cell)
+    admit(t, q, cell)
 }
 
 /// Refuses what the cell does not allow.
@@ -141,33 +154,30 @@ pub fn refuse(cell: Cell) -> Result<(), DropReason> {
     }
 }
 
+/// As [`refuse`], and what a rule allows that has ended.
 #[inline(always)]
-fn judge<T: Tables>(
-    t: &T,
-    slot: u32,
-    src: u32,
-    dst: u32,
-    service: u32,
-) -> Result<Cell, DropReason> {
-    let cell = match_cell(t, slot, src, dst, service)?;
+fn admit<T: Tables>(t: &T, q: &Packet, cell: Cell) -> Result<(), DropReason> {
     refuse(cell)?;
-    Ok(cell)
+    if expiry::has_ended(t, q.slot(), cell.rule(), q.now) {
+        return Err(DropReason::Expired);
+    }
+    Ok(())
 }
 
+/// Counts a judgement by the rule that decides, and by one that observes and has not ended: of
+/// that which it would not change, or not any more, the shadow becomes the cell.
 #[inline(always)]
-fn match_cell<T: Tables>(
-    t: &T,
-    slot: u32,
-    src: u32,
-    dst: u32,
-    service: u32,
-) -> Result<Cell, DropReason> {
-    let cell = policy::judge(t, slot, src, dst, service);
+fn count<T: Tables>(t: &T, q: &Packet, judged: Judged) -> Result<Judged, DropReason> {
+    let (cell, shadow) = (judged.cell(), judged.shadow());
     if cell == Cell::BROKEN {
         return Err(DropReason::Fault);
     }
-    t.count_rule(slot, cell.rule());
-    Ok(cell)
+    t.count_rule(q.slot(), cell.rule());
+    if shadow == cell || expiry::has_ended(t, q.slot(), shadow.rule(), q.now) {
+        return Ok(Judged::new(cell, cell));
+    }
+    t.count_rule(q.slot(), shadow.rule());
+    Ok(judged)
 }
 
 /// Type << 8 | code of the echo request of this protocol: of ICMP only echoes are connections.
@@ -176,12 +186,13 @@ const fn echo(protocol: u8) -> u16 {
     if protocol == protocol::ICMPV6 { (icmpv6::ECHO as u16) << 8 } else { (icmp::ECHO as u16) << 8 }
 }
 
-/// Service class of a destination port, or of an ICMP type and code.
+/// Service class of a destination port and a source port, or of an ICMP type and code.
 #[inline(always)]
 fn service<T: Tables>(
     t: &T,
     slot: u32,
     protocol: u8,
+    source: u16,
     port: u16,
     icmp: u16,
 ) -> Result<u32, DropReason> {
@@ -194,7 +205,16 @@ fn service<T: Tables>(
         _ => (service_table::PROTOCOL, protocol as u16),
     };
     let class = t.service(slot, table, number);
-    if class == NOTHING { Err(DropReason::Fault) } else { Ok(class) }
+    let Some(shape) = t.generation_entry(slot) else { return Err(DropReason::Fault) };
+    if class == NOTHING {
+        return Err(DropReason::Fault);
+    }
+    if shape.sources <= 1 {
+        return Ok(class);
+    }
+    let source = if table < SOURCE_TABLES { t.source(slot, table, source) } else { 0 };
+    // A missing table is a class that no verdict has.
+    Ok(class.wrapping_mul(shape.sources).saturating_add(source))
 }
 
 #[inline(always)]

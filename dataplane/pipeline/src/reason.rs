@@ -97,6 +97,8 @@ reasons! {
     /// A base protocol that ends at the switch: membership reports, announcements, duplicate
     /// address detection.
     Absorbed = 33, "absorbed";
+    /// The rule that allowed it has ended.
+    Expired = 34, "expired";
 }
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.

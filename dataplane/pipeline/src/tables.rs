@@ -2,13 +2,16 @@
 
 use crate::{
     addr::Addr,
+    event,
     layout::{
-        AddressEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, PortEntry, PrefixEntry,
+        AddressEntry, EventEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, PortEntry,
+        PrefixEntry, RuleEntry,
     },
     link,
     packet::{Packet, Scratch},
-    query,
+    probe, query,
     reason::DropReason,
+    word::Word,
 };
 
 /// Ticks of [`Tables::now`] in a second. eBPF counts the kernel's jiffies, which are free to
@@ -37,6 +40,8 @@ pub trait Tables {
     fn now(&self) -> u64;
     /// The generation in force. Read once per packet and passed on.
     fn generation(&self) -> u32;
+    /// When the first rule of a slot's generation ends, in ticks; 0: none ends.
+    fn ends(&self, slot: u32) -> u64;
     /// Shape of a slot's dense tables.
     fn generation_entry(&self, slot: u32) -> Option<&GenerationEntry>;
 
@@ -59,10 +64,15 @@ pub trait Tables {
 
     /// Service class of a number in a table of [`crate::layout::service_table`].
     fn service(&self, slot: u32, table: u32, number: u16) -> u32;
+    /// Source port class in a table of [`crate::layout::service_table`] below
+    /// [`crate::layout::SOURCE_TABLES`].
+    fn source(&self, slot: u32, table: u32, port: u16) -> u32;
     /// An element of the row table.
     fn row(&self, slot: u32, index: u32) -> u32;
     /// An element of the verdict table.
     fn cell(&self, slot: u32, index: u32) -> u32;
+    /// What holds about a rule (0: the default) besides the cells.
+    fn rule(&self, slot: u32, rule: u32) -> Option<&RuleEntry>;
 
     /// A connection.
     fn flow(&self, key: &FlowKey) -> Option<&FlowEntry>;
@@ -83,6 +93,12 @@ pub trait Tables {
     /// Counts a decision for a new connection by a rule (0: the default).
     fn count_rule(&self, slot: u32, rule: u32);
 
+    /// This processor's [`event::Budget`] of a rule.
+    fn event_budget(&self, slot: u32, rule: u32) -> Option<&Word>;
+    /// Writes the time into an event and hands it to the reader of the log. One that does not fit
+    /// any more is counted as lost.
+    fn emit(&self, event: &mut EventEntry);
+
     /// Answers a question about a packet. A seam: eBPF makes it a function that is verified by
     /// itself; the meaning is [`query::resolve`].
     fn resolve(&self, p: &mut Packet) -> Result<(), DropReason>
@@ -99,6 +115,24 @@ pub trait Tables {
         Self: Sized,
     {
         link::judge(self, &scratch.claim, &mut scratch.outcome)
+    }
+
+    /// Tells the log about a packet, by a rule. A seam as above; the meaning is [`event::tell`].
+    fn tell(&self, p: &mut Packet, rule: u32, note: u32)
+    where
+        Self: Sized,
+    {
+        let mut memory = EventEntry::EMPTY;
+        event::tell(self, p, rule, note, &mut memory);
+    }
+
+    /// Finds the verdict on a packet that is only asked about. A seam as above; the meaning is
+    /// [`probe::judge`].
+    fn ask(&self, p: &mut Packet) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        probe::judge(self, p)
     }
 
     /// `memory`, of which the compiler is to assume nothing any more. Nothing to do but in eBPF,

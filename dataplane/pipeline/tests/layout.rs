@@ -6,7 +6,7 @@ use portcullis_pipeline::LAYOUT_VERSION;
 /// Version and digest of `src/layout.rs` without comments. When this test fails: raise
 /// [`LAYOUT_VERSION`] if the meaning of any byte has changed since the last release, and write the
 /// new digest here.
-const KNOWN: (u32, u64) = (1, 0x8c09_94ff_df70_f750);
+const KNOWN: (u32, u64) = (2, 0x0348_366d_75fd_0aa8);
 
 /// FNV-1a over the code, white space and comments left out.
 fn digest(text: &str) -> u64 {

@@ -31,6 +31,7 @@ pub fn settings(hz: u64) -> Settings {
         tick_scale: (TICKS_PER_SECOND << 16) / hz,
         tick_offset: 0,
         errors_per_second: ERRORS_PER_SECOND,
+        ends: [0; 2],
     }
 }
 
@@ -100,7 +101,8 @@ mod tests {
         for hz in RATES_HZ {
             assert_eq!(rate_of(&settings(hz)), Some(hz));
         }
-        let unwritten = Settings { tick_scale: 0, tick_offset: 0, errors_per_second: 0 };
+        let unwritten =
+            Settings { tick_scale: 0, tick_offset: 0, errors_per_second: 0, ends: [0; 2] };
         assert_eq!(rate_of(&unwritten), None);
     }
 

@@ -49,6 +49,10 @@ pub fn shape(image: &Image, generation: u32) -> GenerationEntry {
         classes: image.classes,
         services: image.services,
         world: image.world,
+        sources: image.sources,
+        shadows: 0,
+        flags: 0,
+        reserved: 0,
     }
 }
 

@@ -94,14 +94,14 @@ impl Kernel {
 
     /// Sets the clock, in ticks.
     pub fn set_now(&mut self, ticks: u64, errors_per_second: u64) -> Result<()> {
-        let settings = Settings { tick_scale: 0, tick_offset: ticks, errors_per_second };
-        self.set::<_, 24>("SETTINGS", 0, &settings)
+        let settings = Settings { tick_scale: 0, tick_offset: ticks, errors_per_second, ends: [0; 2] };
+        self.set::<_, 40>("SETTINGS", 0, &settings)
     }
 
     /// Writes a generation into its slot, which is empty, and puts it in force.
     pub fn install(&mut self, generation: u32, image: &Image, tables: &Tables) -> Result<()> {
         let slot = generation & 1;
-        self.set::<_, 16>("GENERATIONS", slot, &shape(image, generation))?;
+        self.set::<_, 32>("GENERATIONS", slot, &shape(image, generation))?;
         for (index, entry) in &tables.ports {
             self.set::<_, 96>("PORTS", slot * PORTS + index, entry)?;
         }
