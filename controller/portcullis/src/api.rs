@@ -7,7 +7,7 @@ use portcullis_switch::{self as switch, PortSpec};
 use serde::{Deserialize, Serialize};
 
 /// Version of this vocabulary; the two sides must agree.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// One policy file as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,13 @@ pub enum Request {
         sources: Vec<SourceFile>,
         /// Shall diagnostics be coloured?
         color: bool,
+        /// Go back by itself unless it is confirmed within so many seconds.
+        confirm_s: Option<u32>,
     },
+    /// Keep the policy that waits for a confirmation.
+    Confirm,
+    /// Go back at once from the policy that waits for a confirmation.
+    Rollback,
     /// Give a guest (or an uplink) its port.
     Attach {
         /// The port.
@@ -66,6 +72,13 @@ pub enum Response {
     Applied(Applied),
     /// To [`Request::Apply`]: the policy is not fit to be applied; nothing changed.
     Refused(Refused),
+    /// To [`Request::Confirm`].
+    Confirmed {
+        /// The generation that stays in force.
+        generation: u32,
+    },
+    /// To [`Request::Rollback`].
+    RolledBack(RolledBack),
     /// To [`Request::Attach`].
     Attached(Port),
     /// To [`Request::Detach`].
@@ -130,6 +143,8 @@ pub mod code {
     pub const NO_SUCH_NETWORK: &str = "no-such-network";
     /// The guest has several NICs and none was named.
     pub const WHICH_NETWORK: &str = "which-network";
+    /// No policy waits for a confirmation.
+    pub const NOTHING_PENDING: &str = "nothing-pending";
     /// The daemon is ending.
     pub const ENDING: &str = "ending";
 }
@@ -187,11 +202,33 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// How large the policy is.
     pub size: Size,
+    /// It goes back by itself unless it is confirmed in time.
+    pub pending: Option<Pending>,
     /// Warnings, for people; empty if there are none.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub rendered: String,
     /// Warnings, for programs.
     pub warnings: Vec<serde_json::Value>,
+}
+
+/// A policy that waits for its confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Until when, seconds since 1970.
+    pub until_unix_s: u64,
+    /// How long that is from now, milliseconds.
+    pub left_ms: u64,
+    /// The files of the policy that comes back otherwise; `None`: everything is closed then.
+    pub before: Option<Vec<String>>,
+}
+
+/// The answer to a successful rollback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// The generation now in force.
+    pub generation: u32,
+    /// The files of its policy; `None`: everything is closed.
+    pub files: Option<Vec<String>>,
 }
 
 /// A policy that was not applied.
@@ -386,6 +423,23 @@ pub struct Policy {
     pub size: Size,
 }
 
+/// A rule that ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleEnd {
+    /// Its name.
+    pub rule: String,
+    /// Its file.
+    pub file: String,
+    /// Its line.
+    pub line: u32,
+    /// Does it allow?
+    pub allow: bool,
+    /// When it ends, seconds since 1970.
+    pub until_unix_s: u64,
+    /// Has it ended?
+    pub ended: bool,
+}
+
 /// Everything `status` tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -395,6 +449,10 @@ pub struct Status {
     pub generation: u32,
     /// The policy of that generation.
     pub policy: Option<Policy>,
+    /// It waits for a confirmation.
+    pub pending: Option<Pending>,
+    /// Its rules that end, or have ended.
+    pub ends: Vec<RuleEnd>,
     /// `tcx` or `clsact`: how the programs are attached.
     pub hook: String,
     /// Networks of the policy.

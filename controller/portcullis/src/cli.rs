@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use portcullis_policy::until::{self, End};
 
 use crate::paths::{Paths, RUN_DIR, STATE_DIR};
 
@@ -164,11 +165,36 @@ pub enum Command {
         output: Output,
     },
     /// Check a policy, then enforce it as one generation; return when every port has it
-    #[command(after_help = "Example:\n  portcullis apply policies/dmz.yaml")]
+    #[command(after_help = "Connections that the new policy cuts do not come back by themselves \
+                            when it is rolled back.\n\nExample:\n  portcullis apply \
+                            policies/dmz.yaml\n  portcullis apply --confirm 60s \
+                            policies/dmz.yaml")]
     Apply {
         /// Policy files; a folder stands for all *.yaml in it
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Go back by itself unless `portcullis confirm` comes within this time (60s, 5m)
+        #[arg(long, value_name = "TIME", value_parser = confirmation_time)]
+        confirm: Option<u32>,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Keep the policy that waits for a confirmation
+    #[command(after_help = "Example:\n  portcullis apply --confirm 60s policies/dmz.yaml\n  \
+                            portcullis confirm")]
+    Confirm {
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Go back at once from the policy that waits for a confirmation
+    #[command(
+        after_help = "The last confirmed policy is in force again, or everything is closed if \
+                            there is none. Connections that were cut meanwhile do not come back by \
+                            themselves.\n\nExample:\n  portcullis rollback"
+    )]
+    Rollback {
         /// How it is printed.
         #[command(flatten)]
         output: Output,
@@ -333,6 +359,8 @@ impl Command {
             | Self::Up { output, .. }
             | Self::Down { output, .. }
             | Self::Apply { output, .. }
+            | Self::Confirm { output }
+            | Self::Rollback { output }
             | Self::Attach(
                 Attach::Tap { output, .. }
                 | Attach::Veth { output, .. }
@@ -342,6 +370,19 @@ impl Command {
             | Self::Status { output, .. } => output.format,
             Self::Completions { .. } | Self::Man { .. } | Self::Daemon { .. } => Format::Human,
         }
+    }
+}
+
+/// The longest time to wait for a confirmation, seconds: a day.
+const CONFIRMATION_MAX_S: u64 = 86_400;
+
+/// A duration as the policy language writes it, in seconds.
+fn confirmation_time(text: &str) -> Result<u32, String> {
+    match until::read(text) {
+        Ok(End::After(seconds)) if seconds <= CONFIRMATION_MAX_S => Ok(seconds as u32),
+        Ok(End::After(_)) => Err("nobody waits for longer than a day".to_owned()),
+        Ok(End::At(_)) => Err("write how long, as in `60s` or `5m`".to_owned()),
+        Err(bad) => Err(bad.help.unwrap_or_else(|| bad.why.to_owned())),
     }
 }
 
@@ -370,6 +411,15 @@ mod tests {
             }
         }
         visit(&definition());
+    }
+
+    #[test]
+    fn times_are_those_of_the_language() {
+        let time = |text| confirmation_time(text);
+        assert_eq!((time("60s"), time("5m"), time("24h")), (Ok(60), Ok(300), Ok(86_400)));
+        for bad in ["", "60", "0s", "25h", "2026-12-01", "soon"] {
+            assert!(!time(bad).unwrap_err().is_empty(), "{bad}");
+        }
     }
 
     /// Examples that do not parse are worse than none.

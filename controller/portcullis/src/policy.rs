@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portcullis_policy::{Compiled, Diagnostics, Sources};
+use portcullis_policy::{Compiled, Diagnostics, Moment, Sources};
 
 use crate::{
     api::{Refused, SourceFile},
@@ -62,6 +62,18 @@ fn error(path: &Path) -> impl FnOnce(io::Error) -> Error {
 /// Everything that is wrong with it, for people and for programs.
 pub fn compile(sources: &[SourceFile], color: bool) -> Result<Compiled, Refused> {
     portcullis_policy::compile(&texts(sources)).map_err(|d| refused(&d, color))
+}
+
+/// As [`compile`], at a moment: rules that have ended by then do not count.
+///
+/// # Errors
+/// Everything that is wrong with it, for people and for programs.
+pub fn compile_at(
+    sources: &[SourceFile],
+    moment: &Moment,
+    color: bool,
+) -> Result<Compiled, Refused> {
+    portcullis_policy::compile_at(&texts(sources), moment).map_err(|d| refused(&d, color))
 }
 
 /// Checks and compiles without proving invariants: enough to explain, never to enforce.

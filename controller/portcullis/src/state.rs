@@ -1,4 +1,7 @@
-//! What the daemon keeps in its store: the applied policy, the ports, the settings.
+//! What the daemon keeps in its store: the applied policy and on which terms, the ports, the
+//! settings.
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_store::{
     Error, Store, Transaction,
@@ -7,9 +10,13 @@ use portcullis_store::{
 use portcullis_switch::PortSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::api::SourceFile;
+use crate::{
+    api::SourceFile,
+    daemon::trial::{Standing, Trial},
+};
 
 const POLICY: &str = "policy";
+const TRIAL: &str = "trial";
 const SETTINGS: &str = "settings";
 const PORTS: &str = "ports/";
 
@@ -22,10 +29,35 @@ pub struct AppliedPolicy {
     pub applied_unix_s: u64,
     /// Its files.
     pub sources: Vec<SourceFile>,
+    /// Where durations of rules count from, by anchor, seconds since 1970.
+    #[serde(default)]
+    pub since_unix_s: BTreeMap<String, u64>,
+}
+
+impl AppliedPolicy {
+    /// Names of its files.
+    pub fn files(&self) -> Vec<String> {
+        self.sources.iter().map(|source| source.name.clone()).collect()
+    }
 }
 
 impl Record for AppliedPolicy {
     const KIND: &'static str = "policy";
+    const VERSION: u32 = 1;
+}
+
+/// A shared policy; as a record it is the policy itself.
+type Shared = Arc<AppliedPolicy>;
+
+#[derive(Serialize, Deserialize)]
+struct StoredTrial {
+    #[serde(flatten)]
+    deadline: crate::daemon::clock::Deadline,
+    before: Option<AppliedPolicy>,
+}
+
+impl Record for StoredTrial {
+    const KIND: &'static str = "trial";
     const VERSION: u32 = 1;
 }
 
@@ -64,21 +96,40 @@ impl<S: Store> State<S> {
         Self { store }
     }
 
-    /// The applied policy.
+    /// The applied policy, and on which terms.
     ///
     /// # Errors
     /// The store's.
-    pub fn policy(&self) -> Result<Option<AppliedPolicy>, Error> {
-        Ok(record::get(&self.store, POLICY)?.map(|(policy, _)| policy))
+    pub fn standing(&self) -> Result<Standing<Shared>, Error> {
+        let policy = record::get::<AppliedPolicy>(&self.store, POLICY)?;
+        let trial = record::get::<StoredTrial>(&self.store, TRIAL)?;
+        Ok(Standing {
+            policy: policy.map(|(policy, _)| Arc::new(policy)),
+            trial: trial.map(|(trial, _)| Trial {
+                deadline: trial.deadline,
+                before: trial.before.map(Arc::new),
+            }),
+        })
     }
 
-    /// Remembers the applied policy.
+    /// Remembers the applied policy and its terms, in one step.
     ///
     /// # Errors
     /// The store's.
-    pub fn set_policy(&mut self, policy: &AppliedPolicy) -> Result<(), Error> {
-        let value = record::seal(POLICY, policy)?;
-        self.store.put(POLICY, &value).map(drop)
+    pub fn set_standing(&mut self, standing: &Standing<Shared>) -> Result<(), Error> {
+        let change = match &standing.policy {
+            Some(policy) => Transaction::new().put(POLICY, record::seal(POLICY, &**policy)?),
+            None => Transaction::new().delete(POLICY),
+        };
+        let change = match &standing.trial {
+            Some(trial) => {
+                let before = trial.before.as_deref().cloned();
+                let stored = StoredTrial { deadline: trial.deadline.clone(), before };
+                change.put(TRIAL, record::seal(TRIAL, &stored)?)
+            }
+            None => change.delete(TRIAL),
+        };
+        self.store.commit(&change).map(drop)
     }
 
     /// The settings.
@@ -125,7 +176,7 @@ impl<S: Store> State<S> {
         self.store.delete(&port_key(name)).map(drop)
     }
 
-    /// Forgets the policy, the ports and the settings.
+    /// Forgets the policy with its terms, the ports and the settings.
     ///
     /// # Errors
     /// The store's; a part may be forgotten if there are very many ports.
@@ -145,10 +196,13 @@ fn port_key(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use portcullis_store::Memory;
     use portcullis_switch::PortKind;
 
     use super::*;
+    use crate::daemon::clock::{Deadline, Now};
 
     fn port(name: &str) -> PortSpec {
         let kind = PortKind::Tap { queues: 2 };
@@ -159,25 +213,35 @@ mod tests {
     fn everything_comes_back_and_can_be_forgotten() {
         let memory = Memory::new();
         let mut state = State::new(memory.clone());
-        assert_eq!(state.policy().unwrap(), None);
+        assert_eq!(state.standing().unwrap(), Standing::settled(None));
         assert_eq!(state.settings().unwrap(), Settings::default());
         let policy = AppliedPolicy {
             generation: 7,
             applied_unix_s: 1,
             sources: vec![SourceFile { name: "a".into(), text: "b".into() }],
+            since_unix_s: BTreeMap::from([("debug".into(), 3)]),
         };
+        let before = Arc::new(AppliedPolicy { generation: 6, ..policy.clone() });
+        let now = Now { unix_ms: 1000, boot_ms: 10, boot: "b".into() };
+        let deadline = Deadline::after(Duration::from_secs(9), &now);
+        let trial = Some(Trial { deadline, before: Some(before) });
+        let standing = Standing { policy: Some(Arc::new(policy)), trial };
         let settings = Settings { flows: Some(5), group: None };
-        state.set_policy(&policy).unwrap();
+        state.set_standing(&standing).unwrap();
         state.set_settings(&settings).unwrap();
         (0..300).for_each(|i| state.put_port(&port(&format!("p{i:03}"))).unwrap());
         state.delete_port("p000").unwrap();
 
         let mut again = State::new(memory);
-        assert_eq!(again.policy().unwrap(), Some(policy));
+        assert_eq!(again.standing().unwrap(), standing);
         assert_eq!(again.settings().unwrap(), settings);
         let ports = again.ports().unwrap();
         assert_eq!((ports.len(), &ports[0]), (299, &port("p001")));
+        let settled = Standing::settled(standing.policy);
+        again.set_standing(&settled).unwrap();
+        assert_eq!(again.standing().unwrap(), settled);
         again.forget().unwrap();
-        assert_eq!((again.policy().unwrap(), again.ports().unwrap().len()), (None, 0));
+        assert_eq!(again.standing().unwrap(), Standing::settled(None));
+        assert_eq!(again.ports().unwrap().len(), 0);
     }
 }

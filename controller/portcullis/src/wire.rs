@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn a_message_comes_back() {
         let source = SourceFile { name: "a.yaml".into(), text: "ä: \"1\"\n".into() };
-        for request in [Request::Info, Request::Apply { sources: vec![source], color: true }] {
+        let apply = Request::Apply { sources: vec![source], color: true, confirm_s: Some(60) };
+        for request in [Request::Info, apply] {
             let bytes = encode(&request).unwrap();
             let header = bytes[..HEADER].try_into().unwrap();
             assert_eq!(length(header).unwrap(), bytes.len() - HEADER);
@@ -112,10 +113,10 @@ mod tests {
 
     #[test]
     fn another_version_is_told_from_garbage() {
-        let other = br#"{"protocol":2,"message":{"do":"something-new"}}"#;
-        assert!(matches!(decode::<Request>(other), Err(WireError::Protocol { found: 2 })));
+        let other = br#"{"protocol":99,"message":{"do":"something-new"}}"#;
+        assert!(matches!(decode::<Request>(other), Err(WireError::Protocol { found: 99 })));
         for bytes in
-            [&b""[..], b"null", b"{}", br#"{"protocol":1,"message":{"do":"fly"}}"#, b"\xff"]
+            [&b""[..], b"null", b"{}", br#"{"protocol":2,"message":{"do":"fly"}}"#, b"\xff"]
         {
             assert!(matches!(decode::<Request>(bytes), Err(WireError::Syntax { .. })));
         }

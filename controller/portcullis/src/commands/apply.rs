@@ -1,20 +1,27 @@
-//! `apply`: a policy becomes the next generation.
+//! `apply`, `confirm`, `rollback`: a policy becomes the next generation, and stays it.
 
 use std::path::PathBuf;
 
+use portcullis_policy::until;
+use serde_json::json;
+
 use super::{Context, Outcome, check::describe};
 use crate::{
-    api::{Applied, Request, Response},
+    api::{Applied, Pending, Request, Response, RolledBack},
     client,
     error::Error,
     paint::Style,
     policy,
 };
 
-/// Has the daemon enforce it.
-pub fn apply(files: &[PathBuf], context: &Context) -> Result<Outcome, Error> {
+/// Has the daemon enforce it, for good or until so many seconds are over.
+pub fn apply(
+    files: &[PathBuf],
+    confirm_s: Option<u32>,
+    context: &Context,
+) -> Result<Outcome, Error> {
     let sources = policy::read(files)?;
-    let request = Request::Apply { sources, color: context.paint_aside.is_on() };
+    let request = Request::Apply { sources, color: context.paint_aside.is_on(), confirm_s };
     match client::ask(&context.paths, &request)? {
         Response::Applied(applied) => {
             let aside = applied.rendered.clone();
@@ -23,6 +30,53 @@ pub fn apply(files: &[PathBuf], context: &Context) -> Result<Outcome, Error> {
         Response::Refused(refusal) => Err(refusal.into()),
         _ => Err(Error::WrongAnswer),
     }
+}
+
+/// Keeps the policy that is on trial.
+pub fn confirm(context: &Context) -> Result<Outcome, Error> {
+    match client::ask(&context.paths, &Request::Confirm)? {
+        Response::Confirmed { generation } => {
+            let human = format!("generation {generation} is confirmed and stays in force\n");
+            Ok(Outcome::fine(human, json!({ "generation": generation })))
+        }
+        _ => Err(Error::WrongAnswer),
+    }
+}
+
+/// Goes back from the policy that is on trial.
+pub fn rollback(context: &Context) -> Result<Outcome, Error> {
+    match client::ask(&context.paths, &Request::Rollback)? {
+        Response::RolledBack(back) => Ok(Outcome::fine(rolled_back(&back), back)),
+        _ => Err(Error::WrongAnswer),
+    }
+}
+
+fn rolled_back(back: &RolledBack) -> String {
+    let what = match &back.files {
+        Some(files) => format!("{} again", files.join(", ")),
+        None => "every port is closed, as before".to_owned(),
+    };
+    format!(
+        "rolled back: generation {}, {what}\n\
+         Connections that were cut meanwhile have to be opened anew.\n",
+        back.generation
+    )
+}
+
+/// How to keep it, and until when.
+fn terms(pending: &Pending, context: &Context) -> String {
+    let before = match &pending.before {
+        Some(files) => format!("{} comes back", files.join(", ")),
+        None => "every port is closed again".to_owned(),
+    };
+    let confirm = context.paint.paint(Style::Bold, "portcullis confirm");
+    format!(
+        "To keep it, within {} s (until {}):\n  {confirm}\n\
+         Otherwise {before} by itself (at once: portcullis rollback). Connections that are cut now \
+         do not come back by themselves.\n",
+        pending.left_ms.div_ceil(1000),
+        until::show(pending.until_unix_s),
+    )
 }
 
 fn acknowledged(applied: &Applied, context: &Context) -> String {
@@ -40,6 +94,9 @@ fn acknowledged(applied: &Applied, context: &Context) -> String {
     }
     if !applied.removed.is_empty() {
         text += &format!("removed: {}\n", applied.removed.join(", "));
+    }
+    if let Some(pending) = &applied.pending {
+        text += &terms(pending, context);
     }
     text
 }

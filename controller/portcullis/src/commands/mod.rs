@@ -85,7 +85,9 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         }
         Command::Up { settings, .. } => switch::up(&settings, context),
         Command::Down { forget, .. } => switch::down(forget, context),
-        Command::Apply { files, .. } => apply::apply(&files, context),
+        Command::Apply { files, confirm, .. } => apply::apply(&files, confirm, context),
+        Command::Confirm { .. } => apply::confirm(context),
+        Command::Rollback { .. } => apply::rollback(context),
         Command::Attach(attach) => port::attach(attach, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),

@@ -11,14 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portcullis_image::Image;
 use portcullis_store::Store;
 use portcullis_switch::{Config, PortSpec, StartReport};
 use tokio::sync::oneshot;
 
-use super::{failure::switch_failure, log::log, waiting::Waiting};
+use super::{
+    clock::Now, failure::switch_failure, log::log, ready::Ready, trial::Standing, waiting::Waiting,
+};
 use crate::{
-    api::{self, Failure, Info, Removed, Response, Size, SourceFile, Started, code},
+    api::{self, Failure, Info, Removed, Response, SourceFile, Started, code},
     dataplane::Launcher,
     error::Error,
     state::{AppliedPolicy, State},
@@ -35,6 +36,10 @@ pub enum Order {
     Policy,
     /// Enforce a policy that was compiled.
     Apply(Box<Candidate>),
+    /// See [`api::Request::Confirm`].
+    Confirm,
+    /// See [`api::Request::Rollback`].
+    Rollback,
     /// See [`api::Request::Attach`].
     Attach(PortSpec),
     /// See [`api::Request::Detach`].
@@ -48,22 +53,10 @@ pub enum Order {
 pub struct Candidate {
     /// Its files.
     pub sources: Vec<SourceFile>,
-    /// The image.
-    pub image: ImageRef,
-    /// Warnings for people.
-    pub rendered: String,
-    /// Warnings for programs.
-    pub warnings: Vec<serde_json::Value>,
-}
-
-/// A shared image; its tables are too long for `Debug`.
-#[derive(Clone)]
-pub struct ImageRef(pub Arc<Image>);
-
-impl std::fmt::Debug for ImageRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ImageRef").field(&Size::of(&self.0)).finish()
-    }
+    /// What the switch gets.
+    pub ready: Ready,
+    /// How long it waits for a confirmation; `None`: it needs none.
+    pub confirm: Option<Duration>,
 }
 
 /// An order, and where its answer goes.
@@ -80,6 +73,8 @@ pub struct Job {
 pub enum Message {
     /// An order.
     Job(Job),
+    /// Tell the policy in force: what the next one is compiled and compared with.
+    Known(oneshot::Sender<Option<Arc<AppliedPolicy>>>),
     /// End, and leave everything in force.
     Stop,
 }
@@ -114,13 +109,18 @@ pub(super) enum Topic {
     Restore,
     Store,
     HostAddresses,
+    Trial,
+    Ends,
     Sweep,
 }
 
 /// The policy in force.
 pub(super) struct InForce {
-    pub(super) image: Arc<Image>,
-    pub(super) policy: AppliedPolicy,
+    pub(super) policy: Arc<AppliedPolicy>,
+    /// What the switch got.
+    pub(super) ready: Ready,
+    /// When.
+    pub(super) clock: Now,
 }
 
 /// The owner of the switch. What it does when asked stands in `orders`, what it does by itself
@@ -133,10 +133,13 @@ pub struct Actor<L: Launcher, S> {
     pub(super) info: Info,
     pub(super) ports: Vec<PortSpec>,
     pub(super) waiting: Waiting,
+    pub(super) standing: Standing<Arc<AppliedPolicy>>,
     pub(super) in_force: Option<InForce>,
     pub(super) host: Vec<IpAddr>,
     pub(super) problems: BTreeMap<Topic, String>,
-    pace: Pace,
+    pub(super) pace: Pace,
+    /// When to try again what the clock demanded and what failed.
+    pub(super) retry_at: Instant,
 }
 
 impl<L: Launcher, S: Store> Actor<L, S> {
@@ -153,7 +156,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         pace: Pace,
     ) -> Result<Self, Error> {
         let ports = state.ports()?;
-        let stored = state.policy()?;
+        let standing = state.standing()?;
         let started = launcher.start(config.clone());
         let (plane, report) = started.map_err(|error| Error::Failed(switch_failure(&error)))?;
         let mut actor = Self {
@@ -164,13 +167,15 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             info,
             ports,
             waiting: Waiting::new(pace.host),
+            standing,
             in_force: None,
             host: Vec::new(),
             problems: BTreeMap::new(),
             pace,
+            retry_at: Instant::now(),
         };
         actor.host = actor.read_host().unwrap_or_default();
-        let restored = stored.and_then(|policy| actor.restore(policy));
+        let restored = actor.restore();
         if restored.is_none() {
             actor.adopt_ports();
         }
@@ -189,6 +194,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let mut host_at = Instant::now() + self.pace.host;
         loop {
             let wait = sweep_at.min(host_at).saturating_duration_since(Instant::now());
+            let wait = self.until_lapse().map_or(wait, |lapse| wait.min(lapse));
             match queue.recv_timeout(wait) {
                 Ok(Message::Job(Job { order: Order::Down, reply })) => match self.down() {
                     Ok(removed) => {
@@ -204,9 +210,11 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 Ok(Message::Job(Job { order, reply })) => {
                     let _ = reply.send(self.answer(order));
                 }
+                Ok(Message::Known(reply)) => drop(reply.send(self.standing.policy.clone())),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ended::Stopped,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            self.lapse();
             if Instant::now() >= sweep_at {
                 self.sweep();
                 sweep_at = Instant::now() + self.pace.sweep;
@@ -224,9 +232,11 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             Order::Info => Ok(Response::Info(self.info.clone())),
             Order::Status => self.status(),
             Order::Policy => Ok(Response::Policy {
-                sources: self.in_force.as_ref().map(|p| p.policy.sources.clone()),
+                sources: self.standing.policy.as_ref().map(|p| p.sources.clone()),
             }),
             Order::Apply(candidate) => self.apply(*candidate).map(Response::Applied),
+            Order::Confirm => self.confirm(),
+            Order::Rollback => self.rollback().map(Response::RolledBack),
             Order::Attach(port) => self.attach(port).map(Response::Attached),
             Order::Detach(name) => self.detach(&name).map(|()| Response::Detached),
             Order::Down => Err(Failure::new(code::ENDING, "the daemon is ending")),

@@ -3,12 +3,17 @@
 pub mod access;
 pub mod actor;
 pub mod admission;
+mod change;
+pub mod clock;
 pub mod failure;
+mod lapse;
 pub mod log;
 mod orders;
+pub mod ready;
 pub mod report;
 pub mod run_dir;
 pub mod server;
+pub mod trial;
 mod upkeep;
 pub mod waiting;
 

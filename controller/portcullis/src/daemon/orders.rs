@@ -1,72 +1,25 @@
 //! What the daemon does when it is asked to.
 
-use std::sync::Arc;
-
-use portcullis_image::Image;
 use portcullis_store::Store;
 use portcullis_switch::{PortKind, PortSpec};
 
 use super::{
-    actor::{Actor, Candidate, ImageRef, InForce, Topic},
+    actor::{Actor, Topic},
     admission,
+    clock::Now,
     failure::{chain, switch_failure},
-    log::{log, unix_seconds},
+    log::log,
     report,
 };
 use crate::{
-    api::{self, Applied, Failure, Policy, Response, Size, code},
+    api::{self, Failure, Pending, Policy, Response, RuleEnd, Size, code},
     dataplane::{DataPlane, Launcher},
     host, names,
-    state::AppliedPolicy,
 };
 
 impl<L: Launcher, S: Store> Actor<L, S> {
-    /// Install, store, answer; if it cannot be stored, what was in force is put back.
-    pub(super) fn apply(&mut self, candidate: Candidate) -> Result<Applied, Failure> {
-        let Candidate { sources, image: ImageRef(image), rendered, warnings } = candidate;
-        self.host = self.read_host()?;
-        let installed = self.install(&image)?;
-        let generation = installed.generation;
-        let policy = AppliedPolicy { generation, applied_unix_s: unix_seconds(), sources };
-        if let Err(error) = self.state.set_policy(&policy) {
-            return Err(self.put_back(&error));
-        }
-        let size = Size::of(&image);
-        self.waiting.observe(&installed.ports);
-        self.in_force = Some(InForce { image, policy });
-        self.problems.remove(&Topic::Restore);
-        self.problems.remove(&Topic::Store);
-        log(format!("applied as generation {generation}: {} rules", size.rules));
-        Ok(Applied {
-            generation,
-            ports: installed.ports.into_iter().map(Into::into).collect(),
-            removed: installed.removed,
-            size,
-            rendered,
-            warnings,
-        })
-    }
-
-    fn put_back(&mut self, error: &portcullis_store::Error) -> Failure {
-        let before = match &self.in_force {
-            Some(before) => Arc::clone(&before.image),
-            None => Arc::new(Image::closed()),
-        };
-        let outcome = match self.install(&before) {
-            Ok(_) => "the policy of before is in force again".to_owned(),
-            Err(failure) => format!(
-                "the new policy is in force until the next start, because the one before could not \
-                 be put back: {}",
-                failure.message
-            ),
-        };
-        let text = format!("the policy could not be stored ({error}); {outcome}");
-        self.problem(Topic::Store, text.clone());
-        Failure::new(code::STORE, text)
-    }
-
     pub(super) fn attach(&mut self, port: PortSpec) -> Result<api::Port, Failure> {
-        let image = self.in_force.as_ref().map(|p| &*p.image);
+        let image = self.in_force.as_ref().map(|p| &*p.ready.image);
         admission::admit(&port, &self.ports, image)?;
         let attached = self.plane.attach(&port);
         let status = attached.map_err(|error| missing_nic(&port, switch_failure(&error)))?;
@@ -114,15 +67,34 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     pub(super) fn status(&mut self) -> Result<Response, Failure> {
         let observed = self.plane.status().map_err(|error| switch_failure(&error))?;
         let policy = self.in_force.as_ref().map(|p| Policy {
-            files: p.policy.sources.iter().map(|s| s.name.clone()).collect(),
+            files: p.policy.files(),
             applied_unix_s: p.policy.applied_unix_s,
-            size: Size::of(&p.image),
+            size: Size::of(&p.ready.image),
         });
         let problems = self.problems.values().cloned().collect();
-        let image = self.in_force.as_ref().map(|p| &*p.image);
+        let image = self.in_force.as_ref().map(|p| &*p.ready.image);
         let mut status = report::status(self.info.clone(), observed, policy, image, problems);
         report::add_waiting(&mut status.ports, &self.ports, &self.waiting);
+        let now = Now::read();
+        status.pending = self.pending(&now);
+        status.ends = self.ends(&now);
         Ok(Response::Status(Box::new(status)))
+    }
+
+    /// The terms of a policy that waits for its confirmation.
+    pub(super) fn pending(&self, now: &Now) -> Option<Pending> {
+        let trial = self.standing.trial.as_ref()?;
+        let left_ms = u64::try_from(trial.deadline.left(now).as_millis()).unwrap_or(u64::MAX);
+        Some(Pending {
+            until_unix_s: (now.unix_ms + left_ms) / 1000,
+            left_ms,
+            before: trial.before.as_ref().map(|policy| policy.files()),
+        })
+    }
+
+    fn ends(&self, now: &Now) -> Vec<RuleEnd> {
+        let ends = self.in_force.iter().flat_map(|p| &p.ready.ends);
+        ends.map(|e| RuleEnd { ended: e.until_unix_s <= now.unix_s(), ..e.clone() }).collect()
     }
 }
 

@@ -18,6 +18,8 @@ pub fn status(
         daemon,
         generation: observed.generation,
         policy,
+        pending: None,
+        ends: Vec::new(),
         hook: api::word(observed.hook),
         guests: image.map_or_else(Vec::new, |image| guests(image, &observed.ports)),
         networks: observed.networks.into_iter().map(Into::into).collect(),

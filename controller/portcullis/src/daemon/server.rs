@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use portcullis_policy::Moment;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -21,13 +22,14 @@ use tokio::{
 
 use super::{
     access::Access,
-    actor::{Candidate, ImageRef, Job, Message, Order},
-    log::log,
+    actor::{Candidate, Job, Message, Order},
+    log::{log, unix_seconds},
+    ready::Ready,
 };
 use crate::{
-    api::{Failure, Request, Response, SourceFile, code},
+    api::{Failure, Refused, Request, Response, SourceFile, code},
     error::Error,
-    policy,
+    state::AppliedPolicy,
     wire::{self, WireError},
 };
 
@@ -211,19 +213,32 @@ async fn answer(request: Request, shared: &Arc<Shared>) -> Response {
         Request::Attach { port } => Order::Attach(port),
         Request::Detach { name } => Order::Detach(name),
         Request::Down => Order::Down,
-        Request::Apply { sources, color } => match compile(sources, color, shared).await {
-            Ok(candidate) => Order::Apply(Box::new(candidate)),
-            Err(response) => return response,
-        },
+        Request::Confirm => Order::Confirm,
+        Request::Rollback => Order::Rollback,
+        Request::Apply { sources, color, confirm_s } => {
+            match candidate(sources, color, confirm_s, shared).await {
+                Ok(candidate) => Order::Apply(Box::new(candidate)),
+                Err(response) => return response,
+            }
+        }
     };
+    let done = ask(shared, |reply| Message::Job(Job { order, reply })).await;
+    done.unwrap_or_else(|response| response)
+}
+
+/// Has the actor answer.
+async fn ask<T>(
+    shared: &Shared,
+    message: impl FnOnce(oneshot::Sender<T>) -> Message,
+) -> Result<T, Response> {
     let (reply, answer) = oneshot::channel();
-    match shared.queue.try_send(Message::Job(Job { order, reply })) {
-        Ok(()) => answer.await.unwrap_or_else(|_| ending()),
-        Err(TrySendError::Full(_)) => Response::Failed(
+    match shared.queue.try_send(message(reply)) {
+        Ok(()) => answer.await.map_err(|_| ending()),
+        Err(TrySendError::Full(_)) => Err(Response::Failed(
             Failure::new(code::BUSY, format!("{QUEUE} requests are waiting already"))
                 .hint("try again in a moment"),
-        ),
-        Err(TrySendError::Disconnected(_)) => ending(),
+        )),
+        Err(TrySendError::Disconnected(_)) => Err(ending()),
     }
 }
 
@@ -231,27 +246,41 @@ fn ending() -> Response {
     Response::Failed(Failure::new(code::ENDING, "the daemon is ending; its filters stay in force"))
 }
 
-/// Compiles off the thread that serves the others.
-async fn compile(
+/// The policy to apply, compiled for this moment.
+async fn candidate(
     sources: Vec<SourceFile>,
     color: bool,
+    confirm_s: Option<u32>,
     shared: &Arc<Shared>,
 ) -> Result<Candidate, Response> {
-    let _turn = shared.compiler.acquire().await.map_err(|_| ending())?;
-    let compiled = tokio::task::spawn_blocking(move || {
-        let compiled = policy::compile(&sources, color)?;
-        let warnings = &compiled.warnings;
-        let rendered = if warnings.is_empty() { String::new() } else { warnings.render(color) };
-        Ok(Candidate {
-            sources,
-            rendered,
-            warnings: policy::to_json(warnings),
-            image: ImageRef(Arc::new(compiled.image)),
-        })
+    if confirm_s == Some(0) {
+        let failure = Failure::new(code::BAD_REQUEST, "nobody can confirm within no time");
+        return Err(Response::Failed(failure.hint("give at least a second: --confirm 60s")));
+    }
+    let moment = moment(ask(shared, Message::Known).await?.as_deref());
+    let compiled = compiling(shared, move || {
+        let ready = Ready::compile(&sources, &moment, color)?;
+        Ok((sources, ready))
     });
-    match compiled.await {
-        Ok(Ok(candidate)) => Ok(candidate),
-        Ok(Err(refused)) => Err(Response::Refused(refused)),
+    let (sources, ready) = compiled.await?;
+    let confirm = confirm_s.map(|s| Duration::from_secs(s.into()));
+    Ok(Candidate { sources, ready, confirm })
+}
+
+/// Now, with what the policy in force remembers.
+fn moment(in_force: Option<&AppliedPolicy>) -> Moment {
+    let since_unix_s = in_force.map_or_else(Default::default, |p| p.since_unix_s.clone());
+    Moment { now_unix_s: unix_seconds(), since_unix_s }
+}
+
+/// Compiles off the thread that serves the others, one policy at a time.
+async fn compiling<T: Send + 'static>(
+    shared: &Shared,
+    compile: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Response> {
+    let _turn = shared.compiler.acquire().await.map_err(|_| ending())?;
+    match tokio::task::spawn_blocking(compile).await {
+        Ok(compiled) => compiled.map_err(Response::Refused),
         Err(panic) => {
             log(format!("the compiler failed: {panic}"));
             let failure = Failure::new(code::BAD_REQUEST, "the compiler failed on this policy");

@@ -1,4 +1,4 @@
-//! What the daemon does by itself: bring back what was there before, and keep it right.
+//! What the daemon does by itself: keep what is in force right.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -7,54 +7,17 @@ use portcullis_store::Store;
 use portcullis_switch::{Installed, PortKind, PortSpec};
 
 use super::{
-    actor::{Actor, InForce, Topic},
+    actor::{Actor, Topic},
     failure::{chain, switch_failure},
     log::log,
 };
 use crate::{
     api::{Failure, code},
     dataplane::{DataPlane, Launcher},
-    host, policy,
-    state::AppliedPolicy,
+    host,
 };
 
 impl<L: Launcher, S: Store> Actor<L, S> {
-    /// The applied policy of before, compiled anew and put in force. The new generation.
-    pub(super) fn restore(&mut self, policy: AppliedPolicy) -> Option<u32> {
-        let compiled = match policy::compile(&policy.sources, false) {
-            Ok(compiled) => compiled,
-            Err(refused) => {
-                let text = format!(
-                    "the applied policy is refused by this version, the filters of before stay in \
-                     force: {}",
-                    refused.rendered
-                );
-                self.problem(Topic::Restore, text);
-                return None;
-            }
-        };
-        let image = Arc::new(compiled.image);
-        match self.install(&image) {
-            Ok(installed) => {
-                let generation = installed.generation;
-                self.waiting.observe(&installed.ports);
-                self.in_force =
-                    Some(InForce { image, policy: AppliedPolicy { generation, ..policy } });
-                log(format!("restored as generation {generation}"));
-                Some(generation)
-            }
-            Err(error) => {
-                let text = format!(
-                    "the applied policy could not be put in force again, the filters of before stay: \
-                     {error}",
-                    error = error.message
-                );
-                self.problem(Topic::Restore, text);
-                None
-            }
-        }
-    }
-
     /// Without a policy to install, the ports are taken over one by one; they are closed, or
     /// keep the filter of before.
     pub(super) fn adopt_ports(&mut self) {
@@ -109,7 +72,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             self.host = now;
             return;
         };
-        let image = Arc::clone(&in_force.image);
+        let image = Arc::clone(&in_force.ready.image);
         let known = host::without_gateways(self.host.clone(), &image);
         if host::without_gateways(now.clone(), &image) == known {
             return;
@@ -136,7 +99,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     /// The addresses of the host, without those that the switch gives it.
     pub(super) fn read_host(&mut self) -> Result<Vec<IpAddr>, Failure> {
         match (host::addresses(), &self.in_force) {
-            (Ok(all), Some(in_force)) => Ok(host::without_gateways(all, &in_force.image)),
+            (Ok(all), Some(in_force)) => Ok(host::without_gateways(all, &in_force.ready.image)),
             (Ok(all), None) => Ok(all),
             (Err(errno), _) => {
                 let text = format!("the host's addresses cannot be read: {errno}");

@@ -1,4 +1,5 @@
 //! Results for people.
 
+pub mod lapse;
 pub mod status;
 pub mod table;

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, net::IpAddr};
 
-use super::table::{Cell, Table};
+use super::{
+    lapse,
+    table::{Cell, Table},
+};
 use crate::{
     api::{Port, Status},
     paint::{Paint, Style},
@@ -20,6 +23,7 @@ pub fn render(status: &Status, now_unix_s: u64, paint: Paint) -> String {
         ("guests without a port", unattached(status)),
         ("drops", drops(status)),
         ("rules", rules(status)),
+        ("rules that end", lapse::ends(status)),
     ];
     for (title, table) in sections {
         if !table.is_empty() {
@@ -70,7 +74,7 @@ fn heading(status: &Status, now_unix_s: u64, paint: Paint) -> String {
         status.daemon.pid,
         status.daemon.run_dir.display(),
     );
-    out
+    out + &lapse::pending(status.pending.as_ref(), paint)
 }
 
 fn networks(status: &Status) -> Table {
@@ -186,7 +190,7 @@ fn age(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::api::{Drops, Flows, Info, Network, Nic, Policy, RuleHits, Size, Started};
+    use crate::api::{Drops, Flows, Info, Network, Nic, Policy, RuleEnd, RuleHits, Size, Started};
 
     use super::*;
 
@@ -219,6 +223,15 @@ mod tests {
                 applied_unix_s: 1000,
                 size: Size::default(),
             }),
+            pending: None,
+            ends: vec![RuleEnd {
+                rule: "debug".into(),
+                file: "dmz.yaml".into(),
+                line: 31,
+                allow: true,
+                until_unix_s: 1200,
+                ended: false,
+            }],
             hook: "tcx".into(),
             networks: vec![Network {
                 name: "dmz".into(),
@@ -265,6 +278,7 @@ mod tests {
             "guests without a port\n",
             "no-rule        9  No rule.",
             "public-web  allow                 12  dmz.yaml:30",
+            "debug  1970-01-01T00:20:00Z  in force  dmz.yaml:31",
             "problems\n  the store is away\n  since long\n",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");

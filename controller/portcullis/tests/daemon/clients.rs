@@ -99,7 +99,7 @@ fn a_client_that_leaves_in_the_middle_hurts_nobody() {
     machine.world.kernel().delay = Duration::from_millis(30);
     let daemon = machine.start();
     let source = portcullis::api::SourceFile { name: "p.yaml".into(), text: policy(1) };
-    let request = Request::Apply { sources: vec![source], color: false };
+    let request = Request::Apply { sources: vec![source], color: false, confirm_s: None };
     let bytes = wire::encode(&request).unwrap();
     for cut in [1, 3, wire::HEADER, bytes.len() / 2, bytes.len()] {
         raw(&daemon).write_all(&bytes[..cut]).unwrap();

@@ -107,8 +107,13 @@ impl Daemon {
     }
 
     pub fn apply(&self, text: &str) -> Result<Applied, ApplyError> {
+        self.apply_on(text, None)
+    }
+
+    /// For so many seconds, unless it is confirmed.
+    pub fn apply_on(&self, text: &str, confirm_s: Option<u32>) -> Result<Applied, ApplyError> {
         let sources = vec![SourceFile { name: "p.yaml".into(), text: text.into() }];
-        match self.ask(&Request::Apply { sources, color: false }) {
+        match self.ask(&Request::Apply { sources, color: false, confirm_s }) {
             Ok(Response::Applied(applied)) => Ok(applied),
             Ok(Response::Refused(refused)) => Err(ApplyError::Refused(refused)),
             Err(Error::Failed(failure)) => Err(ApplyError::Failed(failure)),

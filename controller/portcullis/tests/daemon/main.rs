@@ -4,3 +4,4 @@ mod clients;
 mod fake;
 mod machine;
 mod promises;
+mod trials;

@@ -1,10 +1,10 @@
 //! What the daemon promises, and what it keeps over a restart.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, time::Duration};
 
 use portcullis::{
     api::{Request, Response, code},
-    daemon::actor::Ended,
+    daemon::{actor::Ended, trial::Standing},
     error::Error,
     state::{AppliedPolicy, Settings, State},
 };
@@ -13,7 +13,7 @@ use portcullis_store::Flaky;
 use crate::machine::{ApplyError, Machine, policy, tap, uplink};
 
 /// Waits for something that happens by itself.
-fn eventually(mut happened: impl FnMut() -> bool) {
+pub fn eventually(mut happened: impl FnMut() -> bool) {
     for _ in 0..500 {
         if happened() {
             return;
@@ -174,8 +174,14 @@ fn a_stored_policy_that_this_version_refuses_leaves_the_filters_alone() {
     daemon.apply(&policy(1)).unwrap();
     daemon.stop();
     let source = portcullis::api::SourceFile { name: "p".into(), text: "netwroks: {}".into() };
-    let policy = AppliedPolicy { generation: 1, applied_unix_s: 0, sources: vec![source] };
-    State::new(machine.store.clone()).set_policy(&policy).unwrap();
+    let policy = AppliedPolicy {
+        generation: 1,
+        applied_unix_s: 0,
+        sources: vec![source],
+        since_unix_s: BTreeMap::new(),
+    };
+    let standing = Standing::settled(Some(policy.into()));
+    State::new(machine.store.clone()).set_standing(&standing).unwrap();
 
     let daemon = machine.start();
     let status = daemon.status();
@@ -205,7 +211,7 @@ fn an_install_that_fails_is_as_if_it_never_was() {
 #[test]
 fn a_store_that_fails_never_parts_word_and_deed() {
     let mut seen = (0, 0);
-    for seed in 0..12 {
+    for seed in 0..40 {
         let machine = Machine::new();
         let Ok(daemon) = machine.try_start(Flaky::new(machine.store.clone(), seed, 30)) else {
             continue;
