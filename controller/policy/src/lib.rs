@@ -58,6 +58,7 @@ mod diagnostic;
 mod explain;
 pub mod generate;
 mod hash;
+pub mod include;
 mod kinds;
 pub mod lookup;
 pub mod model;

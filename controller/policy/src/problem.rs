@@ -44,6 +44,8 @@ problems! {
     "PC0007" "`{got}` is not {expected}" BadValue { got: String, expected: &'static str };
     /// A value that the design has and this version has not.
     "PC0008" "`{what}` is not supported yet" NotSupportedYet { what: String };
+    /// `include:` of something that is not there.
+    "PC0009" "`{path}` cannot be included: {why}" CannotInclude { path: String, why: String };
 
     /// A name with characters that names do not have.
     "PC0101" "`{name}` cannot be a name" BadName { name: String };

@@ -15,6 +15,7 @@ pub(crate) use names::Names;
 
 use crate::{
     diagnostic::Diagnostics,
+    include,
     model::{HostAddress, Model},
     moment::Moment,
     parse::addresses::Inventory,
@@ -23,8 +24,18 @@ use crate::{
     yaml::{self, Key, Node, Value},
 };
 
-const SECTIONS: &[&str] =
-    &["networks", "guests", "labels", "host", "sets", "services", "rules", "never", "always"];
+const SECTIONS: &[&str] = &[
+    include::KEY,
+    "networks",
+    "guests",
+    "labels",
+    "host",
+    "sets",
+    "services",
+    "rules",
+    "never",
+    "always",
+];
 
 /// The sections of all files, joined: which file something stands in changes nothing.
 #[derive(Default)]
@@ -59,7 +70,7 @@ pub fn model(sources: &Sources, moment: &Moment, diags: &mut Diagnostics) -> (Mo
         .collect();
     let mut sections = Sections::default();
     for root in &roots {
-        sections.add(root, diags);
+        sections.add(root, sources, diags);
     }
     let mut builder = Builder {
         model: Model {
@@ -78,8 +89,11 @@ pub fn model(sources: &Sources, moment: &Moment, diags: &mut Diagnostics) -> (Mo
 }
 
 impl<'n> Sections<'n> {
-    fn add(&mut self, root: &'n Node, diags: &mut Diagnostics) {
+    fn add(&mut self, root: &'n Node, sources: &Sources, diags: &mut Diagnostics) {
         let Some(top) = reader::table(root, "a policy", SECTIONS, diags) else { return };
+        if let Some(node) = top.get(include::KEY) {
+            check_included(node, sources, diags);
+        }
         let each = |key: &str, what, diags: &mut Diagnostics| match top.get(key) {
             Some(node) => reader::map(node, what, diags),
             None => &[],
@@ -97,6 +111,17 @@ impl<'n> Sections<'n> {
         self.rules.extend(items("rules", "`rules`", diags));
         self.never.extend(items("never", "`never`", diags));
         self.always.extend(items("always", "`always`", diags));
+    }
+}
+
+/// Everything that a file includes is among the files.
+fn check_included(node: &Node, sources: &Sources, diags: &mut Diagnostics) {
+    for item in reader::list(node, "`include`", diags) {
+        let Some(text) = reader::text(item, "an included file", diags) else { continue };
+        if !include::is_there(sources, item.span.file, text) {
+            let why = "it is not among the files of this policy".to_owned();
+            diags.report(Problem::CannotInclude { path: text.to_owned(), why }, item.span);
+        }
     }
 }
 
