@@ -386,6 +386,8 @@ pub struct RuleHits {
     pub line: Option<u32>,
     /// Did it allow them?
     pub allow: bool,
+    /// Did it only observe? Then this is what it would have allowed or denied.
+    pub observe: bool,
     /// Connections.
     pub hits: u64,
 }

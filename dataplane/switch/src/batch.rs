@@ -102,8 +102,13 @@ fn read_once(map: BorrowedFd<'_>, sizes: Sizes, cursor: Cursor, room: usize) -> 
 
 /// Zeroes `count` elements of an array from index `first`, each of `size` bytes.
 pub fn zero(map: BorrowedFd<'_>, size: usize, first: u32, count: usize) -> io::Result<()> {
+    write(map, size, first, &vec![0_u8; size * count])
+}
+
+/// Writes elements of an array, each of `size` bytes, from index `first`.
+pub fn write(map: BorrowedFd<'_>, size: usize, first: u32, values: &[u8]) -> io::Result<()> {
+    let count = values.len() / size;
     let keys: Vec<u32> = (first..).take(count).collect();
-    let values = vec![0_u8; size * count];
     let mut attr = Attr {
         keys: keys.as_ptr() as u64,
         values: values.as_ptr() as u64,
@@ -111,7 +116,7 @@ pub fn zero(map: BorrowedFd<'_>, size: usize, first: u32, count: usize) -> io::R
         map_fd: map.as_raw_fd() as u32,
         ..Attr::default()
     };
-    // SAFETY: as in `read_once`; the kernel only reads keys and values.
+    // SAFETY: as in `read_once`; the kernel only reads `count` keys and values.
     let done = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_MAP_UPDATE_BATCH, &raw mut attr, size_of::<Attr>())
     };

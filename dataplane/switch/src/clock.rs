@@ -64,6 +64,41 @@ pub fn now(clock: &SchedClassifier, settings: &Settings) -> Result<u64> {
     Ok((jiffies.wrapping_mul(settings.tick_scale) >> 16).wrapping_add(settings.tick_offset))
 }
 
+/// One moment on the wall's clock and on the packets'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Ticks.
+    pub ticks: u64,
+}
+
+impl Moment {
+    /// The present.
+    pub fn read(clock: &SchedClassifier, settings: &Settings) -> Result<Self> {
+        let ticks = now(clock, settings)?;
+        let unix = clock_gettime(ClockId::Realtime);
+        let unix_ms = unix.tv_sec.max(0) as u64 * 1000 + unix.tv_nsec as u64 / 1_000_000;
+        Ok(Self { unix_ms, ticks })
+    }
+
+    /// The tick of a moment to come, seconds since 1970; the first one for all that is over. 0,
+    /// which is never, stays 0.
+    pub fn tick_of(&self, unix_s: u64) -> u64 {
+        if unix_s == 0 {
+            return 0;
+        }
+        let ticks = |ms: u64| ms.saturating_mul(TICKS_PER_SECOND) / 1000;
+        let at_ms = unix_s.saturating_mul(1000);
+        let tick = if at_ms >= self.unix_ms {
+            self.ticks.saturating_add(ticks(at_ms - self.unix_ms))
+        } else {
+            self.ticks.saturating_sub(ticks(self.unix_ms - at_ms))
+        };
+        tick.max(1)
+    }
+}
+
 /// About how many jiffies there were: they start at minus five minutes in 32 bits
 /// (INITIAL_JIFFIES) and follow the monotonic clock.
 fn estimate(hz: u64) -> u64 {
@@ -104,6 +139,15 @@ mod tests {
         let unwritten =
             Settings { tick_scale: 0, tick_offset: 0, errors_per_second: 0, ends: [0; 2] };
         assert_eq!(rate_of(&unwritten), None);
+    }
+
+    #[test]
+    fn ends_are_counted_in_ticks() {
+        let now = Moment { unix_ms: 1_000_500, ticks: 70_000 };
+        assert_eq!(now.tick_of(0), 0, "never");
+        assert_eq!((now.tick_of(1001), now.tick_of(1000)), (70_500, 69_500));
+        assert_eq!(now.tick_of(1), 1, "long ago");
+        assert!(now.tick_of(u64::MAX) > u64::MAX / 2000, "nobody lives to see it");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
 
 /// Programs of the object, and where each stands in the tail-call table.
 const PROGRAMS: &[(&str, Option<u32>)] =
-    &[("ingress", None), ("flood", Some(0)), ("answer", Some(1)), ("clock", None)];
+    &[("ingress", None), ("flood", Some(0)), ("answer", Some(1)), ("clock", None), ("probe", None)];
 
 /// Directory in which a load is put together; only a whole one gets its name.
 const UNFINISHED: &str = "loading";
@@ -28,6 +28,8 @@ pub struct Code {
     pub ingress: SchedClassifier,
     /// Tells the jiffies.
     pub clock: SchedClassifier,
+    /// Says what a slot makes of a packet.
+    pub probe: SchedClassifier,
     /// Where they come from.
     pub origin: Origin,
     dir: PathBuf,
@@ -58,6 +60,7 @@ impl Code {
         Ok(Self {
             ingress: pinned_program(&dir, "ingress")?,
             clock: pinned_program(&dir, "clock")?,
+            probe: pinned_program(&dir, "probe")?,
             origin,
             dir,
         })

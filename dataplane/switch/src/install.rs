@@ -13,7 +13,9 @@ use portcullis_ports::{host_leg, link, name as ifname};
 use zerocopy::FromBytes;
 
 use crate::{
-    Switch, device,
+    Switch,
+    clock::Moment,
+    device,
     error::{Error, Result},
     grace,
     legs::{self, LegDevice},
@@ -182,10 +184,11 @@ impl Switch {
         let generation = self.state.generation + 1;
         let counted = &mut self.counted[(generation & 1) as usize];
         let rules = next.image.rules.len() + 1;
+        let now = Moment::read(&self.code.clock, &self.maps.settings()?)?;
         let mut writer = Writer::new(&mut self.maps, generation);
         writer.zero_rule_hits((*counted).max(rules))?;
         *counted = rules;
-        writer.fill(&next.image, &next.tables, generation)?;
+        writer.fill(&next.image, &next.tables, generation, &now)?;
         grace::wait()?;
         self.flip(generation)
     }

@@ -3,15 +3,17 @@
 
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, RingBuf};
 use portcullis_pipeline::{
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, FlowEntry, FlowKey, GenerationEntry, Members,
-        NETWORKS, NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES,
-        SERVICE_TABLES, SLOTS, ServiceTable, Settings,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, EVENT_RING, FlowEntry, FlowKey,
+        GenerationEntry, Members, NETWORKS, NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey,
+        ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings,
     },
     reason::REASONS,
 };
+
+use zerocopy::FromBytes;
 
 use crate::error::{Chain, Error, Result};
 
@@ -30,13 +32,18 @@ pub mod name {
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const PREFIXES: &str = "PREFIXES";
     pub const SERVICES: &str = "SERVICES";
+    pub const SOURCES: &str = "SOURCES";
     pub const ROWS: &str = "ROWS";
     pub const CELLS: &str = "CELLS";
+    pub const RULES: &str = "RULES";
     pub const FLOWS: &str = "FLOWS";
     pub const FRAGMENTS: &str = "FRAGMENTS";
     pub const NEIGHBOURS: &str = "NEIGHBOURS";
     pub const DROPS: &str = "DROPS";
     pub const RULE_HITS: &str = "RULE_HITS";
+    pub const EVENTS: &str = "EVENTS";
+    pub const EVENTS_LOST: &str = "EVENTS_LOST";
+    pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
     pub const SETTINGS: &str = "SETTINGS";
     pub const TAILS: &str = "TAILS";
 
@@ -51,13 +58,18 @@ pub mod name {
         ADDRESSES,
         PREFIXES,
         SERVICES,
+        SOURCES,
         ROWS,
         CELLS,
+        RULES,
         FLOWS,
         FRAGMENTS,
         NEIGHBOURS,
         DROPS,
         RULE_HITS,
+        EVENTS,
+        EVENTS_LOST,
+        EVENT_BUDGETS,
         SETTINGS,
     ];
 }
@@ -93,16 +105,26 @@ pub struct Maps {
         LpmTrie<MapData, Bytes<{ size::<PrefixKey>() }>, Bytes<{ size::<PrefixEntry>() }>>,
     /// Service classes.
     pub services: ArrayOf<{ size::<ServiceTable>() }>,
+    /// Source port classes.
+    pub sources: ArrayOf<{ size::<ServiceTable>() }>,
     /// Chunks of the row table.
     pub rows: ArrayOf<{ CHUNK * 4 }>,
     /// Chunks of the verdict table.
     pub cells: ArrayOf<{ CHUNK * 4 }>,
+    /// What holds about rules: written and read in large pieces only.
+    pub rules: MapData,
     /// Connections.
     pub flows: HashOf<{ size::<FlowKey>() }, { size::<FlowEntry>() }>,
     /// Drop counters.
     pub drops: PerCpuArray<MapData, u64>,
     /// Rule counters, one word a processor: read in large pieces only.
     pub rule_hits: MapData,
+    /// What is told to the log.
+    pub events: RingBuf<MapData>,
+    /// Events that did not fit.
+    pub events_lost: PerCpuArray<MapData, u64>,
+    /// Events of each rule, one word a processor: read in large pieces only.
+    pub event_budgets: MapData,
     /// Settings of the programs.
     pub settings: ArrayOf<{ size::<Settings>() }>,
     /// Connections that fit.
@@ -126,16 +148,26 @@ impl Maps {
             addresses: open(dir, ADDRESSES)?,
             prefixes: open(dir, PREFIXES)?,
             services: open(dir, SERVICES)?,
+            sources: open(dir, SOURCES)?,
             rows: open(dir, ROWS)?,
             cells: open(dir, CELLS)?,
+            rules: raw(dir, RULES)?,
             flows: open(dir, FLOWS)?,
             drops: open(dir, DROPS)?,
-            rule_hits: MapData::from_pin(dir.join(RULE_HITS))
-                .map_err(Error::map("open", RULE_HITS))?,
+            rule_hits: raw(dir, RULE_HITS)?,
+            events: open(dir, EVENTS)?,
+            events_lost: open(dir, EVENTS_LOST)?,
+            event_budgets: raw(dir, EVENT_BUDGETS)?,
             settings: open(dir, SETTINGS)?,
             flow_capacity: pinned_entries(dir, FLOWS)?.unwrap_or(0),
             processors: aya::util::nr_cpus().map_err(|(path, e)| Error::file("read", path, e))?,
         })
+    }
+
+    /// Settings of the programs.
+    pub fn settings(&self) -> Result<Settings> {
+        let entry = self.settings.get(&0, 0).map_err(Error::map("read", name::SETTINGS))?;
+        Ok(Settings::read_from_bytes(&entry).expect("an entry of that size"))
     }
 
     /// The generation in force.
@@ -154,11 +186,13 @@ fn expected_entries(map: &str) -> Option<u32> {
         name::NETWORKS | name::MEMBERS => SLOTS * NETWORKS,
         name::VLANS => SLOTS * VLANS,
         name::SERVICES => SLOTS * SERVICE_TABLES,
+        name::SOURCES => SLOTS * SOURCE_TABLES,
         name::ROWS => SLOTS * ROW_CHUNKS,
         name::CELLS => SLOTS * CELL_CHUNKS,
         name::DROPS => REASONS,
-        name::RULE_HITS => SLOTS * RULES,
-        name::SETTINGS => 1,
+        name::RULES | name::RULE_HITS | name::EVENT_BUDGETS => SLOTS * RULES,
+        name::EVENTS => EVENT_RING,
+        name::EVENTS_LOST | name::SETTINGS => 1,
         _ => return None,
     })
 }
@@ -186,6 +220,11 @@ pub fn pinned_entries(dir: &Path, map: &'static str) -> Result<Option<u32>> {
     }
     let info = MapInfo::from_pin(path).map_err(Error::map("look at", map))?;
     Ok(Some(info.max_entries()))
+}
+
+/// Opens one pinned table that is read and written by other calls than aya's.
+fn raw(dir: &Path, map: &'static str) -> Result<MapData> {
+    MapData::from_pin(dir.join(map)).map_err(Error::map("open", map))
 }
 
 /// Opens one pinned table as its type.

@@ -168,6 +168,7 @@ fn rule_hits(image: &Image, id: u32, hits: u64) -> RuleHits {
             file: Some(rule.file.clone()),
             line: Some(rule.line),
             allow: rule.allow,
+            observe: rule.observe,
             hits,
         },
         None => RuleHits {
@@ -175,6 +176,7 @@ fn rule_hits(image: &Image, id: u32, hits: u64) -> RuleHits {
             file: None,
             line: None,
             allow: Cell::DEFAULT.allows(),
+            observe: false,
             hits,
         },
     }

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use portcullis_image::{Image, Network, Nic};
+use portcullis_image::{Image, Network, Nic, Rule};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{
-        AddressEntry, GenerationEntry, Members, NetworkEntry, PortEntry, PrefixEntry, network_flag,
-        port_flag, port_kind,
+        AddressEntry, GenerationEntry, Members, NetworkEntry, PortEntry, PrefixEntry, RuleEntry,
+        generation_flag, network_flag, port_flag, port_kind,
     },
 };
 
@@ -50,10 +50,33 @@ pub fn shape(image: &Image, generation: u32) -> GenerationEntry {
         services: image.services,
         world: image.world,
         sources: image.sources,
-        shadows: 0,
-        flags: 0,
+        shadows: match image.shadows.is_empty() {
+            true => 0,
+            false => GenerationEntry::shadows_behind(image.cells.len() as u32),
+        },
+        flags: match image.rules.iter().any(|rule| rule.log_per_s > 0) {
+            true => generation_flag::LOGS,
+            false => 0,
+        },
         reserved: 0,
     }
+}
+
+/// What holds about the rules, by id: nothing of the default, which is never logged and never
+/// ends. `tick_of`: the tick of a moment in Unix time.
+pub fn rules(image: &Image, tick_of: impl Fn(u64) -> u64) -> Vec<RuleEntry> {
+    let default = RuleEntry { end: 0, log_per_s: 0, reserved: 0 };
+    let entry = |rule: &Rule| RuleEntry {
+        end: tick_of(rule.until_unix_s),
+        log_per_s: rule.log_per_s,
+        reserved: 0,
+    };
+    std::iter::once(default).chain(image.rules.iter().map(entry)).collect()
+}
+
+/// When the first rule ends, in ticks; 0: none ends.
+pub fn first_end(rules: &[RuleEntry]) -> u64 {
+    rules.iter().map(|rule| rule.end).filter(|end| *end > 0).min().unwrap_or(0)
 }
 
 /// Builds the tables. `host_addrs`: addresses that the host owns, whatever the policy says.
@@ -422,6 +445,30 @@ mod tests {
         let port = build(&image, &[], &[nic_port(0, 31)], &[]).ports[&31];
         assert_eq!(port.flags, port_flag::MORE_ADDRESSES);
         assert_eq!(port.addrs[3], Addr::v4([10, 10, 0, 104]));
+    }
+
+    #[test]
+    fn rules_carry_their_end_and_their_rate() {
+        let rule = |until_unix_s, log_per_s| Rule {
+            name: "r".into(),
+            file: "p.yaml".into(),
+            line: 1,
+            column: 1,
+            allow: true,
+            observe: false,
+            log_per_s,
+            until_unix_s,
+        };
+        let mut image = testing::image();
+        assert_eq!((shape(&image, 1).flags, first_end(&rules(&image, |s| s))), (0, 0));
+        image.rules = vec![rule(0, 0), rule(90, 7), rule(80, 0)];
+        image.shadows = image.cells.clone();
+        let entries = rules(&image, |s| s * 10);
+        let got: Vec<_> = entries.iter().map(|r| (r.end, r.log_per_s)).collect();
+        assert_eq!(got, [(0, 0), (0, 0), (900, 7), (800, 0)]);
+        assert_eq!(first_end(&entries), 800);
+        let shape = shape(&image, 1);
+        assert_eq!((shape.flags, shape.shadows), (generation_flag::LOGS, 4096));
     }
 
     proptest! {

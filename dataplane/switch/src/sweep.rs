@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use aya::maps::IterableMap;
-use portcullis_pipeline::layout::{FlowEntry, FlowKey, Settings};
+use portcullis_pipeline::layout::{FlowEntry, FlowKey};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -51,9 +51,7 @@ impl Switch {
 
     /// Now, in the ticks that flow entries carry.
     fn ticks(&self) -> Result<u64> {
-        let bytes = self.maps.settings.get(&0, 0).map_err(Error::map("read", name::SETTINGS))?;
-        let settings = Settings::read_from_bytes(&bytes).expect("an entry of that size");
-        clock::now(&self.code.clock, &settings)
+        clock::now(&self.code.clock, &self.maps.settings()?)
     }
 }
 

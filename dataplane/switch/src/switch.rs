@@ -7,9 +7,8 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use portcullis_image::{Image, Nic};
-use portcullis_pipeline::layout::{RULES, SLOTS};
+use portcullis_pipeline::layout::{RULES, SLOTS, Settings};
 use portcullis_ports::{alias_of, link, name as ifname};
-use zerocopy::FromBytes;
 
 use crate::{
     batch::Cursor,
@@ -244,14 +243,12 @@ impl Switch {
 
 /// Teaches the programs what a jiffy is, unless they know.
 fn set_clock(maps: &mut Maps, code: &Code) -> Result<()> {
-    let known = maps.settings.get(&0, 0).map_err(Error::map("read", name::SETTINGS))?;
-    let known = portcullis_pipeline::layout::Settings::read_from_bytes(&known);
-    if known.is_ok_and(|s| clock::rate_of(&s).is_some()) {
+    if clock::rate_of(&maps.settings()?).is_some() {
         return Ok(());
     }
     let settings = clock::settings(clock::measure(&code.clock)?);
     maps.settings
-        .set(0, bytes::<_, { size_of::<portcullis_pipeline::layout::Settings>() }>(&settings), 0)
+        .set(0, bytes::<Settings, { size_of::<Settings>() }>(&settings), 0)
         .map_err(Error::map("write", name::SETTINGS))
 }
 

@@ -10,20 +10,22 @@ use portcullis_pipeline::{
     addr::Addr,
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Members, NETWORKS, PORTS, PortEntry,
-        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, port_kind,
+        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES, SOURCE_TABLES,
+        Settings, port_kind,
     },
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::{
     batch,
+    clock::Moment,
     error::{Error, Result},
     maps::{Maps, VLANS, name},
-    slot::{Tables, members, shape},
+    slot::{Tables, first_end, members, rules, shape},
 };
 
-/// Rule counters zeroed by one call.
-const COUNTERS_AT_ONCE: usize = 16_384;
+/// Elements of a table of all rules that one call writes.
+const RULES_AT_ONCE: usize = 16_384;
 
 /// Writes into one slot.
 pub struct Writer<'a> {
@@ -38,8 +40,16 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes the slot hold exactly this generation. No packet may be reading it.
-    pub fn fill(&mut self, image: &Image, tables: &Tables, generation: u32) -> Result<()> {
+    /// `now`: what ends of rules are counted from.
+    pub fn fill(
+        &mut self,
+        image: &Image,
+        tables: &Tables,
+        generation: u32,
+        now: &Moment,
+    ) -> Result<()> {
         self.dense(image)?;
+        self.rules(&rules(image, |unix_s| now.tick_of(unix_s)))?;
         self.shape(image, generation)?;
         self.prefixes(&tables.prefixes)?;
         self.addresses(&tables.addresses)?;
@@ -84,8 +94,8 @@ impl<'a> Writer<'a> {
     pub fn zero_rule_hits(&mut self, rules: usize) -> Result<()> {
         let processors = self.maps.processors;
         let (first, rules) = (self.slot * RULES, rules.min(RULES as usize));
-        for at in (0..rules).step_by(COUNTERS_AT_ONCE) {
-            let count = COUNTERS_AT_ONCE.min(rules - at);
+        for at in (0..rules).step_by(RULES_AT_ONCE) {
+            let count = RULES_AT_ONCE.min(rules - at);
             let fd = self.maps.rule_hits.fd().as_fd();
             batch::zero(fd, 8 * processors, first + at as u32, count)
                 .map_err(|source| Error::Batch { map: name::RULE_HITS, source })?;
@@ -102,9 +112,27 @@ impl<'a> Writer<'a> {
         for (table, index) in image.service_tables.iter().zip(self.slot * SERVICE_TABLES..) {
             set(&mut self.maps.services, name::SERVICES, index, &bytes(table))?;
         }
-        let slot = self.slot;
-        chunks(&mut self.maps.rows, name::ROWS, slot * ROW_CHUNKS, &image.rows)?;
-        chunks(&mut self.maps.cells, name::CELLS, slot * CELL_CHUNKS, &image.cells)
+        for (table, index) in image.source_tables.iter().zip(self.slot * SOURCE_TABLES..) {
+            set(&mut self.maps.sources, name::SOURCES, index, &bytes(table))?;
+        }
+        let cells = self.slot * CELL_CHUNKS;
+        let shadows = cells + shape(image, 0).shadows / CHUNK as u32;
+        chunks(&mut self.maps.rows, name::ROWS, self.slot * ROW_CHUNKS, &image.rows)?;
+        chunks(&mut self.maps.cells, name::CELLS, cells, &image.cells)?;
+        chunks(&mut self.maps.cells, name::CELLS, shadows, &image.shadows)
+    }
+
+    /// Ends and log rates, and the first end of all.
+    fn rules(&mut self, entries: &[RuleEntry]) -> Result<()> {
+        let (size, first) = (size_of::<RuleEntry>(), self.slot * RULES);
+        for (some, at) in entries.chunks(RULES_AT_ONCE).zip((first..).step_by(RULES_AT_ONCE)) {
+            let fd = self.maps.rules.fd().as_fd();
+            batch::write(fd, size, at, some.as_bytes())
+                .map_err(|source| Error::Batch { map: name::RULES, source })?;
+        }
+        let mut settings = self.maps.settings()?;
+        settings.ends[self.slot as usize] = first_end(entries);
+        set(&mut self.maps.settings, name::SETTINGS, 0, &bytes::<Settings, _>(&settings))
     }
 
     /// Networks, and what belongs to them.
@@ -235,12 +263,18 @@ fn chunks(
 
 /// Refuses an image that does not fit.
 pub fn check_fits(image: &Image) -> Result<()> {
+    // Shadows begin with a chunk of their own.
+    let cells = match image.shadows.len() {
+        0 => image.cells.len(),
+        shadows => image.cells.len().next_multiple_of(CHUNK) + shadows,
+    };
     let limits = [
         ("networks", image.networks.len(), NETWORKS as usize - 1),
         ("pairs of classes", image.rows.len(), ROW_CHUNKS as usize * CHUNK),
-        ("verdict cells", image.cells.len(), CELL_CHUNKS as usize * CHUNK),
+        ("verdict cells", cells, CELL_CHUNKS as usize * CHUNK),
         ("rules", image.rules.len(), RULES as usize - 1),
         ("service tables", image.service_tables.len(), SERVICE_TABLES as usize),
+        ("source port tables", image.source_tables.len(), SOURCE_TABLES as usize),
     ];
     match limits.into_iter().find(|(_, got, most)| got > most) {
         Some((what, got, most)) => Err(Error::TooLarge { what, got, most }),

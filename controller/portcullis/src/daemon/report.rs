@@ -100,7 +100,8 @@ impl From<portcullis_switch::Drops> for Drops {
 
 impl From<portcullis_switch::RuleHits> for RuleHits {
     fn from(r: portcullis_switch::RuleHits) -> Self {
-        Self { rule: r.rule, file: r.file, line: r.line, allow: r.allow, hits: r.hits }
+        let (allow, observe, hits) = (r.allow, r.observe, r.hits);
+        Self { rule: r.rule, file: r.file, line: r.line, allow, observe, hits }
     }
 }
 

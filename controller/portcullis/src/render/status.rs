@@ -151,8 +151,12 @@ fn rules(status: &Status) -> Table {
             (Some(file), None) => file.clone(),
             (None, _) => "-".to_owned(),
         };
-        let verdict =
-            if r.allow { Cell::new(Style::Good, "allow") } else { Cell::new(Style::Bad, "deny") };
+        let verdict = match (r.allow, r.observe) {
+            (true, false) => Cell::new(Style::Good, "allow"),
+            (false, false) => Cell::new(Style::Bad, "deny"),
+            (true, true) => Cell::new(Style::Warn, "would allow"),
+            (false, true) => Cell::new(Style::Warn, "would deny"),
+        };
         table.row([
             r.rule.as_str().into(),
             verdict,
@@ -259,6 +263,7 @@ mod tests {
                 file: Some("dmz.yaml".into()),
                 line: Some(30),
                 allow: true,
+                observe: false,
                 hits: 12,
             }],
             flows: Flows { used: 5, capacity: 1024 },

@@ -3,4 +3,5 @@
 mod bed;
 mod ports;
 mod restart;
+mod rules;
 mod sweep;
