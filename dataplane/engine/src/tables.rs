@@ -72,7 +72,8 @@ pub struct Tables {
     neighbours: RefCell<HashMap<(u32, Addr), (u64, u64)>>,
     drops: Box<[Cell<u64>]>,
     rule_hits: RefCell<HashMap<(u32, u32), u64>>,
-    budgets: [Box<[Word]>; 2],
+    /// By slot and rule id. What earlier generations left is known by its number.
+    budgets: [Vec<Word>; 2],
     events: Events,
     errors_per_second: u64,
     errors: Cell<(u64, u64)>,
@@ -90,7 +91,7 @@ impl Tables {
             neighbours: RefCell::default(),
             drops: (0..REASONS).map(|_| Cell::new(0)).collect(),
             rule_hits: RefCell::default(),
-            budgets: [Box::default(), Box::default()],
+            budgets: [Vec::new(), Vec::new()],
             events: Events::new(EVENTS),
             errors_per_second,
             errors: Cell::new((0, 0)),
@@ -100,13 +101,19 @@ impl Tables {
     /// Puts a generation in force.
     pub fn install(&mut self, generation: u32, slot: Slot) {
         self.load(generation & 1, slot);
+        self.put_in_force(generation);
+    }
+
+    /// Puts the generation in force that its slot was filled with.
+    pub fn put_in_force(&mut self, generation: u32) {
         self.generation = generation;
     }
 
     /// Fills a slot, without putting it in force.
     pub fn load(&mut self, slot: u32, tables: Slot) {
         let at = (slot & 1) as usize;
-        self.budgets[at] = tables.rules.iter().map(|_| Word::new(0)).collect();
+        let rules = tables.rules.len().max(self.budgets[at].len());
+        self.budgets[at].resize_with(rules, || Word::new(0));
         self.slots[at] = tables;
     }
 

@@ -4,9 +4,14 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use portcullis_pipeline::{DropReason, Verdict};
-use portcullis_policy::oracle;
+use portcullis_policy::{
+    model::Model,
+    oracle::{self, Judgement},
+};
 
 use crate::{
+    clock,
+    told::{Told, has_ended},
     traffic::{Fact, Role},
     world::{Kind, Policy, World},
 };
@@ -16,6 +21,8 @@ type Ends = (u32, IpAddr, u16, IpAddr, u16, u8);
 /// The oracle, and what it has seen.
 pub struct Oracle<'a> {
     world: &'a World,
+    /// The models of the policies, at the present: what has ended since does not count.
+    present: Vec<Model>,
     /// Connections that were opened under some policy, from the side that opened them.
     opened: HashSet<Ends>,
     /// Ends between which anything was sent, from either side.
@@ -29,28 +36,30 @@ pub struct Oracle<'a> {
 impl<'a> Oracle<'a> {
     /// An oracle that has seen nothing.
     pub fn new(world: &'a World) -> Self {
-        Self { world, opened: HashSet::new(), met: HashSet::new(), foretold: 0, passing: 0 }
+        let present = world.policies.iter().map(|p| p.model.clone()).collect();
+        let (opened, met) = (HashSet::new(), HashSet::new());
+        Self { world, present, opened, met, foretold: 0, passing: 0 }
     }
 
-    /// Compares a verdict with what had to come. The error says what.
-    pub fn check(&mut self, policy: &Policy, fact: &Fact, verdict: &Verdict) -> Result<(), String> {
+    /// Compares a verdict under the policy at `index` with what had to come. The error says what.
+    pub fn check(
+        &mut self,
+        index: usize,
+        fact: &Fact,
+        verdict: &Verdict,
+        told: &Told,
+        now: u64,
+    ) -> Result<(), String> {
+        let policy = &self.world.policies[index];
         let key = ends(fact, false);
-        let back = ends(fact, true);
-        let met = self.met.contains(&key) || self.met.contains(&back);
+        let met = self.met.contains(&key) || self.met.contains(&ends(fact, true));
         self.met.insert(key);
-        let judged = oracle::evaluate_in(
-            &policy.model,
-            fact.network,
-            fact.ends.0,
-            fact.ends.1,
-            fact.service,
-        );
-        let passed = matches!(verdict, Verdict::Forward(_));
-        if passed && !self.opened.contains(&key) && !self.opened.contains(&back) && !judged.allowed
-        {
-            return Err("passed, though no rule allows it and no connection is open".into());
+        let judged = judge(&policy.model, fact, false);
+        let ended = judged.allowed && has_ended(policy, judged.rule, now);
+        if matches!(verdict, Verdict::Forward(_)) {
+            self.check_passed(index, fact, now)?;
         }
-        if opens(verdict) && judged.allowed {
+        if opens(verdict) && judged.allowed && !ended {
             self.opened.insert(key);
         }
         let guest = self.world.ports[fact.port].kind == Kind::Guest;
@@ -59,7 +68,10 @@ impl<'a> Oracle<'a> {
         }
         let Some(way) = self.way(fact) else { return Ok(()) };
         self.foretold += 1;
-        if way && judged.allowed {
+        if way {
+            told.check(policy, fact, &judged, now)?;
+        }
+        if way && judged.allowed && !ended {
             self.passing += 1;
             return match verdict {
                 Verdict::Forward(_) => Ok(()),
@@ -67,19 +79,37 @@ impl<'a> Oracle<'a> {
             };
         }
         match verdict {
+            Verdict::Drop(DropReason::Expired) if way && ended => Ok(()),
             Verdict::Drop(DropReason::NoRule) if way && judged.rule == 0 => Ok(()),
-            Verdict::Drop(DropReason::Denied) if way && judged.rule != 0 => Ok(()),
+            Verdict::Drop(DropReason::Denied) if way && judged.rule != 0 && !judged.allowed => {
+                Ok(())
+            }
             Verdict::Drop(_) if !way => Ok(()),
-            _ => Err(format!("must be dropped (way {way}, rule {})", judged.rule)),
+            _ => Err(format!("must be dropped (way {way}, rule {}, {ended})", judged.rule)),
         }
     }
 
+    /// What passes is allowed at this moment, or the answer to something that is: whatever was
+    /// allowed before.
+    fn check_passed(&mut self, index: usize, fact: &Fact, now: u64) -> Result<(), String> {
+        if fact.fragment {
+            return Ok(());
+        }
+        let model = &mut self.present[index];
+        model.now_unix_s = clock::unix(now);
+        let back = self.opened.contains(&ends(fact, true));
+        if judge(model, fact, false).allowed || (back && judge(model, fact, true).allowed) {
+            return Ok(());
+        }
+        Err("passed, though no rule allows it and no allowed connection is open".into())
+    }
+
     /// A damaged packet passed: perhaps it opened the connection that it was made for.
-    pub fn suspect(&mut self, policy: &Policy, fact: &Fact, verdict: &Verdict) {
+    pub fn suspect(&mut self, index: usize, fact: &Fact, verdict: &Verdict, now: u64) {
+        let policy = &self.world.policies[index];
         self.met.insert(ends(fact, false));
-        let (src, dst) = fact.ends;
-        let judged = oracle::evaluate_in(&policy.model, fact.network, src, dst, fact.service);
-        if opens(verdict) && judged.allowed {
+        let judged = judge(&policy.model, fact, false);
+        if opens(verdict) && judged.allowed && !has_ended(policy, judged.rule, now) {
             self.opened.insert(ends(fact, false));
         }
     }
@@ -106,6 +136,16 @@ impl<'a> Oracle<'a> {
             return gateway(from.network);
         }
         None
+    }
+}
+
+/// What the rules say about a packet as one that opens a connection, or as the answer to one.
+fn judge(model: &Model, fact: &Fact, back: bool) -> Judgement {
+    let (src, dst) = fact.ends;
+    if back {
+        oracle::evaluate_in(model, fact.network, dst, src, fact.purpose_back())
+    } else {
+        oracle::evaluate_in(model, fact.network, src, dst, fact.purpose())
     }
 }
 

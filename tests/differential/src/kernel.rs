@@ -3,16 +3,18 @@
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions, VerifierLogLevel,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, ProgramArray, lpm_trie::Key},
+    maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::SchedClassifier,
 };
-use portcullis_image::Image;
-use portcullis_pipeline::layout::{
-    AddressKey, CELL_CHUNKS, CHUNK, FlowKey, NETWORKS, PORTS, PrefixKey, ROW_CHUNKS, RULES,
-    SERVICE_TABLES, Settings,
+use nix::{
+    sched::{CpuSet, sched_getcpu, sched_setaffinity},
+    unistd::Pid,
 };
-use portcullis_switch::slot::{Tables, members, shape};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use portcullis_pipeline::{
+    event::Budget,
+    layout::{EventEntry, FlowKey, RULES, Settings},
+};
+use zerocopy::FromBytes;
 
 /// Connections that fit.
 pub const FLOWS: u32 = 65_536;
@@ -67,7 +69,10 @@ pub struct Ran {
 
 /// The programs and their maps.
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub(crate) ebpf: Ebpf,
+    pub(crate) settings: Settings,
+    events: RingBuf<MapData>,
+    cpu: usize,
     context: Vec<u8>,
     out: Vec<u8>,
 }
@@ -78,93 +83,11 @@ impl Kernel {
         let fd = program(&mut ebpf, "answer")?.fd()?.try_clone()?;
         let mut tails: ProgramArray<_> = map(&mut ebpf, "TAILS")?.try_into()?;
         tails.set(TAIL_ANSWER, &fd, 0)?;
-        Ok(Self { ebpf, context: vec![0; CONTEXT], out: vec![0; OUT] })
-    }
-
-    fn set<V: IntoBytes + Immutable, const N: usize>(
-        &mut self,
-        name: &str,
-        index: u32,
-        value: &V,
-    ) -> Result<()> {
-        let mut array: Array<&mut MapData, [u8; N]> = map(&mut self.ebpf, name)?.try_into()?;
-        let bytes: [u8; N] = value.as_bytes().try_into()?;
-        array.set(index, bytes, 0).with_context(|| format!("{name}[{index}]"))
-    }
-
-    /// Sets the clock, in ticks.
-    pub fn set_now(&mut self, ticks: u64, errors_per_second: u64) -> Result<()> {
-        let settings = Settings { tick_scale: 0, tick_offset: ticks, errors_per_second, ends: [0; 2] };
-        self.set::<_, 40>("SETTINGS", 0, &settings)
-    }
-
-    /// Writes a generation into its slot, which is empty, and puts it in force.
-    pub fn install(&mut self, generation: u32, image: &Image, tables: &Tables) -> Result<()> {
-        let slot = generation & 1;
-        self.set::<_, 32>("GENERATIONS", slot, &shape(image, generation))?;
-        for (index, entry) in &tables.ports {
-            self.set::<_, 96>("PORTS", slot * PORTS + index, entry)?;
-        }
-        for (id, entry) in &tables.networks {
-            self.set::<_, 64>("NETWORKS", slot * NETWORKS + id, entry)?;
-        }
-        for (vlan, id) in &tables.vlans {
-            self.set::<_, 4>("VLANS", slot * 4096 + u32::from(*vlan), id)?;
-        }
-        for (id, ports) in &tables.members {
-            self.set::<_, 4096>("MEMBERS", slot * NETWORKS + id, &members(ports))?;
-        }
-        for (table, index) in image.service_tables.iter().zip(slot * SERVICE_TABLES..) {
-            self.set::<_, 131_072>("SERVICES", index, table)?;
-        }
-        self.chunks("ROWS", slot * ROW_CHUNKS, &image.rows)?;
-        self.chunks("CELLS", slot * CELL_CHUNKS, &image.cells)?;
-        self.addresses(slot, tables)?;
-        self.prefixes(slot, tables)?;
-        self.set::<_, 8>("GENERATION", 0, &u64::from(generation))
-    }
-
-    fn chunks(&mut self, name: &str, base: u32, numbers: &[u32]) -> Result<()> {
-        for (part, index) in numbers.chunks(CHUNK).zip(base..) {
-            let mut chunk = [0_u32; CHUNK];
-            chunk[..part.len()].copy_from_slice(part);
-            self.set::<_, { CHUNK * 4 }>(name, index, &chunk)?;
-        }
-        Ok(())
-    }
-
-    fn addresses(&mut self, slot: u32, tables: &Tables) -> Result<()> {
-        let mut hash: HashMap<_, [u8; 24], [u8; 24]> =
-            map(&mut self.ebpf, "ADDRESSES")?.try_into()?;
-        let old: Vec<[u8; 24]> = hash.keys().collect::<Result<_, _>>()?;
-        for key in old {
-            if AddressKey::read_from_bytes(&key).is_ok_and(|k| k.slot == slot) {
-                hash.remove(&key)?;
-            }
-        }
-        for ((addr, scope), entry) in &tables.addresses {
-            let key = AddressKey { addr: *addr, scope: *scope, slot };
-            let value: [u8; 24] = entry.as_bytes().try_into()?;
-            hash.insert(<[u8; 24]>::try_from(key.as_bytes())?, value, 0)?;
-        }
-        Ok(())
-    }
-
-    fn prefixes(&mut self, slot: u32, tables: &Tables) -> Result<()> {
-        let mut trie: LpmTrie<_, [u8; 20], [u8; 8]> =
-            map(&mut self.ebpf, "PREFIXES")?.try_into()?;
-        let old: Vec<Key<[u8; 20]>> = trie.keys().collect::<Result<_, _>>()?;
-        for key in old {
-            if key.data()[..4] == slot.to_be_bytes() {
-                trie.remove(&key)?;
-            }
-        }
-        for ((addr, len), entry) in &tables.prefixes {
-            let data = PrefixKey { slot_be: slot.to_be_bytes(), addr: addr.octets() };
-            let key = Key::new(32 + u32::from(*len), data.as_bytes().try_into()?);
-            trie.insert(&key, <[u8; 8]>::try_from(entry.as_bytes())?, 0)?;
-        }
-        Ok(())
+        let events = ebpf.take_map("EVENTS").context("no map `EVENTS`")?.try_into()?;
+        let settings =
+            Settings { tick_scale: 0, tick_offset: 0, errors_per_second: 0, ends: [0; 2] };
+        let (context, out) = (vec![0; CONTEXT], vec![0; OUT]);
+        Ok(Self { ebpf, settings, events, cpu: stay_here()?, context, out })
     }
 
     /// Runs one frame through the ingress program of a port. `None`: the kernel's own checks of
@@ -172,9 +95,21 @@ impl Kernel {
     pub fn run(&mut self, frame: &[u8], ifindex: u32) -> Result<Option<Ran>> {
         self.context.fill(0);
         self.context[IFINDEX_AT..IFINDEX_AT + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        self.test_run("ingress", frame)
+    }
+
+    /// Asks the probe what a slot says about a frame in a network.
+    pub fn ask(&mut self, frame: &[u8], slot: u32, network: u32) -> Result<Option<Ran>> {
+        self.context.fill(0);
+        self.context[CONTROL_AT..CONTROL_AT + 4].copy_from_slice(&slot.to_ne_bytes());
+        self.context[CONTROL_AT + 4..CONTROL_AT + 8].copy_from_slice(&network.to_ne_bytes());
+        self.test_run("probe", frame)
+    }
+
+    fn test_run(&mut self, name: &str, frame: &[u8]) -> Result<Option<Ran>> {
         let mut left = vec![0; CONTEXT];
         let program: &SchedClassifier =
-            self.ebpf.program("ingress").context("no program `ingress`")?.try_into()?;
+            self.ebpf.program(name).with_context(|| format!("no program `{name}`"))?.try_into()?;
         let ran = program.test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut self.out),
@@ -193,6 +128,29 @@ impl Kernel {
         }
         let frame = self.out[..ran.data_size_out as usize].to_vec();
         Ok(Some(Ran { code: ran.return_value, words, frame }))
+    }
+
+    /// Takes the events out that there are for the log.
+    pub fn take_events(&mut self) -> Result<Vec<EventEntry>> {
+        let mut events = Vec::new();
+        while let Some(record) = self.events.next() {
+            match EventEntry::read_from_bytes(&record) {
+                Ok(event) => events.push(event),
+                Err(_) => bail!("an event of {} bytes", record.len()),
+            }
+        }
+        Ok(events)
+    }
+
+    /// Events that the ring had no room for.
+    pub fn events_lost(&mut self) -> Result<u64> {
+        self.counter("EVENTS_LOST", 0)
+    }
+
+    /// What there is of a rule's events on this processor.
+    pub fn budget(&mut self, slot: u32, rule: u32) -> Result<Budget> {
+        let array: PerCpuArray<_, u64> = map(&mut self.ebpf, "EVENT_BUDGETS")?.try_into()?;
+        Ok(Budget(array.get(&(slot * RULES + rule), 0)?[self.cpu]))
     }
 
     /// All connections, as (key, entry) in bytes.
@@ -224,6 +182,15 @@ impl Kernel {
     }
 }
 
-fn map<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
+/// Stays on this processor, whose number it gives: budgets are per processor.
+fn stay_here() -> Result<usize> {
+    let cpu = sched_getcpu()?;
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &set)?;
+    Ok(cpu)
+}
+
+pub(crate) fn map<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
     ebpf.map_mut(name).with_context(|| format!("no map `{name}`"))
 }

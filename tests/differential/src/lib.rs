@@ -7,10 +7,14 @@
 //! of the packets that it made goes to the oracle, which reads the rules as they are written.
 
 mod answers;
+mod ask;
+mod clock;
 mod expect;
+mod fill;
 mod frames;
 mod kernel;
 mod run;
+mod told;
 mod traffic;
 mod world;
 

@@ -6,14 +6,16 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use portcullis_engine::{Buffer, Engine, Tables};
 use portcullis_pipeline::{Answer, DropReason, Tables as _, Verdict, answer, layout::FlowEntry};
+use portcullis_policy::generate::Connections;
 use portcullis_ports::tap;
 
 use crate::{
-    answers,
+    answers, ask, clock,
     expect::Oracle,
     kernel::{FLOWS, Kernel, Ran},
+    told::{Told, compare_budgets, hits},
     traffic::{Sent, Traffic},
-    world::{PORTS_MAX, World},
+    world::{PORTS_MAX, Policy, World},
 };
 
 /// What a run is to do.
@@ -44,6 +46,12 @@ pub struct Report {
     pub passing: u64,
     /// Connections compared at the ends.
     pub flows: u64,
+    /// Events that both sides told of, by [`portcullis_pipeline::layout::event_verdict`].
+    pub events: [u64; 5],
+    /// Events that were left out, told with a later one.
+    pub suppressed: u64,
+    /// Questions to the probe that were compared with the image.
+    pub asked: u64,
     /// Drop reasons that occurred.
     pub reasons: Vec<DropReason>,
     /// How long it took.
@@ -57,7 +65,8 @@ impl std::fmt::Display for Report {
             f,
             "differential {} packets in {} worlds, 0 differ ({forwarded} forwarded, {answered} \
              answered, {copied} copied, {dropped} dropped for {} reasons; {} not taken by \
-             TEST_RUN; oracle foretold {}, {} to pass; {} flows equal; {:.1} s)",
+             TEST_RUN; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
+             out; {} probes equal; {:.1} s)",
             self.packets,
             self.worlds,
             self.reasons.len(),
@@ -65,6 +74,9 @@ impl std::fmt::Display for Report {
             self.foretold,
             self.passing,
             self.flows,
+            self.events.iter().sum::<u64>(),
+            self.suppressed,
+            self.asked,
             self.took.as_secs_f64()
         )
     }
@@ -97,6 +109,18 @@ pub fn run(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
+/// All three, over one world.
+struct Bed<'a> {
+    world: &'a World,
+    kernel: Kernel,
+    engine: Engine,
+    oracle: Oracle<'a>,
+    connections: Connections,
+    /// The generation in force.
+    generation: u32,
+    now: u64,
+}
+
 fn one_world(
     seed: u64,
     packets: u64,
@@ -105,54 +129,104 @@ fn one_world(
     seen: &mut [bool; 64],
 ) -> Result<()> {
     let world = World::new(seed, ifindexes)?;
-    let mut kernel = Kernel::new(crate::load()?.0)?;
-    let mut engine = Engine::new(Tables::new(FLOWS as usize, ERRORS_PER_SECOND));
     let mut traffic = Traffic::new(&world, seed);
-    let mut oracle = Oracle::new(&world);
-    let mut now = 100_000;
+    let mut bed = Bed {
+        world: &world,
+        kernel: Kernel::new(crate::load()?.0)?,
+        engine: Engine::new(Tables::new(FLOWS as usize, ERRORS_PER_SECOND)),
+        oracle: Oracle::new(&world),
+        connections: Connections::new(&world.policies[0].model, seed),
+        generation: 0,
+        now: clock::START,
+    };
     for at in 0..packets {
-        let era = at / GENERATION_EVERY;
-        let policy = &world.policies[era as usize % world.policies.len()];
         if at % GENERATION_EVERY == 0 {
-            let generation = era as u32 + 1;
-            kernel.install(generation, &policy.image, &policy.tables)?;
-            engine.tables.install(generation, policy.slot(generation));
+            report.asked += bed.next_generation().with_context(|| format!("before packet {at}"))?;
         }
         if at % 16 == 0 {
             // Mostly a little, sometimes past the shorter idle times.
-            now += if at % 1024 == 0 { 40_000 } else { 200 };
-            kernel.set_now(now, ERRORS_PER_SECOND)?;
-            engine.tables.set_now(now);
+            bed.advance(if at % 1024 == 0 { 40_000 } else { 200 })?;
         }
         let sent = traffic.next_packet();
-        let port = world.ports[sent.port].ifindex;
-        let mut native = Buffer::new(sent.bytes.clone());
-        let ran = kernel.run(&sent.bytes, port)?;
         report.packets += 1;
-        let Some(ran) = ran else {
+        bed.judge(&sent, report, seen)
+            .with_context(|| format!("packet {at}: {}", bed.describe(&sent)))?;
+    }
+    bed.finish(report)
+}
+
+impl Bed<'_> {
+    fn policy(&self) -> &Policy {
+        &self.world.policies[(self.generation - 1) as usize % self.world.policies.len()]
+    }
+
+    /// Loads the next generation, asks about it, puts it in force. How many answers were compared.
+    fn next_generation(&mut self) -> Result<u64> {
+        let generation = self.generation + 1;
+        let next = &self.world.policies[self.generation as usize % self.world.policies.len()];
+        self.kernel.load(generation, next)?;
+        self.engine.tables.load(generation & 1, next.slot(generation));
+        let (kernel, engine) = (&mut self.kernel, &self.engine);
+        let asked = ask::compare(kernel, engine, next, generation & 1, &mut self.connections)?;
+        self.kernel.put_in_force(generation)?;
+        self.engine.tables.put_in_force(generation);
+        self.generation = generation;
+        Ok(asked)
+    }
+
+    fn advance(&mut self, ticks: u64) -> Result<()> {
+        self.now += ticks;
+        self.engine.tables.set_now(self.now);
+        self.kernel.set_now(self.now, ERRORS_PER_SECOND)
+    }
+
+    /// One packet, through all three.
+    fn judge(&mut self, sent: &Sent, report: &mut Report, seen: &mut [bool; 64]) -> Result<()> {
+        let port = self.world.ports[sent.port].ifindex;
+        let mut native = Buffer::new(sent.bytes.clone());
+        let Some(ran) = self.kernel.run(&sent.bytes, port)? else {
             // What the kernel does not take must change nothing here either.
             report.refused += 1;
-            continue;
+            return Ok(());
         };
-        let verdict = engine.decide(&mut native, port);
-        let fate = finish(&engine, &mut native, verdict);
-        compare(verdict, fate, &native, &ran)
-            .with_context(|| format!("packet {at}: {}", describe(&sent, port)))?;
+        let before = hits(&self.engine, self.policy(), self.generation);
+        let verdict = self.engine.decide(&mut native, port);
+        let fate = finish(&self.engine, &mut native, verdict);
+        compare(verdict, fate, &native, &ran)?;
+        let after = hits(&self.engine, self.policy(), self.generation);
+        let told = Told::compare(&mut self.kernel, &mut self.engine, &before, &after)?;
         tally(report, seen, verdict);
+        for event in &told.events {
+            report.events[usize::from(event.verdict)] += 1;
+            report.suppressed += u64::from(event.suppressed);
+        }
+        let index = (self.generation - 1) as usize % self.world.policies.len();
         match &sent.fact {
-            Some(fact) if sent.damaged => oracle.suspect(policy, fact, &verdict),
+            Some(fact) if sent.damaged => self.oracle.suspect(index, fact, &verdict, self.now),
             Some(fact) => {
-                if let Err(what) = oracle.check(policy, fact, &verdict) {
-                    bail!("packet {at}: {what}: {verdict:?}\n{}", describe(&sent, port));
+                if let Err(what) = self.oracle.check(index, fact, &verdict, &told, self.now) {
+                    bail!("{what}: {verdict:?}");
                 }
             }
             None => {}
         }
+        Ok(())
     }
-    report.foretold += oracle.foretold;
-    report.passing += oracle.passing;
-    report.flows += compare_flows(&mut kernel, &engine)?;
-    compare_counters(&mut kernel, &engine, &world)
+
+    fn finish(mut self, report: &mut Report) -> Result<()> {
+        report.foretold += self.oracle.foretold;
+        report.passing += self.oracle.passing;
+        report.flows += compare_flows(&mut self.kernel, &self.engine)?;
+        let rules = self.world.policies.iter().map(|p| p.rules.len()).max().unwrap_or(0) as u32;
+        compare_budgets(&mut self.kernel, &self.engine, rules)?;
+        compare_counters(&mut self.kernel, &self.engine, rules)
+    }
+
+    fn describe(&self, sent: &Sent) -> String {
+        let hex: Vec<String> = sent.bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let port = self.world.ports[sent.port].ifindex;
+        format!("from port {port} at {}, {:?}\n{}", self.now, sent.fact, hex.join(""))
+    }
 }
 
 /// What became of the frame in the end.
@@ -246,11 +320,6 @@ fn tally(report: &mut Report, seen: &mut [bool; 64], verdict: Verdict) {
     report.verdicts[at] += 1;
 }
 
-fn describe(sent: &Sent, port: u32) -> String {
-    let hex: Vec<String> = sent.bytes.iter().map(|b| format!("{b:02x}")).collect();
-    format!("from port {port}, {:?}\n{}", sent.fact, hex.join(""))
-}
-
 /// Every word of every connection.
 fn compare_flows(kernel: &mut Kernel, engine: &Engine) -> Result<u64> {
     let theirs = kernel.flows()?;
@@ -275,13 +344,12 @@ fn entry_words(e: &FlowEntry) -> [u64; 8] {
     [e.judged.get(), e.last.get(), a, b, c, d, f, g]
 }
 
-fn compare_counters(kernel: &mut Kernel, engine: &Engine, world: &World) -> Result<()> {
+fn compare_counters(kernel: &mut Kernel, engine: &Engine, rules: u32) -> Result<()> {
     for reason in DropReason::ALL {
         let (program, native) = (kernel.drops(*reason as u32)?, engine.tables.drops(*reason));
         ensure!(program == native, "{reason}: counted {program}, native {native}");
     }
-    let rules = world.policies.iter().map(|p| p.image.rules.len()).max().unwrap_or(0) as u32;
-    for (slot, rule) in (0..2).flat_map(|s| (0..=rules).map(move |r| (s, r))) {
+    for (slot, rule) in (0..2).flat_map(|s| (0..rules).map(move |r| (s, r))) {
         let (program, native) =
             (kernel.rule_hits(slot, rule)?, engine.tables.rule_hits(slot, rule));
         ensure!(program == native, "rule {rule} of slot {slot}: {program}, native {native}");

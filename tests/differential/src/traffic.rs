@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use portcullis_pipeline::addr::Addr;
 use portcullis_policy::{
     generate::{Connections, Random},
-    model::Protocol,
+    model::{Protocol, Purpose},
 };
 
 use crate::{
@@ -31,6 +31,27 @@ pub struct Fact {
     pub protocol: u8,
     /// What it is.
     pub role: Role,
+    /// Is it a fragment? Its ports are then those of whatever first one came with its number.
+    pub fragment: bool,
+}
+
+impl Fact {
+    /// What the sender would be asking for.
+    pub fn purpose(&self) -> Purpose {
+        let (protocol, number) = self.service;
+        let source = if protocol.has_ports() { self.numbers.0 } else { 0 };
+        Purpose { protocol, number, source }
+    }
+
+    /// What the receiver asked for, if it was the one that opened the connection.
+    pub fn purpose_back(&self) -> Purpose {
+        let (protocol, number) = self.service;
+        if protocol.has_ports() {
+            Purpose { protocol, number: self.numbers.0, source: self.numbers.1 }
+        } else {
+            Purpose { protocol, number, source: 0 }
+        }
+    }
 }
 
 /// What a packet is.
@@ -191,13 +212,13 @@ impl<'a> Traffic<'a> {
         let network = self.network_of(&port);
         let src = self.source(&port);
         let dst = self.destination(src, network);
-        let asked = self.connections.next_connection().service;
+        let asked = self.connections.next_connection();
         self.serial = self.serial.wrapping_add(1);
-        let sport = 1024 + self.serial % 60_000;
-        let (service, protocol, numbers) = service(asked, src.is_ipv4(), sport);
-        let role = Role::Fresh;
-        let ends = (src, dst);
-        let fact = Fact { port: at, network, ends, numbers, service, protocol, role };
+        // Source ports that rules tell apart, or one that no other connection has.
+        let sport = if self.r.once_in(3) { asked.source } else { 1024 + self.serial % 60_000 };
+        let (service, protocol, numbers) = service(asked.service, src.is_ipv4(), sport);
+        let (role, ends, fragment) = (Role::Fresh, (src, dst), false);
+        let fact = Fact { port: at, network, ends, numbers, service, protocol, role, fragment };
         let peer = self.world.ports.iter().position(|p| p.addrs.contains(&dst));
         self.tried.push(Tried { fact: fact.clone(), peer });
         if self.tried.len() > 400 {
@@ -299,6 +320,7 @@ impl<'a> Traffic<'a> {
             let padded = frame.payload.len() & !7;
             frame.payload.truncate(padded);
             fact.role = Role::Later;
+            fact.fragment = true;
         }
         if self.r.once_in(20) {
             frame.ttl = *self.r.pick(&[0, 1, 2, 255]);

@@ -6,16 +6,21 @@ use std::net::IpAddr;
 use anyhow::{Result, anyhow};
 use portcullis_engine::Slot;
 use portcullis_image::Image;
-use portcullis_pipeline::addr::{Addr, Mac};
+use portcullis_pipeline::{
+    addr::{Addr, Mac},
+    layout::{GenerationEntry, RuleEntry, generation_flag},
+};
 use portcullis_policy::{
-    Compiled, Sources, compile_unproved,
-    generate::{Size, policy},
+    Compiled, Sources, compile_unproved_at,
+    generate::{Random, Size, moment, policy},
     model::Model,
 };
 use portcullis_switch::{
     Leg, Place,
     slot::{OpenPort, Tables, build, shape},
 };
+
+use crate::clock;
 
 /// What a port is to the generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub struct Policy {
     pub image: Image,
     /// Its tables, ports included.
     pub tables: Tables,
+    /// What holds about its rules, the default first.
+    pub rules: Vec<RuleEntry>,
 }
 
 /// Ports that a world needs at most.
@@ -75,12 +82,14 @@ impl World {
             .map(|rules| {
                 let size = Size { networks, guests: 6, rules: *rules };
                 let text = policy(seed, size);
+                let moment = moment(seed, &text);
                 let sources = Sources::new([("random.yaml", text)]);
-                compile_unproved(&sources).map_err(|e| anyhow!("{e:?}"))
+                compile_unproved_at(&sources, &moment).map_err(|e| anyhow!("{e:?}"))
             })
             .collect::<Result<_>>()?;
         let ports = ports(&compiled[0].image, ifindexes);
-        let policies = compiled.into_iter().map(|c| tables(c, &ports)).collect();
+        let mut r = Random::new(seed);
+        let policies = compiled.into_iter().map(|c| tables(&mut r, c, &ports)).collect();
         Ok(Self { policies, ports })
     }
 
@@ -132,7 +141,7 @@ fn ports(image: &Image, ifindexes: &[u32]) -> Vec<Port> {
     ports
 }
 
-fn tables(compiled: Compiled, ports: &[Port]) -> Policy {
+fn tables(r: &mut Random, compiled: Compiled, ports: &[Port]) -> Policy {
     let Compiled { model, image, .. } = compiled;
     let legs: Vec<Leg> = ports
         .iter()
@@ -155,23 +164,66 @@ fn tables(compiled: Compiled, ports: &[Port]) -> Policy {
         })
         .collect();
     let tables = build(&image, &legs, &open, &[]);
-    Policy { model, image, tables }
+    let rules = rules(r, &image);
+    Policy { model, image, tables, rules }
+}
+
+/// Rates low enough for some events to be left out; whoever observes is logged.
+fn rules(r: &mut Random, image: &Image) -> Vec<RuleEntry> {
+    let entry = |end, log_per_s| RuleEntry { end, log_per_s, reserved: 0 };
+    let default = entry(0, if r.once_in(2) { 3 } else { 0 });
+    let declared = image.rules.iter().map(|rule| {
+        let per_s = if rule.observe { 5 } else { rule.log_per_s.min(2) };
+        entry(clock::end(rule.until_unix_s), per_s)
+    });
+    [default].into_iter().chain(declared).collect()
 }
 
 impl Policy {
+    /// Shape of the dense tables.
+    pub fn shape(&self, generation: u32) -> GenerationEntry {
+        let observed = !self.image.shadows.is_empty();
+        let cells = self.image.cells.len() as u32;
+        let logs = self.rules.iter().any(|r| r.log_per_s > 0);
+        GenerationEntry {
+            sources: self.image.sources,
+            shadows: if observed { GenerationEntry::shadows_behind(cells) } else { 0 },
+            flags: if logs { generation_flag::LOGS } else { 0 },
+            ..shape(&self.image, generation)
+        }
+    }
+
+    /// Cells, and shadows where the shape says.
+    pub fn verdicts(&self) -> Vec<u32> {
+        let mut cells = self.image.cells.clone();
+        if !self.image.shadows.is_empty() {
+            cells.resize(GenerationEntry::shadows_behind(cells.len() as u32) as usize, 0);
+            cells.extend(&self.image.shadows);
+        }
+        cells
+    }
+
+    /// When the first rule ends, in ticks; 0: none ends.
+    pub fn ends(&self) -> u64 {
+        self.rules.iter().map(|r| r.end).filter(|end| *end > 0).min().unwrap_or(0)
+    }
+
     /// The tables as the engine takes them.
     pub fn slot(&self, generation: u32) -> Slot {
         let t = &self.tables;
         let mut slot = Slot {
-            shape: Some(shape(&self.image, generation)),
+            shape: Some(self.shape(generation)),
             ports: t.ports.values().map(|p| (p.ifindex, *p)).collect(),
             networks: t.networks.iter().map(|(id, n)| (*id, *n)).collect(),
             vlans: t.vlans.iter().map(|(v, id)| (*v, *id)).collect(),
             members: t.members.iter().map(|(id, m)| (*id, m.clone())).collect(),
             addresses: t.addresses.iter().map(|(k, a)| (*k, *a)).collect(),
             services: self.image.service_tables.clone(),
+            sources: self.image.source_tables.clone(),
             rows: self.image.rows.clone(),
-            cells: self.image.cells.clone(),
+            cells: self.verdicts(),
+            rules: self.rules.clone(),
+            ends: self.ends(),
             ..Slot::default()
         };
         for ((addr, len), entry) in &t.prefixes {

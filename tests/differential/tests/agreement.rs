@@ -3,6 +3,7 @@
 use std::thread;
 
 use portcullis_differential::{Plan, run};
+use portcullis_pipeline::DropReason;
 
 /// Packets of the short form.
 const PACKETS: u64 = 120_000;
@@ -32,4 +33,10 @@ fn nothing_differs() {
     assert!(report.verdicts.iter().all(|v| *v > plan.packets / 500), "{report}");
     assert!(report.passing > plan.packets / 100, "{report}");
     assert!(report.reasons.len() >= 25, "{:?}", report.reasons);
+    assert!(report.reasons.contains(&DropReason::Expired), "{:?}", report.reasons);
+    assert!(report.events[1..].iter().all(|e| *e > plan.packets / 5_000), "{:?}", report.events);
+    assert!(
+        report.suppressed > plan.packets / 500 && report.asked > plan.packets / 100,
+        "{report}"
+    );
 }

@@ -1,0 +1,118 @@
+//! Filling the maps of the loaded programs.
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
+use portcullis_pipeline::layout::{
+    AddressKey, CELL_CHUNKS, CHUNK, NETWORKS, PORTS, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES,
+    SOURCE_TABLES,
+};
+use portcullis_switch::slot::{Tables, members};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{
+    kernel::{Kernel, map},
+    world::Policy,
+};
+
+impl Kernel {
+    fn set<V: IntoBytes + Immutable, const N: usize>(
+        &mut self,
+        name: &str,
+        index: u32,
+        value: &V,
+    ) -> Result<()> {
+        let mut array: Array<&mut MapData, [u8; N]> = map(&mut self.ebpf, name)?.try_into()?;
+        let bytes: [u8; N] = value.as_bytes().try_into()?;
+        array.set(index, bytes, 0).with_context(|| format!("{name}[{index}]"))
+    }
+
+    /// Sets the clock, in ticks.
+    pub fn set_now(&mut self, ticks: u64, errors_per_second: u64) -> Result<()> {
+        self.settings.tick_offset = ticks;
+        self.settings.errors_per_second = errors_per_second;
+        let settings = self.settings;
+        self.set::<_, 40>("SETTINGS", 0, &settings)
+    }
+
+    /// Writes a generation into its slot, which no packet reads.
+    pub fn load(&mut self, generation: u32, policy: &Policy) -> Result<()> {
+        let (slot, image, tables) = (generation & 1, &policy.image, &policy.tables);
+        self.set::<_, 32>("GENERATIONS", slot, &policy.shape(generation))?;
+        for (index, entry) in &tables.ports {
+            self.set::<_, 96>("PORTS", slot * PORTS + index, entry)?;
+        }
+        for (id, entry) in &tables.networks {
+            self.set::<_, 64>("NETWORKS", slot * NETWORKS + id, entry)?;
+        }
+        for (vlan, id) in &tables.vlans {
+            self.set::<_, 4>("VLANS", slot * 4096 + u32::from(*vlan), id)?;
+        }
+        for (id, ports) in &tables.members {
+            self.set::<_, 4096>("MEMBERS", slot * NETWORKS + id, &members(ports))?;
+        }
+        for (table, index) in image.service_tables.iter().zip(slot * SERVICE_TABLES..) {
+            self.set::<_, 131_072>("SERVICES", index, table)?;
+        }
+        for (table, index) in image.source_tables.iter().zip(slot * SOURCE_TABLES..) {
+            self.set::<_, 131_072>("SOURCES", index, table)?;
+        }
+        self.chunks("ROWS", slot * ROW_CHUNKS, &image.rows)?;
+        self.chunks("CELLS", slot * CELL_CHUNKS, &policy.verdicts())?;
+        self.addresses(slot, tables)?;
+        self.prefixes(slot, tables)?;
+        for (entry, index) in policy.rules.iter().zip(slot * RULES..) {
+            self.set::<_, 16>("RULES", index, entry)?;
+        }
+        self.settings.ends[slot as usize] = policy.ends();
+        let settings = self.settings;
+        self.set::<_, 40>("SETTINGS", 0, &settings)
+    }
+
+    /// Puts a generation in force that is in its slot.
+    pub fn put_in_force(&mut self, generation: u32) -> Result<()> {
+        self.set::<_, 8>("GENERATION", 0, &u64::from(generation))
+    }
+
+    fn chunks(&mut self, name: &str, base: u32, numbers: &[u32]) -> Result<()> {
+        for (part, index) in numbers.chunks(CHUNK).zip(base..) {
+            let mut chunk = [0_u32; CHUNK];
+            chunk[..part.len()].copy_from_slice(part);
+            self.set::<_, { CHUNK * 4 }>(name, index, &chunk)?;
+        }
+        Ok(())
+    }
+
+    fn addresses(&mut self, slot: u32, tables: &Tables) -> Result<()> {
+        let mut hash: HashMap<_, [u8; 24], [u8; 24]> =
+            map(&mut self.ebpf, "ADDRESSES")?.try_into()?;
+        let old: Vec<[u8; 24]> = hash.keys().collect::<Result<_, _>>()?;
+        for key in old {
+            if AddressKey::read_from_bytes(&key).is_ok_and(|k| k.slot == slot) {
+                hash.remove(&key)?;
+            }
+        }
+        for ((addr, scope), entry) in &tables.addresses {
+            let key = AddressKey { addr: *addr, scope: *scope, slot };
+            let value: [u8; 24] = entry.as_bytes().try_into()?;
+            hash.insert(<[u8; 24]>::try_from(key.as_bytes())?, value, 0)?;
+        }
+        Ok(())
+    }
+
+    fn prefixes(&mut self, slot: u32, tables: &Tables) -> Result<()> {
+        let mut trie: LpmTrie<_, [u8; 20], [u8; 8]> =
+            map(&mut self.ebpf, "PREFIXES")?.try_into()?;
+        let old: Vec<Key<[u8; 20]>> = trie.keys().collect::<Result<_, _>>()?;
+        for key in old {
+            if key.data()[..4] == slot.to_be_bytes() {
+                trie.remove(&key)?;
+            }
+        }
+        for ((addr, len), entry) in &tables.prefixes {
+            let data = PrefixKey { slot_be: slot.to_be_bytes(), addr: addr.octets() };
+            let key = Key::new(32 + u32::from(*len), data.as_bytes().try_into()?);
+            trie.insert(&key, <[u8; 8]>::try_from(entry.as_bytes())?, 0)?;
+        }
+        Ok(())
+    }
+}
