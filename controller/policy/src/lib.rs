@@ -69,6 +69,7 @@ mod parse;
 mod problem;
 mod prove;
 mod render;
+mod schema;
 mod service;
 mod source;
 pub mod until;
@@ -86,6 +87,7 @@ pub use crate::{
     model::Model,
     moment::Moment,
     problem::Problem,
+    schema::{schema, schema_text},
     source::{File, Position, Sources, Span},
 };
 

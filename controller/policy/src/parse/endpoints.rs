@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Builder, reader};
+use super::{Builder, keys, reader};
 use crate::{
     diagnostic::Diagnostic,
     model::{Combine, Endpoint, Model, Selector, Set, Term},
@@ -18,8 +18,6 @@ pub const COMBINE: &[(&str, Combine)] =
     &[("all of", Combine::All), ("any of", Combine::Any), ("not", Combine::Not)];
 /// Kept for names of the outside world whose addresses are looked up and pinned.
 pub const DOMAIN: &str = "domain";
-const SELECTOR_KEYS: &[&str] = &["all of", "any of", "not", DOMAIN];
-const SET_KEYS: &[&str] = &["members", "except"];
 
 impl Builder<'_> {
     /// A list of endpoints, meaning all of them together.
@@ -52,14 +50,14 @@ impl Builder<'_> {
 
     /// `{ all of: [...] }`, `{ any of: [...] }` or `{ not: ... }`.
     fn selector(&mut self, node: &Node, entries: &[(Key, Node)]) -> Option<Term> {
-        let table = reader::table(node, "a selector", SELECTOR_KEYS, self.diags)?;
-        if let Some(key) = table.key(DOMAIN) {
+        if let Some((key, _)) = entries.iter().find(|(key, _)| key.text == DOMAIN) {
             let what = "domain names as endpoints".to_owned();
             let help = "list its addresses, by a name under `sets:`";
             self.diags
                 .push(Diagnostic::new(Problem::NotSupportedYet { what }, key.span).help(help));
             return None;
         }
+        let table = reader::table(node, "a selector", keys::SELECTOR, self.diags)?;
         let mut said = COMBINE.iter().filter_map(|&(word, combine)| {
             let of = table.get(word)?;
             Some((word, combine, of))
@@ -116,7 +114,10 @@ impl Builder<'_> {
     fn set(&mut self, key: &Key, node: &Node) -> Set {
         let mut set =
             Set { name: key.text.clone(), span: key.span, members: vec![], except: vec![] };
-        let selects = |(key, _): &(Key, Node)| SELECTOR_KEYS.contains(&key.text.as_str());
+        let selects = |(key, _): &(Key, Node)| {
+            let key = key.text.as_str();
+            key == DOMAIN || keys::SELECTOR.contains(&key)
+        };
         let is_table = match &node.value {
             Value::Map(entries) => !entries.first().is_some_and(selects),
             _ => false,
@@ -125,7 +126,7 @@ impl Builder<'_> {
             set.members = self.terms(node, "a set");
             return set;
         }
-        let Some(table) = reader::table(node, "a set", SET_KEYS, self.diags) else {
+        let Some(table) = reader::table(node, "a set", keys::SET, self.diags) else {
             return set;
         };
         if let Some(node) = table.need("members", key.span, self.diags) {

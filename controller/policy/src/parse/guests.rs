@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use portcullis_pipeline::addr::Mac;
 
 use super::{
-    Builder,
+    Builder, keys,
     names::check_name,
     reader::{self, Table},
 };
@@ -16,9 +16,6 @@ use crate::{
     source::Span,
     yaml::{Key, Node, Value},
 };
-
-const KEYS: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards"];
-const NIC_KEYS: &[&str] = &["network", "ip", "mac"];
 
 /// A NIC as it is written: what is `auto` is still open.
 pub struct NicDraft {
@@ -49,7 +46,7 @@ impl Builder<'_> {
             forwards: true,
         };
         let mut drafts = Vec::new();
-        if let Some(table) = reader::table(node, "a guest", KEYS, self.diags) {
+        if let Some(table) = reader::table(node, "a guest", keys::GUEST, self.diags) {
             drafts = self.nics(index, key, &table);
             if let Some(node) = table.get("labels") {
                 guest.labels = self.labels(index, node);
@@ -67,7 +64,7 @@ impl Builder<'_> {
         let Some(list) = table.get("nics") else {
             return self.nic(guest, key.span, table).into_iter().collect();
         };
-        for own in NIC_KEYS.iter().filter_map(|k| table.key(k)) {
+        for own in keys::NIC.iter().filter_map(|k| table.key(k)) {
             let problem = Problem::UnknownKey { key: own.text.clone(), of: "a guest with `nics`" };
             self.diags.push(Diagnostic::new(problem, own.span).help("say it inside `nics`"));
         }
@@ -77,7 +74,7 @@ impl Builder<'_> {
         }
         let mut drafts: Vec<NicDraft> = Vec::new();
         for item in items {
-            let Some(table) = reader::table(item, "a NIC", NIC_KEYS, self.diags) else { continue };
+            let Some(table) = reader::table(item, "a NIC", keys::NIC, self.diags) else { continue };
             let Some(draft) = self.nic(guest, item.span, &table) else { continue };
             match drafts.iter().find(|d| d.network == draft.network) {
                 Some(first) => {

@@ -3,6 +3,7 @@
 mod addresses;
 mod endpoints;
 mod guests;
+pub(crate) mod keys;
 mod names;
 mod networks;
 mod options;
@@ -23,19 +24,6 @@ use crate::{
     source::Sources,
     yaml::{self, Key, Node, Value},
 };
-
-const SECTIONS: &[&str] = &[
-    include::KEY,
-    "networks",
-    "guests",
-    "labels",
-    "host",
-    "sets",
-    "services",
-    "rules",
-    "never",
-    "always",
-];
 
 /// The sections of all files, joined: which file something stands in changes nothing.
 #[derive(Default)]
@@ -90,7 +78,7 @@ pub fn model(sources: &Sources, moment: &Moment, diags: &mut Diagnostics) -> (Mo
 
 impl<'n> Sections<'n> {
     fn add(&mut self, root: &'n Node, sources: &Sources, diags: &mut Diagnostics) {
-        let Some(top) = reader::table(root, "a policy", SECTIONS, diags) else { return };
+        let Some(top) = reader::table(root, "a policy", keys::POLICY, diags) else { return };
         if let Some(node) = top.get(include::KEY) {
             check_included(node, sources, diags);
         }
@@ -154,7 +142,7 @@ impl Builder<'_> {
         if matches!(node.value, Value::Null) {
             return;
         }
-        let Some(table) = reader::table(node, "`host`", &["addresses"], self.diags) else { return };
+        let Some(table) = reader::table(node, "`host`", keys::HOST, self.diags) else { return };
         let Some(list) = table.get("addresses") else { return };
         for item in reader::list(list, "`addresses`", self.diags) {
             let Some(text) = reader::text(item, "an address", self.diags) else { continue };

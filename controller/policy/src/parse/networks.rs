@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use portcullis_pipeline::{addr::Mac, layout::NETWORKS};
 
-use super::{Builder, addresses, reader};
+use super::{Builder, addresses, keys, reader};
 use crate::{
     diagnostic::Diagnostic,
     model::{Endpoint, Kind, Network},
@@ -15,7 +15,6 @@ use crate::{
     yaml::{Key, Node, Value},
 };
 
-const KEYS: &[&str] = &["vlan", "subnets", "gateway", "kind", "mtu", "mac"];
 /// Ethernet's, and what every device starts with.
 const DEFAULT_MTU: u32 = 1500;
 /// RFC 8200, section 5; and RFC 791's for networks without IPv6.
@@ -40,7 +39,7 @@ impl Builder<'_> {
             kind_span: key.span,
             mtu: DEFAULT_MTU,
         };
-        if let Some(table) = reader::table(node, "a network", KEYS, self.diags) {
+        if let Some(table) = reader::table(node, "a network", keys::NETWORK, self.diags) {
             if let Some(node) = table.need("vlan", key.span, self.diags) {
                 self.vlan(node, &mut network);
             }

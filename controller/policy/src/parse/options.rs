@@ -1,7 +1,7 @@
 //! What a rule can have besides what it says: tier, mode, log, end, owner and ticket.
 
 use super::{
-    Builder,
+    Builder, keys,
     reader::{self, Table},
 };
 use crate::{
@@ -67,7 +67,7 @@ impl Builder<'_> {
                 }
             };
         };
-        let inner = reader::table(node, "`log`", &["rate"], self.diags)?;
+        let inner = reader::table(node, "`log`", keys::LOG, self.diags)?;
         let Some(node) = inner.get("rate") else { return Some(LOG_DEFAULT) };
         let text = reader::text(node, "`rate`", self.diags)?;
         match rate(text) {

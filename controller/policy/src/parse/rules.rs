@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Builder,
+    Builder, keys,
     names::check_name,
     reader::{self, Table},
 };
@@ -17,9 +17,6 @@ use crate::{
     yaml::{Key, Node, Value},
 };
 
-const RULE_KEYS: &[&str] =
-    &["name", "allow", "deny", "pass", "tier", "owner", "ticket", "until", "mode", "log"];
-const INVARIANT_KEYS: &[&str] = &["name", "from", "to", "for", "owner", "ticket"];
 const ACTIONS: &[(&str, Action)] =
     &[("allow", Action::Allow), ("deny", Action::Deny), ("pass", Action::Pass)];
 
@@ -79,7 +76,7 @@ impl Builder<'_> {
     pub fn rules(&mut self, nodes: &[&Node]) {
         let mut named = HashMap::new();
         for node in nodes {
-            let Some(table) = reader::table(node, "a rule", RULE_KEYS, self.diags) else {
+            let Some(table) = reader::table(node, "a rule", keys::RULE, self.diags) else {
                 continue;
             };
             let name = self.name(&table, node.span, "rule", &mut named);
@@ -103,13 +100,9 @@ impl Builder<'_> {
             self.diags
                 .push(Diagnostic::new(Problem::PassInTenant {}, at).help("add `tier: platform`"));
         }
-        let selection = reader::table(
-            node,
-            "a rule's `allow`, `deny` or `pass`",
-            &["from", "to", "for"],
-            self.diags,
-        )
-        .map(|inner| self.selection(&inner, node.span, true))?;
+        let selection =
+            reader::table(node, "a rule's `allow`, `deny` or `pass`", keys::SELECTION, self.diags)
+                .map(|inner| self.selection(&inner, node.span, true))?;
         let Selection { from, to, services } = selection;
         Some(Rule {
             name,
@@ -193,7 +186,7 @@ impl Builder<'_> {
             .map(|n| (Demand::Never, "never", n))
             .chain(always.iter().map(|n| (Demand::Always, "always", n)));
         for (demand, word, node) in all {
-            let Some(table) = reader::table(node, "an invariant", INVARIANT_KEYS, self.diags)
+            let Some(table) = reader::table(node, "an invariant", keys::INVARIANT, self.diags)
             else {
                 continue;
             };
