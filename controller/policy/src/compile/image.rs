@@ -6,7 +6,7 @@ use portcullis_pipeline::addr::Addr;
 use super::{
     block::{Block, addr, number},
     classes::Classes,
-    rows::Rows,
+    rowset::Rows,
     services::ServiceClasses,
     space::Space,
 };

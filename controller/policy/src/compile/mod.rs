@@ -4,39 +4,38 @@ pub mod actors;
 pub mod block;
 pub mod classes;
 mod image;
+mod interned;
+mod limits;
+mod lists;
 mod named;
+mod order;
 pub mod partition;
-pub mod rows;
+mod paths;
+mod rows;
+mod rowset;
 pub mod services;
 pub mod space;
-#[cfg(test)]
-mod tests;
 
 use ipnet::IpNet;
 use portcullis_image::Image;
-use portcullis_pipeline::layout::{CELL_CHUNKS, CHUNK, RULES};
 
 use self::{
-    classes::{Classes, EndpointLists},
+    classes::Classes,
+    limits::{CELLS, CLASSES, NODES, PLACES, RULES, SERVICES, STEPS, TooMuch, largest},
+    lists::Lists,
     named::MayBeEmpty,
-    rows::{Input, RuleKey},
-    services::{ServiceClasses, ServiceLists},
+    rows::Limits,
+    services::ServiceClasses,
     space::Space,
 };
+pub use self::{lists::InvariantKey, order::RuleKey};
 use crate::{
-    diagnostic::{Diagnostic, Diagnostics},
+    diagnostic::Diagnostics,
     kinds::{self, Expanded},
-    model::{Demand, Endpoint, Model, Term},
+    model::{Endpoint, Model, Term},
     problem::Problem,
     source::Span,
 };
-
-/// Most identity classes: the row table has a place for each pair.
-pub const CLASSES: u64 = 2048;
-/// Most cells of the verdict table.
-pub const CELLS: u64 = CELL_CHUNKS as u64 * CHUNK as u64;
-/// Most service classes: the service tables hold 16-bit numbers.
-pub const SERVICES: u64 = 1 << 16;
 
 /// How an image came about.
 pub struct Build {
@@ -51,68 +50,98 @@ pub struct Build {
     pub invariants: Vec<InvariantKey>,
 }
 
-/// An invariant as numbers.
-#[derive(Clone, Copy)]
-pub struct InvariantKey {
-    pub from: u32,
-    pub to: u32,
-    pub services: u32,
-}
-
-/// The lists of a policy.
-#[derive(Default)]
-struct Lists {
-    endpoints: EndpointLists,
-    services: ServiceLists,
-    rules: Vec<RuleKey>,
-    invariants: Vec<InvariantKey>,
-}
-
 /// Compiles a model without errors. `None`: it does not fit the tables, which was reported.
 pub fn build(model: &Model, diags: &mut Diagnostics) -> Option<(Build, Image)> {
-    let expanded = kinds::expand(model);
-    let before = diags.error_count();
-    fits("rules", expanded.rules.len() as u64, u64::from(RULES) - 1, diags);
-    let space = Space::new(model, literals(model));
-    refuse_empty(model, &space, diags);
-    if diags.error_count() > before {
-        return None;
-    }
-    let lists = Lists::of(model, &expanded);
-    let classes = Classes::new(&space, &lists.endpoints);
-    let services = ServiceClasses::new(&lists.services);
-    fits("identity classes", classes.len() as u64, CLASSES, diags);
-    fits("service classes", services.len() as u64, SERVICES, diags);
-    if diags.error_count() > before {
-        return None;
-    }
-    let rows = rows::build(&Input {
-        rules: &lists.rules,
-        endpoints: &|list| classes.of_list(list),
-        services: &|list| services.of_list(list),
-        classes: classes.len(),
-        service_classes: services.len(),
-        limit: CELLS,
-    });
-    let rows = match rows {
-        Ok(rows) => rows,
-        Err(rows::TooManyCells(got)) => {
-            fits("verdict cells", got, CELLS, diags);
-            return None;
+    match try_build(model, diags) {
+        Ok(built) => built,
+        Err(too_much) => {
+            too_much.report(diags);
+            None
         }
-    };
-    let image = image::assemble(model, &expanded.rules, &space, &classes, &services, rows);
-    let Lists { rules, invariants, .. } = lists;
-    Some((Build { space, classes, services, expanded, rules, invariants }, image))
+    }
 }
 
-fn fits(what: &'static str, got: u64, limit: u64, diags: &mut Diagnostics) {
-    if got > limit {
-        diags.push(Diagnostic::new(Problem::TooLarge { what, got, limit }, Span::default()).help(
-            "name guests by shared labels, and ports by shared services: what no rule tells \
-                 apart takes one place in the tables",
-        ));
+/// `None`: something is wrong and was reported.
+fn try_build(model: &Model, diags: &mut Diagnostics) -> Result<Option<(Build, Image)>, TooMuch> {
+    let expanded = kinds::expand(model);
+    rules_fit(&expanded)?;
+    let space = Space::new(model, literals(model), PLACES)?;
+    if refuse_empty(model, &space, diags) {
+        return Ok(None);
     }
+    let lists = Lists::of(model, &expanded);
+    let classes = identities(&space, &lists)?;
+    let services = service_classes(&lists)?;
+    let limits = Limits { cells: CELLS, nodes: NODES, steps: STEPS };
+    let input = rows::Input { rules: &lists.rules, classes: &classes, services: &services, limits };
+    let rows = rows::build(&input).map_err(|rows::TooMuch { what, got, limit, by }| {
+        let by = by.into_iter().map(|(rule, share)| (expanded.rules[rule as usize].span, share));
+        let share = "rules with these endpoints make of that";
+        let advice = "say more with fewer rules: about labels, sets and networks where all their \
+                      members are meant, and about named services where several ports are";
+        TooMuch { what, got, limit, by: by.collect(), share, advice }
+    })?;
+    let image = image::assemble(model, &expanded.rules, &space, &classes, &services, rows);
+    let Lists { rules, invariants, .. } = lists;
+    Ok(Some((Build { space, classes, services, expanded, rules, invariants }, image)))
+}
+
+fn rules_fit(expanded: &Expanded) -> Result<(), TooMuch> {
+    let got = expanded.rules.len() as u64;
+    if got <= RULES {
+        return Ok(());
+    }
+    let mut files: Vec<(Span, u64)> = Vec::new();
+    for rule in &expanded.rules {
+        match files.last_mut() {
+            Some((first, count)) if first.file == rule.span.file => *count += 1,
+            _ => files.push((rule.span, 1)),
+        }
+    }
+    let advice = "join rules that differ in one of `from`, `to` and `for` only: each takes a list";
+    let (by, share) = (largest(files.into_iter()), "rules of this file:");
+    Err(TooMuch { what: "rules", got, limit: RULES, by, share, advice })
+}
+
+fn identities(space: &Space, lists: &Lists) -> Result<Classes, TooMuch> {
+    let user = |i: usize| lists.endpoints.user(i as u32);
+    let advice = "name guests by the labels that they share, and networks rather than their \
+                  addresses: what no rule tells apart takes one place in the tables";
+    let too_much = |what, got, limit, shares: &[u32], share| {
+        let shares = shares.iter().enumerate().map(|(i, &n)| (user(i), u64::from(n)));
+        TooMuch { what, got, limit, by: largest(shares), share, advice }
+    };
+    let classes = Classes::new(space, &lists.endpoints, PLACES).map_err(|e| {
+        let what = "members of lists of endpoints";
+        too_much(what, e.got, PLACES, &e.shares, "members of this list:")
+    })?;
+    let got = classes.len() as u64;
+    if got > CLASSES {
+        let share = "identity classes that this list adds:";
+        return Err(too_much("identity classes", got, CLASSES, classes.made_by(), share));
+    }
+    Ok(classes)
+}
+
+fn service_classes(lists: &Lists) -> Result<ServiceClasses, TooMuch> {
+    let user = |i: usize| lists.services.user(i as u32);
+    let advice = "define services that hold all ports of one purpose, and name these: ports that \
+                  no rule tells apart take one place in the tables. Every range of source ports \
+                  multiplies them";
+    let too_much = |what, got, limit, shares: &[u32], share| {
+        let shares = shares.iter().enumerate().map(|(i, &n)| (user(i), u64::from(n)));
+        TooMuch { what, got, limit, by: largest(shares), share, advice }
+    };
+    let services = ServiceClasses::new(&lists.services, PLACES).map_err(|e| {
+        let what = "members of lists of services";
+        too_much(what, e.got, PLACES, &e.shares, "members of this list:")
+    })?;
+    let got = services.len() as u64;
+    if got > SERVICES {
+        let share = "service classes that this list adds:";
+        return Err(too_much("service classes", got, SERVICES, services.made_by(), share));
+    }
+    Ok(services)
 }
 
 /// Every address and prefix that is written somewhere.
@@ -133,60 +162,23 @@ fn all_terms(model: &Model) -> impl Iterator<Item = &Term> {
 
 /// A set from which everything was taken out again, or terms that have nothing in common: nobody
 /// means that. What waits for the first guest with a declared label may be empty.
-fn refuse_empty(model: &Model, space: &Space, diags: &mut Diagnostics) {
+fn refuse_empty(model: &Model, space: &Space, diags: &mut Diagnostics) -> bool {
     let may_be = MayBeEmpty::new(model);
-    for (i, set) in model.sets.iter().enumerate() {
-        if space.members(Endpoint::Set(i)).is_empty() && !may_be.set(i) {
-            let what = format!("the set `{}`", set.name);
-            diags.report(Problem::EmptySelector { what }, set.span);
+    let mut refuse = |endpoint: Endpoint, may_be_empty: bool, what: &dyn Fn() -> String, at| {
+        let empty = space.named(endpoint).is_some_and(<[u32]>::is_empty) && !may_be_empty;
+        if empty {
+            diags.report(Problem::EmptySelector { what: what() }, at);
         }
+        empty
+    };
+    let mut any = false;
+    for (i, set) in model.sets.iter().enumerate() {
+        let what = || format!("the set `{}`", set.name);
+        any |= refuse(Endpoint::Set(i), may_be.set(i), &what, set.span);
     }
     for (i, selector) in model.selectors.iter().enumerate() {
-        if space.members(Endpoint::Selector(i)).is_empty() && !may_be.selector(i) {
-            let what = "this selector".to_owned();
-            diags.report(Problem::EmptySelector { what }, selector.span);
-        }
+        let what = || "this selector".to_owned();
+        any |= refuse(Endpoint::Selector(i), may_be.selector(i), &what, selector.span);
     }
-}
-
-impl Lists {
-    fn of(model: &Model, expanded: &Expanded) -> Self {
-        let mut lists = Self::default();
-        for rule in &expanded.rules {
-            let key = RuleKey {
-                from: lists.endpoints.intern(&rule.from),
-                to: lists.endpoints.intern(&rule.to),
-                services: lists.services.intern(&rule.services),
-                tier: rule.tier,
-                action: rule.action,
-                observe: rule.observe,
-                until_unix_s: rule.until.as_ref().map_or(u64::MAX, |u| u.at_unix_s),
-            };
-            lists.rules.push(key);
-        }
-        for invariant in &expanded.invariants {
-            let key = InvariantKey {
-                from: lists.endpoints.intern(&invariant.from),
-                to: lists.endpoints.intern(&invariant.to),
-                services: lists.services.intern(&invariant.services),
-            };
-            lists.invariants.push(key);
-        }
-        if expanded.invariants.iter().any(|i| i.demand == Demand::NeverUnnamed) {
-            lists.tell_zones_apart(model, expanded);
-        }
-        lists
-    }
-
-    /// Whether a rule names a side is asked of each place by itself, and of each endpoint of the
-    /// rule by itself: so classes must not mix these.
-    fn tell_zones_apart(&mut self, model: &Model, expanded: &Expanded) {
-        let networks = (0..model.networks.len()).map(Endpoint::Network);
-        for zone in networks.chain([Endpoint::Host, Endpoint::World]) {
-            self.endpoints.intern_endpoints(vec![zone]);
-        }
-        for term in expanded.rules.iter().flat_map(|r| r.from.iter().chain(&r.to)) {
-            self.endpoints.intern_endpoints(vec![term.endpoint]);
-        }
-    }
+    any
 }

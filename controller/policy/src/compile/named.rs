@@ -3,7 +3,12 @@
 //! They may name each other. The parser refused cycles, so each is computed after all that it
 //! names, without recursion: a chain of ten thousand sets is no deeper than one.
 
-use super::space::{Space, union};
+use std::convert::Infallible;
+
+use super::{
+    limits::{TooMuch, largest},
+    space::{Space, union},
+};
 use crate::model::{Combine, Endpoint, Model, Term};
 
 /// A set or a selector.
@@ -40,8 +45,8 @@ impl Named {
     }
 }
 
-/// Calls `each` for every set and selector, for each after those that it names.
-fn in_order(model: &Model, mut each: impl FnMut(Named)) {
+/// Calls `each` for every set and selector, for each after those that it names, until one fails.
+fn in_order<E>(model: &Model, mut each: impl FnMut(Named) -> Result<(), E>) -> Result<(), E> {
     let sets = (0..model.sets.len()).map(Named::Set);
     let all = sets.chain((0..model.selectors.len()).map(Named::Selector));
     let mut done = vec![false; model.sets.len() + model.selectors.len()];
@@ -55,21 +60,46 @@ fn in_order(model: &Model, mut each: impl FnMut(Named)) {
             }
             open.pop();
             if !std::mem::replace(&mut done[named.place(model)], true) {
-                each(named);
+                each(named)?;
             }
         }
     }
+    Ok(())
 }
 
 impl Space {
     /// The atoms of every set and selector.
-    pub(super) fn add_named(&mut self, model: &Model) {
+    pub(super) fn add_named(&mut self, model: &Model, limit: u64) -> Result<(), TooMuch> {
         self.sets = vec![Vec::new(); model.sets.len()];
         self.selectors = vec![Vec::new(); model.selectors.len()];
-        in_order(model, |named| match named {
-            Named::Set(s) => self.sets[s] = self.set_members(model, s),
-            Named::Selector(s) => self.selectors[s] = self.selected(model, s),
-        });
+        let mut places = 0;
+        in_order(model, |named| {
+            let members = match named {
+                Named::Set(s) => self.set_members(model, s),
+                Named::Selector(s) => self.selected(model, s),
+            };
+            places += members.len() as u64;
+            match named {
+                Named::Set(s) => self.sets[s] = members,
+                Named::Selector(s) => self.selectors[s] = members,
+            }
+            if places > limit { Err(self.too_large(model, places, limit)) } else { Ok(()) }
+        })
+    }
+
+    fn too_large(&self, model: &Model, got: u64, limit: u64) -> TooMuch {
+        let sets = model.sets.iter().map(|s| s.span).zip(&self.sets);
+        let selectors = model.selectors.iter().map(|s| s.span).zip(&self.selectors);
+        let shares = sets.chain(selectors).map(|(span, list)| (span, list.len() as u64));
+        TooMuch {
+            what: "members of sets and selectors",
+            got,
+            limit,
+            by: largest(shares),
+            share: "addresses and prefixes in here:",
+            advice: "give a selector that stands in many rules a name, as a set: then it counts \
+                     once",
+        }
     }
 
     fn set_members(&self, model: &Model, set: usize) -> Vec<u32> {
@@ -119,7 +149,7 @@ impl MayBeEmpty {
             sets: vec![false; model.sets.len()],
             selectors: vec![false; model.selectors.len()],
         };
-        in_order(model, |named| {
+        let Ok(()) = in_order(model, |named| -> Result<(), Infallible> {
             let waits = named.terms(model).any(|t| match t.endpoint {
                 Endpoint::Label(l) => model.labels[l].guests.is_empty(),
                 Endpoint::Set(s) => may.sets[s],
@@ -130,6 +160,7 @@ impl MayBeEmpty {
                 Named::Set(s) => may.sets[s] = waits,
                 Named::Selector(s) => may.selectors[s] = waits,
             }
+            Ok(())
         });
         may
     }

@@ -1,287 +1,220 @@
-//! The dense tables: which row judges a pair of classes, and what it says of each service.
+//! The verdict table: which row judges a pair of classes, and what it says of each service.
 
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, HashSet},
+use super::{
+    classes::Classes,
+    limits::largest,
+    order::{NOBODY, Order, RuleKey},
+    paths::{Group, Paths, groups},
+    rowset::{RowSet, Rows, TooManyCells},
+    services::ServiceClasses,
 };
+use crate::model::Tier;
 
-use portcullis_pipeline::policy::Cell;
-
-use crate::model::{Action, Tier};
-
-/// A rule as numbers.
+/// What the table is made from.
 #[derive(Clone, Copy)]
-pub struct RuleKey {
-    /// Endpoint list of `from`.
-    pub from: u32,
-    /// Endpoint list of `to`.
-    pub to: u32,
-    /// Service list of `for`.
-    pub services: u32,
-    pub tier: Tier,
-    pub action: Action,
-    /// Does it decide nothing, and only count what it would?
-    pub observe: bool,
-    /// When it ends; the end of time for one that does not.
-    pub until_unix_s: u64,
-}
-
-impl RuleKey {
-    /// The order of strength: who decides first. Of equals the one that lasts longest does, of
-    /// these the smaller id.
-    fn strength(&self) -> u8 {
-        match (self.tier, self.action) {
-            (Tier::Platform, Action::Deny) => 0,
-            (Tier::Platform, Action::Pass) => 1,
-            (Tier::Platform, Action::Allow) => 2,
-            // Below the tenants there is nothing: the parser refuses `pass` there.
-            (Tier::Tenant, Action::Deny | Action::Pass) => 3,
-            (Tier::Tenant, Action::Allow) => 4,
-        }
-    }
-}
-
-/// A cell that a platform `pass` left to the tenants. No cell of an image has this bit.
-const PASSED: u32 = 1 << 30;
-/// No state, no group, no row.
-const NONE: u32 = u32::MAX;
-/// States that may live at once, in cells over the limit: a few differ by `pass` alone, and are
-/// one row in the end.
-const SLACK: u64 = 4;
-
-/// Rows and verdicts, every row once.
-pub struct Rows {
-    /// By `src * classes + dst`.
-    pub rows: Vec<u32>,
-    /// By `row * services + service`.
-    pub cells: Vec<u32>,
-    /// What the cells would be if observing rules decided too; empty where there are none.
-    pub shadows: Vec<u32>,
-}
-
-/// The tables would hold more than this many cells.
-#[derive(Debug, PartialEq, Eq)]
-pub struct TooManyCells(pub u64);
-
-/// What the tables are made from.
 pub struct Input<'a> {
     /// Rule id - 1 to rule.
     pub rules: &'a [RuleKey],
-    /// Classes of an endpoint list, ascending.
-    pub endpoints: &'a dyn Fn(u32) -> &'a [u32],
-    /// Classes of a service list, ascending.
-    pub services: &'a dyn Fn(u32) -> &'a [u32],
-    /// Number of identity classes.
-    pub classes: usize,
-    /// Number of service classes.
-    pub service_classes: usize,
-    /// Most cells that the tables can hold.
+    /// Identity classes.
+    pub classes: &'a Classes,
+    /// Service classes.
+    pub services: &'a ServiceClasses,
+    /// What is too much.
+    pub limits: Limits,
+}
+
+/// What is too much.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Cells of the table.
+    pub cells: u64,
+    /// Nodes of the tree of paths: memory while compiling.
+    pub nodes: u64,
+    /// Times that a rule is applied to a pair or to a cell: time while compiling.
+    pub steps: u64,
+}
+
+/// What was too much, how much, and the rules that made most of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooMuch {
+    pub what: &'static str,
+    pub got: u64,
     pub limit: u64,
+    /// Indexes of rules, each with its share.
+    pub by: Vec<(u32, u64)>,
 }
 
-/// Rules of one strength with the same `from` and `to`: they apply to the same pairs.
-struct Group {
-    strength: u8,
-    from: u32,
-    to: u32,
-    /// Ids of the rules; of several for the same services only the one that is named.
-    rules: Vec<u32>,
+/// Builds the table.
+pub fn build(input: &Input<'_>) -> Result<Rows, TooMuch> {
+    let groups = groups(input.rules, input.classes);
+    let classes = input.classes.len();
+    let mut of_pair = vec![0; classes * classes];
+    let paths = walk(input, &groups, &mut of_pair)?;
+    let mut set = RowSet::new(input.services.len(), observed(input.rules), input.limits.cells);
+    let row_of_node = rows_of(input, &groups, &paths, &of_pair, &mut set)?;
+    of_pair.iter_mut().for_each(|pair| *pair = row_of_node[*pair as usize]);
+    Ok(set.finish(of_pair))
 }
 
-/// Builds the tables, the strongest rules first.
-///
-/// Pairs that are judged alike so far share a state. A group of rules moves each state once, and
-/// then only looks up where the pairs go: so the work grows with the pairs that groups speak
-/// about and with the distinct rows, not with rules times pairs times services.
-pub fn build<'a>(input: &'a Input<'a>) -> Result<Rows, TooManyCells> {
-    let ranks = ranks(input.rules);
-    let groups = groups(input.rules, &ranks);
-    let mut states = States::new(input, ranks);
-    let mut of_pair = vec![0u32; input.classes * input.classes];
-    for (g, group) in groups.iter().enumerate() {
-        for &src in (input.endpoints)(group.from) {
-            let row = &mut of_pair[src as usize * input.classes..][..input.classes];
-            for &dst in (input.endpoints)(group.to) {
-                let pair = &mut row[dst as usize];
-                *pair = states.step(*pair, g as u32, group);
+fn observed(rules: &[RuleKey]) -> bool {
+    rules.iter().any(|r| r.observe)
+}
+
+/// Moves every pair to the node of its groups.
+fn walk(input: &Input<'_>, groups: &[Group], of_pair: &mut [u32]) -> Result<Paths, TooMuch> {
+    let classes = input.classes;
+    let steps = groups.iter().map(|g| g.pairs(classes)).sum::<u64>();
+    if steps > input.limits.steps {
+        let by = largest(groups.iter().map(|g| (g.rules[0], g.pairs(classes))));
+        let (what, limit) = ("pairs of classes times rules", input.limits.steps);
+        return Err(TooMuch { what, got: steps, limit, by });
+    }
+    let mut paths = Paths::new();
+    for (g, group) in (0..).zip(groups) {
+        for &src in classes.of_list(group.from) {
+            let row = &mut of_pair[src as usize * classes.len()..][..classes.len()];
+            for &dst in classes.of_list(group.to) {
+                let at = &mut row[dst as usize];
+                *at = paths.step(*at, g);
             }
         }
-        states.settle()?;
-    }
-    finish(input, of_pair, &states)
-}
-
-/// For each rule its place among all, those that last longest first, then as in the text: of
-/// equally strong rules the one with the smallest rank is named.
-fn ranks(rules: &[RuleKey]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..rules.len() as u32).collect();
-    order.sort_by_key(|&i| Reverse(rules[i as usize].until_unix_s));
-    let mut ranks = vec![0; rules.len()];
-    for (rank, &i) in (0..).zip(&order) {
-        ranks[i as usize] = rank;
-    }
-    ranks
-}
-
-fn groups(rules: &[RuleKey], ranks: &[u32]) -> Vec<Group> {
-    let mut order: Vec<usize> = (0..rules.len()).collect();
-    order.sort_by_key(|&i| ranks[i]);
-    let mut ids: HashMap<(u8, u32, u32), usize> = HashMap::new();
-    let mut said = HashSet::new();
-    let mut groups: Vec<Group> = Vec::new();
-    for i in order {
-        let rule = &rules[i];
-        let (strength, from, to) = (rule.strength(), rule.from, rule.to);
-        let id = *ids.entry((strength, from, to)).or_insert_with(|| {
-            groups.push(Group { strength, from, to, rules: Vec::new() });
-            groups.len() - 1
-        });
-        if said.insert((id, rule.services, rule.observe)) {
-            groups[id].rules.push(i as u32 + 1);
-        }
-    }
-    groups.sort_by_key(|g| g.strength);
-    groups
-}
-
-/// How pairs are judged so far.
-struct States<'a> {
-    input: &'a Input<'a>,
-    ranks: Vec<u32>,
-    /// Where observing rules decide too, in the cells of a state: behind all others, or nowhere.
-    shadow: Option<usize>,
-    /// The cells of each state; empty for one that no pair is in.
-    cells: Vec<Vec<u32>>,
-    /// How many pairs are in each state.
-    pairs: Vec<u32>,
-    /// Where the group at hand moves each state, and for which group that holds.
-    moved: Vec<(u32, u32)>,
-    /// States that the group at hand moved.
-    left: Vec<u32>,
-    /// Numbers of states that no pair is in.
-    free: Vec<u32>,
-}
-
-impl<'a> States<'a> {
-    fn new(input: &'a Input<'a>, ranks: Vec<u32>) -> Self {
-        let observed = input.rules.iter().any(|r| r.observe);
-        let shadow = observed.then_some(input.service_classes);
-        Self {
-            input,
-            ranks,
-            shadow,
-            cells: vec![vec![0; input.service_classes + shadow.unwrap_or(0)]],
-            pairs: vec![(input.classes * input.classes) as u32],
-            moved: vec![(0, NONE)],
-            left: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-
-    /// Moves one pair from a state, by a group.
-    fn step(&mut self, state: u32, g: u32, group: &Group) -> u32 {
-        let at = state as usize;
-        if self.moved[at].1 != g {
-            let to = self.apply(state, group).map_or(state, |cells| self.add(cells));
-            self.moved[at] = (to, g);
-            if to != state {
-                self.left.push(state);
-            }
-        }
-        let to = self.moved[at].0;
-        self.pairs[at] -= 1;
-        self.pairs[to as usize] += 1;
-        to
-    }
-
-    fn add(&mut self, cells: Vec<u32>) -> u32 {
-        if let Some(state) = self.free.pop() {
-            self.cells[state as usize] = cells;
-            self.moved[state as usize] = (0, NONE);
-            return state;
-        }
-        self.cells.push(cells);
-        self.pairs.push(0);
-        self.moved.push((0, NONE));
-        self.cells.len() as u32 - 1
-    }
-
-    /// A state's cells after a group, `None` if it changes none.
-    fn apply(&self, state: u32, group: &Group) -> Option<Vec<u32>> {
-        let before = &self.cells[state as usize];
-        let mut after: Option<Vec<u32>> = None;
-        for &rule in &group.rules {
-            let key = &self.input.rules[rule as usize - 1];
-            let places = [(!key.observe).then_some(0), self.shadow];
-            for place in places.into_iter().flatten() {
-                for &service in (self.input.services)(key.services) {
-                    let s = place + service as usize;
-                    let now = after.as_ref().map_or(before[s], |a| a[s]);
-                    if let Some(cell) = self.decide(now, rule, group.strength) {
-                        after.get_or_insert_with(|| before.clone())[s] = cell;
-                    }
-                }
-            }
-        }
-        after
-    }
-
-    /// What a rule makes of a cell, `None` to leave it. All stronger rules have spoken, and of
-    /// the equally strong some.
-    fn decide(&self, cell: u32, rule: u32, strength: u8) -> Option<u32> {
-        let passes = strength == 1;
-        let open = cell == 0 || cell == PASSED && strength >= 3;
-        let decider = Cell(cell).rule();
-        let equal_but_weaker = decider != 0
-            && self.ranks[decider as usize - 1] > self.ranks[rule as usize - 1]
-            && self.input.rules[decider as usize - 1].strength() == strength;
-        match (passes, open || equal_but_weaker) {
-            (_, false) => None,
-            (true, true) => Some(PASSED),
-            (false, true) => Some(Cell::new(strength == 2 || strength == 4, rule).0),
-        }
-    }
-
-    /// Frees the states that the group emptied.
-    fn settle(&mut self) -> Result<(), TooManyCells> {
-        for state in std::mem::take(&mut self.left) {
-            if self.pairs[state as usize] == 0 {
-                self.cells[state as usize] = Vec::new();
-                self.free.push(state);
-            }
-        }
-        let live = (self.cells.len() - self.free.len()) as u64;
-        let cells = live * self.input.service_classes as u64;
-        if cells > SLACK * self.input.limit { Err(TooManyCells(cells)) } else { Ok(()) }
-    }
-}
-
-/// States to rows, numbered as they are met; equal ones once.
-fn finish(
-    input: &Input<'_>,
-    mut of_pair: Vec<u32>,
-    states: &States<'_>,
-) -> Result<Rows, TooManyCells> {
-    let mut row_of = vec![NONE; states.cells.len()];
-    let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
-    let (mut cells, mut shadows) = (Vec::new(), Vec::new());
-    for pair in &mut of_pair {
-        let state = *pair as usize;
-        if row_of[state] == NONE {
-            let row: Vec<u32> = states.cells[state].iter().map(|c| c & !PASSED).collect();
-            let next = known.len() as u32;
-            row_of[state] = *known.entry(row).or_insert_with_key(|row| {
-                let (row, shadow) = row.split_at(input.service_classes);
-                cells.extend_from_slice(row);
-                shadows.extend_from_slice(shadow);
-                next
+        if paths.len() as u64 > input.limits.nodes {
+            let (what, limit) = ("combinations of rules", input.limits.nodes);
+            return Err(TooMuch {
+                what,
+                got: paths.len() as u64,
+                limit,
+                by: widest(groups, &paths),
             });
         }
-        *pair = row_of[state];
     }
-    let count = cells.len() as u64;
-    if count > input.limit {
-        return Err(TooManyCells(count));
+    Ok(paths)
+}
+
+/// The groups that made most nodes, each by its first rule.
+fn widest(groups: &[Group], paths: &Paths) -> Vec<(u32, u64)> {
+    let mut made = vec![0; groups.len()];
+    paths.nodes().for_each(|(_, node)| made[node.group as usize] += 1);
+    largest(groups.iter().map(|g| g.rules[0]).zip(made))
+}
+
+/// The row of each node that some pair stands at.
+fn rows_of(
+    input: &Input<'_>,
+    groups: &[Group],
+    paths: &Paths,
+    of_pair: &[u32],
+    set: &mut RowSet,
+) -> Result<Vec<u32>, TooMuch> {
+    refuse_slow(input, groups, paths)?;
+    let mut wanted = vec![false; paths.len()];
+    of_pair.iter().for_each(|&node| wanted[node as usize] = true);
+    let tree = paths.tree();
+    let mut judge = Judge::new(input);
+    let mut row_of_node = vec![0; paths.len()];
+    let mut arrive = |node: usize, voices: &mut [u32]| {
+        if let Some(group) = paths.group(node) {
+            judge.hear(&groups[group as usize], voices);
+        }
+        if wanted[node] {
+            row_of_node[node] = set.intern(judge.row(voices)).map_err(|TooManyCells(got)| {
+                let (limit, by) = (input.limits.cells, widest(groups, paths));
+                TooMuch { what: "verdict cells", got, limit, by }
+            })?;
+        }
+        Ok(tree.children(node))
+    };
+    // Nodes on the way down that have children left, each with what was heard there. The child
+    // with most below it comes last and goes on with the very same voices: so no more of these
+    // wait than the logarithm of the nodes.
+    let mut voices = vec![NOBODY; Judge::planes(input) * input.services.len()];
+    let mut open = vec![(arrive(0, &mut voices)?, voices)];
+    while let Some((children, voices)) = open.last_mut() {
+        let Some((&child, rest)) = children.split_first() else {
+            open.pop();
+            continue;
+        };
+        let mut heard = if rest.is_empty() { std::mem::take(voices) } else { voices.clone() };
+        *children = rest;
+        if rest.is_empty() {
+            open.pop();
+        }
+        let children = arrive(child as usize, &mut heard)?;
+        if !children.is_empty() {
+            open.push((children, heard));
+        }
     }
-    Ok(Rows { rows: of_pair, cells, shadows })
+    Ok(row_of_node)
+}
+
+/// Refuses what would take minutes: every node applies its group's rules to a row.
+fn refuse_slow(input: &Input<'_>, groups: &[Group], paths: &Paths) -> Result<(), TooMuch> {
+    let services =
+        |&rule: &u32| input.services.of_list(input.rules[rule as usize].services).len() as u64;
+    let cost: Vec<u64> = groups.iter().map(|g| g.rules.iter().map(services).sum()).collect();
+    let mut spent = vec![0u64; groups.len()];
+    paths.nodes().for_each(|(_, n)| spent[n.group as usize] += cost[n.group as usize]);
+    // A row is copied for each node at most.
+    let got = spent.iter().sum::<u64>() + (paths.len() * input.services.len()) as u64;
+    if got <= input.limits.steps {
+        return Ok(());
+    }
+    let by = largest(groups.iter().map(|g| g.rules[0]).zip(spent));
+    Err(TooMuch { what: "cells times rules", got, limit: input.limits.steps, by })
+}
+
+/// Turns rules into rows. While it listens, it keeps for each service the first place in the
+/// [`Order`] of all rules that speak: of the platform's and of the tenants', and where some rules
+/// only observe, the same twice: without them and with them.
+struct Judge<'a> {
+    input: &'a Input<'a>,
+    order: Order,
+    observed: bool,
+    row: Vec<u32>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(input: &'a Input<'a>) -> Self {
+        let order = Order::new(input.rules);
+        Self { input, order, observed: observed(input.rules), row: Vec::new() }
+    }
+
+    fn planes(input: &Input<'_>) -> usize {
+        if observed(input.rules) { 4 } else { 2 }
+    }
+
+    /// Adds what the rules of a group say.
+    fn hear(&self, group: &Group, voices: &mut [u32]) {
+        let width = self.input.services.len();
+        for &rule in &group.rules {
+            let key = &self.input.rules[rule as usize];
+            let place = self.order.place(rule);
+            let services = self.input.services.of_list(key.services);
+            let tier = usize::from(key.tier == Tier::Tenant);
+            let mut speak = |plane: usize| {
+                let plane = &mut voices[plane * width..][..width];
+                for &service in services {
+                    let first = &mut plane[service as usize];
+                    *first = place.min(*first);
+                }
+            };
+            if !key.observe {
+                speak(tier);
+            }
+            if self.observed {
+                speak(2 + tier);
+            }
+        }
+    }
+
+    /// The cells that follow, and behind them the shadows.
+    fn row(&mut self, voices: &[u32]) -> &[u32] {
+        self.row.clear();
+        for both in voices.chunks_exact(2 * self.input.services.len()) {
+            let (platform, tenant) = both.split_at(self.input.services.len());
+            let pairs = platform.iter().zip(tenant);
+            self.row.extend(pairs.map(|(&p, &t)| self.order.cell(p, t)));
+        }
+        &self.row
+    }
 }

@@ -5,31 +5,41 @@
 //! covers a pair as a whole or not at all. Pairs that no packet has (ICMP with a source class
 //! that is not 0) are judged like any other, and nobody ever asks for them.
 
-use std::collections::{HashMap, HashSet};
-
+use hashbrown::{HashMap, HashSet};
 use portcullis_pipeline::layout::{SERVICE_TABLES, ServiceTable};
 
-use super::partition::Partition;
-use crate::model::{Ports, Protocol, Purpose, Service, Sources16};
+use super::{classes::TooManyMembers, interned::Interned, partition::Partition};
+use crate::{
+    model::{Ports, Protocol, Purpose, Service, Sources16},
+    source::Span,
+};
 
 /// Which service lists a policy uses, each once.
 #[derive(Default)]
 pub struct ServiceLists {
-    ids: HashMap<Vec<Ports>, u32>,
-    lists: Vec<Vec<Ports>>,
+    lists: Interned<Ports>,
 }
 
 impl ServiceLists {
-    /// The number of a list.
-    pub fn intern(&mut self, services: &[Service]) -> u32 {
+    /// The number of a list; `user` is where it is used.
+    pub fn intern(&mut self, services: &[Service], user: Span) -> u32 {
         let mut ports: Vec<Ports> = services.iter().flat_map(|s| s.ports.iter().copied()).collect();
         ports.sort_unstable();
-        ports.dedup();
-        let next = self.lists.len() as u32;
-        *self.ids.entry(ports).or_insert_with_key(|ports| {
-            self.lists.push(ports.clone());
-            next
-        })
+        ports.dedup_by(|next, last| {
+            let joins = next.protocol == last.protocol
+                && next.source == last.source
+                && u32::from(next.first) <= u32::from(last.last) + 1;
+            if joins {
+                last.last = last.last.max(next.last);
+            }
+            joins
+        });
+        self.lists.intern(ports, user)
+    }
+
+    /// Where a list is used first.
+    pub fn user(&self, list: u32) -> Span {
+        self.lists.user(list)
     }
 }
 
@@ -50,6 +60,7 @@ struct SourceInterval {
 }
 
 /// The division of all connections by service, and the classes of each list.
+#[derive(Clone)]
 pub struct ServiceClasses {
     intervals: Vec<Interval>,
     /// Destination class of each interval.
@@ -58,6 +69,8 @@ pub struct ServiceClasses {
     sources: Vec<SourceInterval>,
     source_classes: usize,
     lists: Vec<Vec<u32>>,
+    /// How many destination classes each list adds to those of the lists before it.
+    made: Vec<u32>,
 }
 
 /// The part of a list that goes with one set of source ports.
@@ -70,22 +83,38 @@ struct Part {
 
 impl ServiceClasses {
     /// The coarsest pair of divisions that every list respects.
-    pub fn new(lists: &ServiceLists) -> Self {
-        let intervals = intervals(&lists.lists);
-        let mut source_sets = SourceSets::new(&lists.lists);
+    pub fn new(lists: &ServiceLists, limit: u64) -> Result<Self, TooManyMembers> {
+        let intervals = intervals(lists.lists.iter());
+        let mut source_sets = SourceSets::new(lists.lists.iter());
+        let covered = |list: &Vec<Ports>| {
+            list.iter().map(|p| Interval::covered(&intervals, p).len() as u32).sum()
+        };
+        refuse(lists.lists.iter().map(covered), limit)?;
         let parts: Vec<Vec<Part>> =
-            lists.lists.iter().map(|l| source_sets.parts(&intervals, l)).collect();
+            lists.lists.iter().map(|list| source_sets.parts(&intervals, list)).collect();
         let mut partition = Partition::new(intervals.len());
-        parts.iter().flatten().for_each(|p| partition.refine(&p.intervals));
+        let mut refine = |parts: &Vec<Part>| {
+            let before = partition.len();
+            parts.iter().for_each(|p| partition.refine(&p.intervals));
+            (partition.len() - before) as u32
+        };
+        let made = parts.iter().map(&mut refine).collect();
         let class = partition.classes();
-        let (sources, classes_of_set) = source_sets.classes();
+        let (sources, of_set) = source_sets.classes();
         let source_classes = sources.iter().map(|s| s.class as usize + 1).max().unwrap_or(1);
+        let bases = |part: &Part| {
+            let mut bases: Vec<u32> =
+                part.intervals.iter().map(|&i| class[i as usize] * source_classes as u32).collect();
+            bases.sort_unstable();
+            bases.dedup();
+            bases
+        };
+        let size = |part: &Part| (bases(part).len() * of_set[part.sources as usize].len()) as u32;
+        refuse(parts.iter().map(|parts| parts.iter().map(size).sum()), limit)?;
         let classes = |parts: &Vec<Part>| {
             let each = parts.iter().flat_map(|part| {
-                let sources = &classes_of_set[part.sources as usize];
-                let first = |&i: &u32| class[i as usize] * source_classes as u32;
-                let firsts: HashSet<u32> = part.intervals.iter().map(first).collect();
-                firsts.into_iter().flat_map(move |first| sources.iter().map(move |s| first + s))
+                let sources = &of_set[part.sources as usize];
+                bases(part).into_iter().flat_map(move |base| sources.iter().map(move |s| base + s))
             });
             let mut classes: Vec<u32> = each.collect();
             classes.sort_unstable();
@@ -93,7 +122,7 @@ impl ServiceClasses {
         };
         let lists = parts.iter().map(classes).collect();
         let destinations = partition.len();
-        Self { intervals, class, destinations, sources, source_classes, lists }
+        Ok(Self { intervals, class, destinations, sources, source_classes, lists, made })
     }
 
     /// How many classes there are.
@@ -109,6 +138,11 @@ impl ServiceClasses {
     /// The classes of a list, ascending.
     pub fn of_list(&self, list: u32) -> &[u32] {
         &self.lists[list as usize]
+    }
+
+    /// How many destination classes each list adds to those of the lists before it.
+    pub fn made_by(&self) -> &[u32] {
+        &self.made
     }
 
     /// The data plane's tables of destination numbers.
@@ -219,10 +253,23 @@ impl Interval {
     }
 }
 
+/// Adds up what lists have, as long as it fits.
+fn refuse(sizes: impl Iterator<Item = u32>, limit: u64) -> Result<(), TooManyMembers> {
+    let (mut got, mut shares) = (0, Vec::new());
+    for size in sizes {
+        got += u64::from(size);
+        shares.push(size);
+        if got > limit {
+            return Err(TooManyMembers { got, shares });
+        }
+    }
+    Ok(())
+}
+
 /// All numbers, cut wherever a list begins or ends.
-fn intervals(lists: &[Vec<Ports>]) -> Vec<Interval> {
+fn intervals<'a>(lists: impl Iterator<Item = &'a Vec<Ports>>) -> Vec<Interval> {
     let mut starts: Vec<(Protocol, u32)> = Protocol::ALL.into_iter().map(|p| (p, 0)).collect();
-    for ports in lists.iter().flatten() {
+    for ports in lists.flatten() {
         starts.push((ports.protocol, u32::from(ports.first)));
         starts.push((ports.protocol, u32::from(ports.last) + 1));
     }
@@ -249,9 +296,9 @@ struct SourceSets {
 
 impl SourceSets {
     /// All source ports, cut wherever a list begins or ends.
-    fn new(lists: &[Vec<Ports>]) -> Self {
+    fn new<'a>(lists: impl Iterator<Item = &'a Vec<Ports>>) -> Self {
         let mut starts = vec![0];
-        for ports in lists.iter().flatten() {
+        for ports in lists.flatten() {
             let source = Self::of(ports);
             starts.push(source.first);
             starts.extend(source.last.checked_add(1));

@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, ops::Range};
 
 use ipnet::IpNet;
 
-use super::block::{Block, number};
+use super::{
+    block::{Block, number},
+    limits::TooMuch,
+};
 use crate::model::{Endpoint, Kind, Model};
 
 /// Whose an atom is.
@@ -59,6 +62,7 @@ pub struct Families {
 }
 
 /// A region's block and what kinds know of it.
+#[derive(Clone)]
 struct Region {
     block: Block,
     link_local: bool,
@@ -66,6 +70,7 @@ struct Region {
 
 /// The atoms: declared addresses (ascending), then regions (ascending, a prefix before what is
 /// inside it), then the host's undeclared addresses.
+#[derive(Clone)]
 pub struct Space {
     atoms: Vec<Atom>,
     points: usize,
@@ -94,8 +99,13 @@ const LINK_LOCAL: Block = Block { first: 0xfe80 << 112, len: 10 };
 const NICE: &[u128] = &[0xffff_c633_6407, 0xffff_c000_0207, 0x2001_0db8 << 96 | 7];
 
 impl Space {
-    /// Cuts the address space along everything that the policy mentions.
-    pub fn new(model: &Model, mentioned: impl Iterator<Item = IpNet>) -> Self {
+    /// Cuts the address space along everything that the policy mentions. `limit` is for the
+    /// members of all sets and selectors together.
+    pub fn new(
+        model: &Model,
+        mentioned: impl Iterator<Item = IpNet>,
+        limit: u64,
+    ) -> Result<Self, TooMuch> {
         let mut space = Self {
             atoms: declared(model),
             points: 0,
@@ -113,8 +123,8 @@ impl Space {
         space.add_regions(model, mentioned);
         space.atoms.push(undeclared_host(model));
         space.index();
-        space.add_named(model);
-        space
+        space.add_named(model, limit)?;
+        Ok(space)
     }
 
     /// Every atom.
@@ -146,6 +156,15 @@ impl Space {
             (Owner::Region, Some(n)) if !self.external[n] => Zone::Network(n),
             _ if self.regions[atom - self.points].link_local => Zone::Nowhere,
             _ => Zone::World,
+        }
+    }
+
+    /// The atoms of a set or selector, ascending.
+    pub fn named(&self, endpoint: Endpoint) -> Option<&[u32]> {
+        match endpoint {
+            Endpoint::Set(s) => Some(&self.sets[s]),
+            Endpoint::Selector(s) => Some(&self.selectors[s]),
+            _ => None,
         }
     }
 
