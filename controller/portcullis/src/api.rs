@@ -202,6 +202,8 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// How large the policy is.
     pub size: Size,
+    /// How it was found that what was loaded is what was compiled.
+    pub validation: Validation,
     /// It goes back by itself unless it is confirmed in time.
     pub pending: Option<Pending>,
     /// Warnings, for people; empty if there are none.
@@ -209,6 +211,23 @@ pub struct Applied {
     pub rendered: String,
     /// Warnings, for programs.
     pub warnings: Vec<serde_json::Value>,
+}
+
+/// How it was found that what was loaded is what was compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Packets that the loaded program was asked about.
+    pub packets: usize,
+    /// How long it took to read everything back and compare it, microseconds.
+    pub read_us: u64,
+    /// How long all of it took, microseconds.
+    pub total_us: u64,
+}
+
+impl From<switch::Validation> for Validation {
+    fn from(v: switch::Validation) -> Self {
+        Self { packets: v.packets, read_us: v.read_us, total_us: v.total_us }
+    }
 }
 
 /// A policy that waits for its confirmation.

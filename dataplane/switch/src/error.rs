@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::status::Closed;
+use crate::{status::Closed, validate::Difference};
 
 /// Result of an operation on the switch.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -145,6 +145,15 @@ pub enum Error {
         map: &'static str,
         /// Which entry.
         at: String,
+    },
+    /// What was loaded is not what was compiled.
+    #[error(
+        "what was loaded is not what was compiled, so the generation before stays in force: \
+         {difference}"
+    )]
+    Differs {
+        /// Where, and on what.
+        difference: Box<Difference>,
     },
     /// A port of that name is attached already.
     #[error("a port called {name} is attached already: detach it first, or choose another name")]

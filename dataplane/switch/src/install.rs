@@ -20,10 +20,11 @@ use crate::{
     grace,
     legs::{self, LegDevice},
     place::table_index,
-    slot::Tables,
+    slot::{self, Tables},
     spec::PortSpec,
-    status::{Closed, Installed},
+    status::{Closed, Installed, Validation},
     switch::{Made, Port, State, build, nic_of, place_all},
+    validate::{Wanted, validate},
     writer::{Writer, check_fits},
 };
 
@@ -46,6 +47,18 @@ impl Switch {
         specs: &[PortSpec],
         host_addrs: &[IpAddr],
     ) -> Result<Installed> {
+        self.install_watched(image, specs, host_addrs, &mut |_| {})
+    }
+
+    /// As [`Switch::install`]. `written` is told the number of the generation when its tables are
+    /// written and before they are read back: a place for somebody who plays a faulty kernel.
+    pub fn install_watched(
+        &mut self,
+        image: Arc<Image>,
+        specs: &[PortSpec],
+        host_addrs: &[IpAddr],
+        written: &mut dyn FnMut(u32),
+    ) -> Result<Installed> {
         check_fits(&image)?;
         check_names(specs)?;
         let mut made = Made::default();
@@ -58,17 +71,21 @@ impl Switch {
             }
         };
         let settled = self.settled(&next);
-        if let Err(e) = self.write(&next) {
-            self.unmake(&made);
-            self.restore_legs();
-            return Err(e);
-        }
+        let validation = match self.write(&next, written) {
+            Ok(validation) => validation,
+            Err(e) => {
+                self.unmake(&made);
+                self.restore_legs();
+                return Err(e);
+            }
+        };
         let Next { image, host_addrs, ports, legs, tables } = next;
         let generation = self.state.generation;
         self.state = State { generation, image: Some(image), host_addrs, tables, ports, legs };
         self.open_all(&settled)?;
         let removed = self.remove_unwanted();
-        Ok(Installed { generation: self.state.generation, ports: self.port_statuses(), removed })
+        let generation = self.state.generation;
+        Ok(Installed { generation, ports: self.port_statuses(), removed, validation })
     }
 
     /// Makes all that a generation needs: legs, ports, tables. Nothing of it is open yet.
@@ -180,7 +197,7 @@ impl Switch {
     }
 
     /// Writes the other slot whole, and makes it the one that packets are judged by.
-    fn write(&mut self, next: &Next) -> Result<()> {
+    fn write(&mut self, next: &Next, written: &mut dyn FnMut(u32)) -> Result<Validation> {
         let generation = self.state.generation + 1;
         let counted = &mut self.counted[(generation & 1) as usize];
         let rules = next.image.rules.len() + 1;
@@ -188,9 +205,20 @@ impl Switch {
         let mut writer = Writer::new(&mut self.maps, generation);
         writer.zero_rule_hits((*counted).max(rules))?;
         *counted = rules;
-        writer.fill(&next.image, &next.tables, generation, &now)?;
+        let rules = slot::rules(&next.image, |unix_s| now.tick_of(unix_s));
+        writer.fill(&next.image, &next.tables, &rules, generation)?;
+        written(generation);
+        let wanted = Wanted {
+            image: &next.image,
+            tables: &next.tables,
+            rules: &rules,
+            host_addrs: &next.host_addrs,
+            generation,
+        };
+        let validation = validate(&self.maps, &self.code.probe, &wanted)?;
         grace::wait()?;
-        self.flip(generation)
+        self.flip(generation)?;
+        Ok(validation)
     }
 
     /// Brings all open ports up; one that does not come up is closed again.

@@ -26,6 +26,7 @@ mod switch;
 #[cfg(test)]
 mod testing;
 mod uplink;
+mod validate;
 mod writer;
 
 pub use error::{Error, Result};
@@ -33,3 +34,4 @@ pub use place::{Leg, Place};
 pub use spec::{Config, PortKind, PortSpec};
 pub use status::*;
 pub use switch::Switch;
+pub use validate::Difference;

@@ -290,6 +290,19 @@ pub struct Installed {
     pub ports: Vec<PortStatus>,
     /// Interfaces that were removed because nothing asks for them any more.
     pub removed: Vec<String>,
+    /// How it was found that what was loaded is what was compiled.
+    pub validation: Validation,
+}
+
+/// What a translation validation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Validation {
+    /// Packets that the loaded program was asked about.
+    pub packets: usize,
+    /// How long it took to read everything back and compare it, microseconds.
+    pub read_us: u64,
+    /// How long all of it took, microseconds.
+    pub total_us: u64,
 }
 
 /// What [`Switch::sweep`](crate::Switch::sweep) did.

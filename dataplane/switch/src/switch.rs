@@ -155,12 +155,20 @@ impl Switch {
 
     /// Puts a generation in force: when it returns, no packet is judged by an older one.
     pub(crate) fn flip(&mut self, generation: u32) -> Result<()> {
-        self.maps
-            .generation
-            .set(0, u64::from(generation), 0)
-            .map_err(Error::map("flip", name::GENERATION))?;
+        let before = self.state.generation;
+        self.set_generation(generation)?;
+        if self.maps.generation()? != generation {
+            self.set_generation(before)?;
+            let at = generation.to_string();
+            return Err(Error::ReadBack { map: name::GENERATION, at });
+        }
         self.state.generation = generation;
         grace::wait()
+    }
+
+    fn set_generation(&mut self, generation: u32) -> Result<()> {
+        let word = u64::from(generation);
+        self.maps.generation.set(0, word, 0).map_err(Error::map("flip", name::GENERATION))
     }
 
     /// Makes the slot in use agree with the ports that there are now.

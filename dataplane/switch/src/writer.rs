@@ -18,10 +18,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::{
     batch,
-    clock::Moment,
     error::{Error, Result},
     maps::{Maps, VLANS, name},
-    slot::{Tables, first_end, members, rules, shape},
+    slot::{Tables, first_end, members, shape},
 };
 
 /// Elements of a table of all rules that one call writes.
@@ -40,16 +39,16 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes the slot hold exactly this generation. No packet may be reading it.
-    /// `now`: what ends of rules are counted from.
+    /// `rules`: what holds about its rules, see [`crate::slot::rules`].
     pub fn fill(
         &mut self,
         image: &Image,
         tables: &Tables,
+        rules: &[RuleEntry],
         generation: u32,
-        now: &Moment,
     ) -> Result<()> {
         self.dense(image)?;
-        self.rules(&rules(image, |unix_s| now.tick_of(unix_s)))?;
+        self.rules(rules)?;
         self.shape(image, generation)?;
         self.prefixes(&tables.prefixes)?;
         self.addresses(&tables.addresses)?;

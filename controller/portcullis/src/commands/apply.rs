@@ -83,6 +83,12 @@ fn acknowledged(applied: &Applied, context: &Context) -> String {
     let paint = context.paint;
     let generation = paint.paint(Style::Bold, format!("generation {}", applied.generation));
     let mut text = format!("{generation} is in force: {}\n", describe(&applied.size));
+    let checked = &applied.validation;
+    text += &format!(
+        "read back and compared with what was proved, {} packets through the program: {:.1} ms\n",
+        checked.packets,
+        checked.total_us as f64 / 1000.0
+    );
     for port in &applied.ports {
         let state = match (&port.closed, port.open) {
             (_, true) => paint.paint(Style::Good, "open"),

@@ -51,6 +51,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             ports: installed.ports.into_iter().map(Into::into).collect(),
             removed: installed.removed,
             size,
+            validation: installed.validation.into(),
             pending: self.pending(&now),
             rendered,
             warnings,

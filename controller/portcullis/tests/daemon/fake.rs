@@ -147,7 +147,8 @@ impl DataPlane for FakePlane {
         kernel.host = host.to_vec();
         kernel.ports = specs.iter().map(|s| (s.name.clone(), s.clone())).collect();
         let ports = specs.iter().map(|s| Self::port(&kernel, s)).collect();
-        Ok(Installed { generation: kernel.generation, ports, removed: vec![] })
+        let (generation, validation) = (kernel.generation, Default::default());
+        Ok(Installed { generation, ports, removed: vec![], validation })
     }
 
     fn attach(&mut self, spec: &PortSpec) -> Result<PortStatus, FakeError> {

@@ -5,3 +5,4 @@ mod ports;
 mod restart;
 mod rules;
 mod sweep;
+mod validate;
