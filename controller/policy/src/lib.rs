@@ -55,6 +55,7 @@
 mod catalogue;
 mod compile;
 mod diagnostic;
+mod diff;
 mod explain;
 pub mod generate;
 mod hash;
@@ -62,6 +63,7 @@ pub mod include;
 mod kinds;
 pub mod lookup;
 pub mod model;
+pub mod matrix;
 mod moment;
 mod near;
 pub mod oracle;
@@ -81,6 +83,10 @@ pub use crate::{
     catalogue::CATALOGUE,
     diagnostic::{
         Diagnostic, Diagnostics, Edit, JsonDiagnostic, JsonEdit, JsonLabel, Label, Severity,
+    },
+    diff::{
+        Change, ChangeKind, Difference, Group, GroupKind, Line, Responsible, Services, Side, Sign,
+        Subject, Why, Witness, diff,
     },
     explain::{Answer, Example, ExplainError, Explanation, RuleView, Verdict, explain},
     lookup::lookup,

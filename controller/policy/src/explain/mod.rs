@@ -3,6 +3,7 @@
 mod advice;
 mod endpoint;
 mod render;
+mod time;
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -10,7 +11,10 @@ use portcullis_pipeline::policy::Cell;
 use serde::Serialize;
 
 use self::endpoint::Actors;
-pub(crate) use self::endpoint::describe;
+pub(crate) use self::{
+    endpoint::{describe, ip},
+    time::show_time,
+};
 use crate::{
     Compiled,
     compile::actors::{Actor, meet},
@@ -302,7 +306,8 @@ fn strength(rule: &Rule) -> (Tier, u8) {
     (rule.tier, rank)
 }
 
-fn view(compiled: &Compiled, rule: &Rule) -> RuleView {
+/// A rule for people.
+pub(crate) fn view(compiled: &Compiled, rule: &Rule) -> RuleView {
     let sources = &compiled.model.sources;
     RuleView {
         name: rule.name.clone(),
