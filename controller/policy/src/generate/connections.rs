@@ -66,6 +66,11 @@ impl Connections {
         Self { r: Random::new(seed), v4, v6, link_local, services, sources }
     }
 
+    /// The addresses, but not the link-local ones.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.v4.iter().chain(&self.v6).copied()
+    }
+
     /// The next random connection.
     pub fn next_connection(&mut self) -> Connection {
         let service = *self.r.pick(&self.services);
