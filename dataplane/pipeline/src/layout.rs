@@ -317,7 +317,8 @@ entry! {
 /// Number of the layout of [`EventEntry`]; its first field, so that a reader can tell.
 pub const EVENT_VERSION: u32 = 1;
 
-/// What [`EventEntry::verdict`] says.
+/// What [`EventEntry::verdict`] says: the policy's part. What is allowed may still be dropped for
+/// something else, such as a full table of connections.
 pub mod event_verdict {
     /// The connection is allowed by the rule.
     pub const ALLOWED: u16 = 1;

@@ -14,6 +14,8 @@ mod fill;
 mod frames;
 mod kernel;
 mod run;
+#[cfg(test)]
+mod stories;
 mod told;
 mod traffic;
 mod world;

@@ -82,19 +82,16 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// Packets between two changes of generation.
-const GENERATION_EVERY: u64 = 500;
+/// Packets between two changes of generation, by world: many changes, or time for rules to end
+/// while connections are open.
+const GENERATION_EVERY: [u64; 2] = [500, 2_500];
 /// More errors than a run can ask for in a second of its clock.
-const ERRORS_PER_SECOND: u64 = 40;
+pub(crate) const ERRORS_PER_SECOND: u64 = 40;
 
 /// Runs the plan in a network namespace of this thread. Programs come fresh for every world.
 pub fn run(plan: &Plan) -> Result<Report> {
     let started = Instant::now();
-    unshare(CloneFlags::CLONE_NEWNET).context("no network namespace of our own")?;
-    let mut ifindexes = Vec::new();
-    for i in 0..PORTS_MAX {
-        ifindexes.push(tap::create(&format!("t{i}"), 1, "portcullis:differential")?.index);
-    }
+    let ifindexes = interfaces()?;
     let mut report = Report::default();
     let mut seen = [false; 64];
     while report.packets < plan.packets {
@@ -107,6 +104,13 @@ pub fn run(plan: &Plan) -> Result<Report> {
     report.reasons = DropReason::ALL.iter().copied().filter(|r| seen[*r as usize]).collect();
     report.took = started.elapsed();
     Ok(report)
+}
+
+/// Interfaces for the ports of a world, in a network namespace of this thread.
+pub(crate) fn interfaces() -> Result<Vec<u32>> {
+    unshare(CloneFlags::CLONE_NEWNET).context("no network namespace of our own")?;
+    let tap = |i| Ok(tap::create(&format!("t{i}"), 1, "portcullis:differential")?.index);
+    (0..PORTS_MAX).map(tap).collect()
 }
 
 /// All three, over one world.
@@ -140,7 +144,7 @@ fn one_world(
         now: clock::START,
     };
     for at in 0..packets {
-        if at % GENERATION_EVERY == 0 {
+        if at % GENERATION_EVERY[(seed & 1) as usize] == 0 {
             report.asked += bed.next_generation().with_context(|| format!("before packet {at}"))?;
         }
         if at % 16 == 0 {
@@ -231,14 +235,14 @@ impl Bed<'_> {
 
 /// What became of the frame in the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     /// It leaves.
     Leaves,
     /// It does not.
     Stays,
 }
 
-fn finish(engine: &Engine, native: &mut Buffer, verdict: Verdict) -> Fate {
+pub(crate) fn finish(engine: &Engine, native: &mut Buffer, verdict: Verdict) -> Fate {
     match verdict {
         Verdict::Forward(_) => Fate::Leaves,
         Verdict::Answer(wanted) if answer::build(native, &engine.tables, &wanted) => Fate::Leaves,
@@ -254,7 +258,7 @@ fn finish(engine: &Engine, native: &mut Buffer, verdict: Verdict) -> Fate {
 const SHOT: u32 = 2;
 const REDIRECT: u32 = 7;
 
-fn compare(verdict: Verdict, fate: Fate, native: &Buffer, ran: &Ran) -> Result<()> {
+pub(crate) fn compare(verdict: Verdict, fate: Fate, native: &Buffer, ran: &Ran) -> Result<()> {
     let words = words(verdict);
     let same = match verdict {
         Verdict::Forward(_) | Verdict::Drop(_) => ran.words[4] == words[4],

@@ -17,7 +17,7 @@ use portcullis_policy::{
 };
 use portcullis_switch::{
     Leg, Place,
-    slot::{OpenPort, Tables, build, shape},
+    slot::{self, OpenPort, Tables, build, first_end, shape},
 };
 
 use crate::clock;
@@ -87,10 +87,15 @@ impl World {
                 compile_unproved_at(&sources, &moment).map_err(|e| anyhow!("{e:?}"))
             })
             .collect::<Result<_>>()?;
+        Ok(Self::of(compiled, seed, ifindexes))
+    }
+
+    /// The world of policies that differ in their rules only.
+    pub fn of(compiled: Vec<Compiled>, seed: u64, ifindexes: &[u32]) -> Self {
         let ports = ports(&compiled[0].image, ifindexes);
         let mut r = Random::new(seed);
         let policies = compiled.into_iter().map(|c| tables(&mut r, c, &ports)).collect();
-        Ok(Self { policies, ports })
+        Self { policies, ports }
     }
 
     /// The network with this id, of the first policy.
@@ -164,40 +169,34 @@ fn tables(r: &mut Random, compiled: Compiled, ports: &[Port]) -> Policy {
         })
         .collect();
     let tables = build(&image, &legs, &open, &[]);
-    let rules = rules(r, &image);
+    let rules = rates(r, &image);
     Policy { model, image, tables, rules }
 }
 
-/// Rates low enough for some events to be left out; whoever observes is logged.
-fn rules(r: &mut Random, image: &Image) -> Vec<RuleEntry> {
-    let entry = |end, log_per_s| RuleEntry { end, log_per_s, reserved: 0 };
-    let default = entry(0, if r.once_in(2) { 3 } else { 0 });
-    let declared = image.rules.iter().map(|rule| {
-        let per_s = if rule.observe { 5 } else { rule.log_per_s.min(2) };
-        entry(clock::end(rule.until_unix_s), per_s)
-    });
-    [default].into_iter().chain(declared).collect()
+/// Rates low enough for some events to be left out; whoever observes is logged, and the default
+/// sometimes.
+fn rates(r: &mut Random, image: &Image) -> Vec<RuleEntry> {
+    let mut entries = slot::rules(image, clock::end);
+    entries[0].log_per_s = if r.once_in(2) { 3 } else { 0 };
+    for (entry, rule) in entries[1..].iter_mut().zip(&image.rules) {
+        entry.log_per_s = if rule.observe { 5 } else { rule.log_per_s.min(2) };
+    }
+    entries
 }
 
 impl Policy {
     /// Shape of the dense tables.
     pub fn shape(&self, generation: u32) -> GenerationEntry {
-        let observed = !self.image.shadows.is_empty();
-        let cells = self.image.cells.len() as u32;
         let logs = self.rules.iter().any(|r| r.log_per_s > 0);
-        GenerationEntry {
-            sources: self.image.sources,
-            shadows: if observed { GenerationEntry::shadows_behind(cells) } else { 0 },
-            flags: if logs { generation_flag::LOGS } else { 0 },
-            ..shape(&self.image, generation)
-        }
+        let flags = if logs { generation_flag::LOGS } else { 0 };
+        GenerationEntry { flags, ..shape(&self.image, generation) }
     }
 
     /// Cells, and shadows where the shape says.
     pub fn verdicts(&self) -> Vec<u32> {
         let mut cells = self.image.cells.clone();
         if !self.image.shadows.is_empty() {
-            cells.resize(GenerationEntry::shadows_behind(cells.len() as u32) as usize, 0);
+            cells.resize(shape(&self.image, 0).shadows as usize, 0);
             cells.extend(&self.image.shadows);
         }
         cells
@@ -205,7 +204,7 @@ impl Policy {
 
     /// When the first rule ends, in ticks; 0: none ends.
     pub fn ends(&self) -> u64 {
-        self.rules.iter().map(|r| r.end).filter(|end| *end > 0).min().unwrap_or(0)
+        first_end(&self.rules)
     }
 
     /// The tables as the engine takes them.
