@@ -59,6 +59,7 @@ mod diff;
 mod explain;
 pub mod generate;
 mod hash;
+mod hygiene;
 pub mod include;
 mod kinds;
 pub mod lookup;
@@ -93,6 +94,7 @@ pub use crate::{
     model::Model,
     moment::Moment,
     problem::Problem,
+    prove::{Cause, End, Hop, Violation, violations},
     schema::{schema, schema_text},
     source::{File, Position, Sources, Span},
 };
@@ -120,6 +122,7 @@ pub fn compile_at(sources: &Sources, moment: &Moment) -> Result<Compiled, Diagno
     let compiled = compile_unproved_at(sources, moment)?;
     let mut diags = compiled.warnings.clone();
     prove::prove(&compiled, &mut diags);
+    hygiene::check(&compiled, &mut diags);
     let warnings = finish(diags)?;
     Ok(Compiled { warnings, ..compiled })
 }

@@ -124,11 +124,17 @@ problems! {
     "PC0501" "the policy needs {got} {what} or more; the tables hold {limit}" TooLarge { what: &'static str, got: u64, limit: u64 };
 
     /// `never` does not hold.
-    "PC0601" "`never` does not hold: {witness}" NeverViolated { witness: String };
-    /// `always` does not hold.
-    "PC0602" "`always` does not hold: {witness}" AlwaysViolated { witness: String };
+    "PC0601" "`never` does not hold: `{invariant}` is broken by {witness}" NeverViolated { invariant: String, witness: String };
+    /// `always` does not hold: a rule or the default denies it.
+    "PC0602" "`always` does not hold: `{invariant}` is broken by {witness}, which is denied" AlwaysViolated { invariant: String, witness: String };
     /// A kind's invariant does not hold.
-    "PC0603" "`{invariant}` does not hold: {witness}" KindViolated { invariant: String, witness: String };
+    "PC0603" "`{invariant}` does not hold: {witness} is allowed by no rule that names both sides" KindViolated { invariant: String, witness: String };
+    /// `always` does not hold: there is no way.
+    "PC0604" "`always` does not hold: `{invariant}` is broken by {witness}, which has no way: `{network}` has no gateway" AlwaysUnreachable { invariant: String, witness: String, network: String };
+    /// `never` holds until a rule ends.
+    "PC0605" "`{invariant}` will not hold any more from {when} on: {witness} will be allowed" NeverWillBreak { invariant: String, when: String, witness: String };
+    /// More of them than anybody reads.
+    "PC0606" "and {count} more connections break invariants" MoreViolations { count: usize };
 
     /// A rule without effect.
     "PC0901" "the rule `{name}` never decides anything" NeverDecides { name: String };
@@ -136,6 +142,8 @@ problems! {
     "PC0902" "the invariant speaks about no possible connection" EmptyInvariant {};
     /// Nothing declared.
     "PC0903" "the policy declares no network: every port will stay closed" NoNetworks {};
+    /// `always` holds until a rule ends.
+    "PC0911" "`{invariant}` will not hold any more from {when} on: {witness} will be denied" AlwaysWillEnd { invariant: String, when: String, witness: String };
 }
 
 impl Problem {
