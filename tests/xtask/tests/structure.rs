@@ -16,6 +16,10 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("portcullis-image", &["portcullis-pipeline"]),
     ("portcullis-engine", &["portcullis-pipeline", "portcullis-image"]),
     ("portcullis-policy", &["portcullis-pipeline", "portcullis-image"]),
+    (
+        "portcullis-import",
+        &["portcullis-image", "portcullis-pipeline", "portcullis-policy"],
+    ),
     ("portcullis-ports", &[]),
     ("portcullis-programs", &[]),
     (
@@ -28,6 +32,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
         "portcullis",
         &[
             "portcullis-image",
+            "portcullis-import",
             "portcullis-policy",
             "portcullis-store",
             "portcullis-switch",
