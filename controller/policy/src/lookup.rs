@@ -43,9 +43,18 @@ pub fn lookup_observed(
     Cell(cells[place(image, scope, src, dst, purpose.into())])
 }
 
+/// The cell that judges a new connection from a class of addresses to another.
+pub fn cell_of(image: &Image, src: u32, dst: u32, purpose: impl Into<Purpose>) -> Cell {
+    Cell(image.cells[place_of(image, src, dst, purpose.into())])
+}
+
 fn place(image: &Image, scope: u32, src: Addr, dst: Addr, purpose: Purpose) -> usize {
     let src = class_of(image, scope, src);
     let dst = class_of(image, scope, dst);
+    place_of(image, src, dst, purpose)
+}
+
+fn place_of(image: &Image, src: u32, dst: u32, purpose: Purpose) -> usize {
     let table = purpose.protocol.table() as usize;
     let service = image.service_tables[table].class[usize::from(purpose.number)];
     let source = image.source_tables.get(table).map_or(0, |t| t.class[usize::from(purpose.source)]);

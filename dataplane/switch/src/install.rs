@@ -199,6 +199,8 @@ impl Switch {
     /// Writes the other slot whole, and makes it the one that packets are judged by.
     fn write(&mut self, next: &Next, written: &mut dyn FnMut(u32)) -> Result<Validation> {
         let generation = self.state.generation + 1;
+        self.collect_events();
+        self.events.name_by(generation, &next.image);
         let counted = &mut self.counted[(generation & 1) as usize];
         let rules = next.image.rules.len() + 1;
         let now = Moment::read(&self.code.clock, &self.maps.settings()?)?;

@@ -10,6 +10,8 @@ mod clock;
 mod code;
 mod device;
 mod error;
+mod events;
+mod flows;
 mod grace;
 mod install;
 mod legs;

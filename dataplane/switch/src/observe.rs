@@ -35,6 +35,7 @@ impl Switch {
             ports,
             drops: self.drops()?,
             rules: self.rule_hits()?,
+            events: self.event_counts()?,
             flows,
             programs: self.code.status()?,
         })

@@ -19,8 +19,8 @@ use crate::{
 const PIECE: usize = 32_768;
 
 const FLOW: Sizes = Sizes { key: size_of::<FlowKey>(), value: size_of::<FlowEntry>() };
-const KEY: usize = FLOW.key;
-const VALUE: usize = FLOW.value;
+pub(crate) const KEY: usize = FLOW.key;
+pub(crate) const VALUE: usize = FLOW.value;
 
 impl Switch {
     /// Removes idle connections among the next few ten thousand; the next call goes on there.
@@ -50,7 +50,7 @@ impl Switch {
     }
 
     /// Now, in the ticks that flow entries carry.
-    fn ticks(&self) -> Result<u64> {
+    pub(crate) fn ticks(&self) -> Result<u64> {
         clock::now(&self.code.clock, &self.maps.settings()?)
     }
 }
@@ -61,7 +61,7 @@ fn is_expired(key: &[u8; KEY], value: &[u8], now: u64) -> bool {
     entry.is_expired(key.protocol, now)
 }
 
-fn read(maps: &Maps, from: Cursor) -> Result<Piece> {
+pub(crate) fn read(maps: &Maps, from: Cursor) -> Result<Piece> {
     batch::read(maps.flows.map().fd().as_fd(), FLOW, from, PIECE)
         .map_err(|source| Error::Batch { map: name::FLOWS, source })
 }

@@ -17,6 +17,7 @@ use crate::{
     code::Code,
     device,
     error::{Error, Result},
+    events::Events,
     grace,
     legs::LegDevice,
     links::{Links, hook_of_kernel},
@@ -60,6 +61,7 @@ pub struct Switch {
     pub(crate) maps: Maps,
     pub(crate) code: Code,
     pub(crate) state: State,
+    pub(crate) events: Events,
     /// Rule counters that may be other than zero, by slot.
     pub(crate) counted: [usize; SLOTS as usize],
     pub(crate) sweep_from: Cursor,
@@ -96,7 +98,9 @@ impl Switch {
         let state = State { generation, ..State::default() };
         let counted = [RULES as usize; SLOTS as usize];
         let sweep_from = Cursor::default();
-        let switch = Self { config, alias, bpffs, links, maps, code, state, counted, sweep_from };
+        let events = Events::default();
+        let switch =
+            Self { config, alias, bpffs, links, maps, code, state, events, counted, sweep_from };
         Ok((switch, report))
     }
 

@@ -5,4 +5,5 @@ mod ports;
 mod restart;
 mod rules;
 mod sweep;
+mod told;
 mod validate;
