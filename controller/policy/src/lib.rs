@@ -111,6 +111,13 @@ pub struct Compiled {
     build: compile::Build,
 }
 
+impl Compiled {
+    /// How many invariants there are to prove, those of networks' kinds among them.
+    pub fn invariants(&self) -> usize {
+        self.build.expanded.invariants.len()
+    }
+}
+
 /// Reads, checks, compiles and proves a policy as it is while nothing has expired. The error
 /// holds everything that is wrong.
 pub fn compile(sources: &Sources) -> Result<Compiled, Diagnostics> {

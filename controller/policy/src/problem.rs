@@ -23,6 +23,10 @@ macro_rules! problems {
 
             /// All codes, for the manual and the tests.
             pub const CODES: &'static [&'static str] = &[$($code),*];
+
+            /// Each code, what it stands for in a few words, and its message with placeholders.
+            pub const MEANINGS: &'static [(&'static str, &'static str, &'static str)] =
+                &[$(($code, concat!($($doc),+), $text)),*];
         }
     };
 }

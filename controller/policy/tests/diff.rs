@@ -482,7 +482,7 @@ fn differences_read_well() {
         (
             "ssh } }",
             "ssh }, until: 2026-12-01 }",
-            "~ rule `ssh` at new.yaml:12:5: ends never -> 2026-12-01 00:00 UTC\n",
+            "~ rule `ssh` at new.yaml:12:5: ends never -> 2026-12-01T00:00:00Z\n",
         ),
         (
             "http } }",

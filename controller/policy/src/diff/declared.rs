@@ -156,9 +156,8 @@ impl Changes<'_> {
 
     fn rule(&self, was: &Rule, is: &Rule) -> Vec<Option<String>> {
         let mode = |r: &Rule| if r.observe { "observes" } else { "decides" };
-        let until = |r: &Rule| {
-            r.until.as_ref().map_or("never".into(), |u| crate::explain::show_time(u.at_unix_s))
-        };
+        let until =
+            |r: &Rule| r.until.as_ref().map_or("never".into(), |u| crate::until::show(u.at_unix_s));
         let log = |r: &Rule| r.log.map_or("no".into(), |l| format!("{}/s", l.events_per_s));
         let still_observes = was.observe && is.observe && says(self.old, was) != says(self.new, is);
         vec![

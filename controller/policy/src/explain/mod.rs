@@ -11,10 +11,7 @@ use portcullis_pipeline::policy::Cell;
 use serde::Serialize;
 
 use self::endpoint::Actors;
-pub(crate) use self::{
-    endpoint::{describe, ip},
-    time::show_time,
-};
+pub(crate) use self::endpoint::{describe, ip};
 use crate::{
     Compiled,
     compile::actors::{Actor, meet},

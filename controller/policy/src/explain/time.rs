@@ -1,15 +1,4 @@
-//! Moments and spans of time, for people.
-
-use jiff::{Timestamp, tz::TimeZone};
-
-/// A moment of Unix time: `2026-12-01 18:00 UTC`.
-pub fn show_time(unix_s: u64) -> String {
-    let moment = i64::try_from(unix_s).ok().and_then(|s| Timestamp::from_second(s).ok());
-    match moment {
-        Some(moment) => moment.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string(),
-        None => "the end of time".to_owned(),
-    }
-}
+//! Spans of time, for people.
 
 /// How long a number of seconds is, in its largest unit: `3 days`.
 pub fn show_span(seconds: u64) -> String {
@@ -28,8 +17,6 @@ mod tests {
 
     #[test]
     fn people_can_read_it() {
-        assert_eq!(show_time(1_796_148_000), "2026-12-01 18:00 UTC");
-        assert_eq!(show_time(u64::MAX), "the end of time");
         let shown = [59, 60, 7200, 86_400, 259_200].map(show_span);
         assert_eq!(shown, ["59 seconds", "1 minute", "2 hours", "24 hours", "3 days"]);
     }
