@@ -1,6 +1,6 @@
 //! Rules of other firewalls as a policy of ours, proved equal.
 //!
-//! A source is read ([`proxmox`], [`iptables`]), brought into chains and gates
+//! A source is read ([`proxmox`], [`nwfilter`], [`iptables`]), brought into chains and gates
 //! (`program`), written out (`flatten`) on a grid of everything that is told apart
 //! (`grid`), freed of its order (`unorder`), said in our words (`words`, `yaml`), and
 //! compiled. A judge of the source format, which shares nothing with all this, is then asked
@@ -16,6 +16,7 @@ mod flatten;
 mod grid;
 mod iptables;
 mod names;
+mod nwfilter;
 mod program;
 mod protocols;
 mod prove;
@@ -32,6 +33,7 @@ mod yaml;
 pub use crate::{
     finding::{Finding, JsonFinding, Remark, Weight},
     iptables::import as iptables,
+    nwfilter::import as nwfilter,
     program::Place,
     prove::Difference,
     proxmox::import as proxmox,
