@@ -285,7 +285,7 @@ fn judge_flow<T: Tables>(t: &T, p: &mut Packet) -> Result<bool, DropReason> {
     Ok(false)
 }
 
-/// The way stored for this generation, if there is one and no rule has ended since.
+/// The way stored for this generation, if there is one.
 #[inline(always)]
 fn known_way<T: Tables>(
     t: &T,
@@ -302,10 +302,10 @@ fn known_way<T: Tables>(
     if p.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND {
         e.last.set(p.now);
     }
-    if !current || !checked || expiry::has_begun(t, p.slot(), p.now) {
+    if !current || !checked {
         return Ok(false);
     }
-    query::refuse(Cell(judged as u32))?;
+    query::admit(t, p, Cell(judged as u32))?;
     p.half |= half & conntrack::PATH_BITS;
     p.port = path & 0xffff_ffff;
     if p.half != half {

@@ -12,16 +12,11 @@ const fn is_past(end: u64, now: u64) -> bool {
     end.wrapping_sub(1) < now
 }
 
-/// Has any rule of the slot's generation ended? What was judged before is then judged again.
-#[inline(always)]
-pub fn has_begun<T: Tables>(t: &T, slot: u32, now: u64) -> bool {
-    is_past(t.ends(slot), now)
-}
-
-/// Has this rule ended? For the few packets after [`has_begun`].
+/// Has this rule ended? Asked for every packet: before the first end of any rule of the slot that
+/// is one comparison.
 #[inline(always)]
 pub fn has_ended<T: Tables>(t: &T, slot: u32, rule: u32, now: u64) -> bool {
-    if !has_begun(t, slot, now) {
+    if !is_past(t.ends(slot), now) {
         return false;
     }
     match t.rule(slot, rule) {

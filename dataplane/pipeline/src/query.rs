@@ -144,7 +144,7 @@ fn rejudge<T: Tables>(t: &T, q: &Packet, e: &FlowEntry) -> Result<(), DropReason
 
 /// Refuses what the cell does not allow.
 #[inline(always)]
-pub fn refuse(cell: Cell) -> Result<(), DropReason> {
+fn refuse(cell: Cell) -> Result<(), DropReason> {
     if cell.allows() {
         Ok(())
     } else if cell.rule() == 0 {
@@ -156,7 +156,7 @@ pub fn refuse(cell: Cell) -> Result<(), DropReason> {
 
 /// As [`refuse`], and what a rule allows that has ended.
 #[inline(always)]
-fn admit<T: Tables>(t: &T, q: &Packet, cell: Cell) -> Result<(), DropReason> {
+pub fn admit<T: Tables>(t: &T, q: &Packet, cell: Cell) -> Result<(), DropReason> {
     refuse(cell)?;
     if expiry::has_ended(t, q.slot(), cell.rule(), q.now) {
         return Err(DropReason::Expired);

@@ -11,8 +11,8 @@ use portcullis_policy::{
 
 use crate::{
     clock,
+    fact::{Fact, Role},
     told::{Told, has_ended},
-    traffic::{Fact, Role},
     world::{Kind, Policy, World},
 };
 

@@ -10,6 +10,7 @@ mod answers;
 mod ask;
 mod clock;
 mod expect;
+mod fact;
 mod fill;
 mod frames;
 mod kernel;

@@ -12,9 +12,10 @@ use portcullis_ports::tap;
 use crate::{
     answers, ask, clock,
     expect::Oracle,
+    fact::Sent,
     kernel::{FLOWS, Kernel, Ran},
     told::{Told, compare_budgets, hits},
-    traffic::{Sent, Traffic},
+    traffic::Traffic,
     world::{PORTS_MAX, Policy, World},
 };
 

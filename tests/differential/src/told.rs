@@ -5,7 +5,7 @@ use portcullis_engine::Engine;
 use portcullis_pipeline::layout::{EventEntry, event_verdict};
 use portcullis_policy::oracle::{Judgement, evaluate_observed};
 
-use crate::{kernel::Kernel, traffic::Fact, world::Policy};
+use crate::{fact::Fact, kernel::Kernel, world::Policy};
 
 /// Of one packet, on the native side.
 pub struct Told {
