@@ -18,6 +18,7 @@ use crate::model::{
 
 /// All rules and invariants of a policy, those of kinds among them, in the order of the text.
 /// The id of a rule is its place here, from 1. Rules that have ended are not here.
+#[derive(Clone)]
 pub struct Expanded {
     /// Rule id `i + 1` is `rules[i]`.
     pub rules: Vec<Rule>,
@@ -27,20 +28,32 @@ pub struct Expanded {
 
 /// Writes the kinds out.
 pub fn expand(model: &Model) -> Expanded {
+    Expanded { rules: rules(model), invariants: invariants(model) }
+}
+
+/// The rules that are in force.
+fn rules(model: &Model) -> Vec<Rule> {
     let in_force = model.rules.iter().filter(|r| !r.is_expired(model.now_unix_s));
     let mut rules: Vec<Rule> = in_force.cloned().collect();
+    let networks = model.networks.iter().enumerate();
+    let lans = networks.filter(|(_, network)| network.kind == Kind::Lan);
+    rules.extend(lans.map(|(i, network)| lan(i, network)));
+    rules.sort_by_key(|r| r.span);
+    rules
+}
+
+/// The invariants.
+pub fn invariants(model: &Model) -> Vec<Invariant> {
     let mut invariants = model.invariants.clone();
     for (i, network) in model.networks.iter().enumerate() {
         match network.kind {
-            Kind::Lan => rules.push(lan(i, network)),
             Kind::Dmz => invariants.push(dmz(model, i, network)),
             Kind::Isolated => invariants.extend(isolated(i, network)),
-            Kind::Plain | Kind::External => {}
+            Kind::Lan | Kind::Plain | Kind::External => {}
         }
     }
-    rules.sort_by_key(|r| r.span);
     invariants.sort_by_key(|i| i.span);
-    Expanded { rules, invariants }
+    invariants
 }
 
 fn lan(index: usize, network: &Network) -> Rule {

@@ -61,6 +61,7 @@ pub mod generate;
 mod hash;
 mod hygiene;
 pub mod include;
+mod incremental;
 mod kinds;
 pub mod lookup;
 pub mod model;
@@ -90,6 +91,7 @@ pub use crate::{
         Subject, Why, Witness, diff,
     },
     explain::{Answer, Example, ExplainError, Explanation, RuleView, Verdict, explain},
+    incremental::Compiler,
     lookup::lookup,
     model::Model,
     moment::Moment,
@@ -100,6 +102,7 @@ pub use crate::{
 };
 
 /// A policy that holds together: every name resolved, every rule compiled.
+#[derive(Clone)]
 pub struct Compiled {
     /// What the files say.
     pub model: Model,
@@ -127,11 +130,16 @@ pub fn compile(sources: &Sources) -> Result<Compiled, Diagnostics> {
 /// As [`compile`], at some moment: rules that have expired by then do not count.
 pub fn compile_at(sources: &Sources, moment: &Moment) -> Result<Compiled, Diagnostics> {
     let compiled = compile_unproved_at(sources, moment)?;
-    let mut diags = compiled.warnings.clone();
-    prove::prove(&compiled, &mut diags);
-    hygiene::check(&compiled, &mut diags);
-    let warnings = finish(diags)?;
+    let warnings = proved(&compiled)?;
     Ok(Compiled { warnings, ..compiled })
+}
+
+/// Proves a policy, and gives back all warnings about it.
+fn proved(compiled: &Compiled) -> Result<Diagnostics, Diagnostics> {
+    let mut diags = compiled.warnings.clone();
+    prove::prove(compiled, &mut diags);
+    hygiene::check(compiled, &mut diags);
+    finish(diags)
 }
 
 /// As [`compile`], without the proof of the invariants: for tests, and to explain a policy that

@@ -4,7 +4,10 @@
 //! merge keys, tags and several documents in one file are refused with their place: a rule that
 //! stands in two places has no one line that could be shown for it.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::Range,
+};
 
 use granit_parser::{Event, Parser, ScalarStyle};
 
@@ -56,16 +59,28 @@ impl Value {
 
 /// Parses one file. `None`: it is empty, or its syntax is broken (then that was reported).
 pub fn parse(sources: &Sources, file: u32, diags: &mut Diagnostics) -> Option<Node> {
-    let text = sources.files()[file as usize].text();
+    lines(sources, file, 0..sources.files()[file as usize].text().len(), diags)
+}
+
+/// Parses some lines of a file as if they were all.
+pub fn lines(
+    sources: &Sources,
+    file: u32,
+    range: Range<usize>,
+    diags: &mut Diagnostics,
+) -> Option<Node> {
+    let text = sources.files()[file as usize].text().get(range.clone())?;
+    let base = range.start as u32;
     let mut builder = Builder { diags, stack: Vec::new(), root: None, documents: 0 };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         match event {
             Ok((Event::StreamEnd, _)) => break,
-            Ok((event, span)) => builder.event(event, bytes(text, file, &span)),
+            Ok((event, span)) => builder.event(event, bytes(text, file, base, &span)),
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
-                let span = Span { file, start: at as u32, end: at as u32 };
+                let at = base + at as u32;
+                let span = Span { file, start: at, end: at };
                 builder.diags.report(Problem::Syntax { message: error.info() }, span);
                 return None;
             }
@@ -75,12 +90,24 @@ pub fn parse(sources: &Sources, file: u32, diags: &mut Diagnostics) -> Option<No
 }
 
 /// The parser's span in bytes, without the white space that ends a block's span.
-fn bytes(text: &str, file: u32, span: &granit_parser::Span) -> Span {
+fn bytes(text: &str, file: u32, base: u32, span: &granit_parser::Span) -> Span {
     let range = span.byte_range().unwrap_or(0..0);
     let start = range.start.min(text.len());
     let end = range.end.clamp(start, text.len());
     let end = text.get(start..end).map_or(end, |s| start + s.trim_end().len());
-    Span { file, start: start as u32, end: end as u32 }
+    Span { file, start: base + start as u32, end: base + end as u32 }
+}
+
+/// The byte behind the last thing in a list or mapping.
+fn last_byte(value: &Value) -> Option<u32> {
+    match value {
+        Value::List(items) => items.last().map(|node| node.span.end),
+        Value::Map(entries) => entries.last().map(|(key, node)| match node.value {
+            Value::Null => key.span.end,
+            _ => node.span.end,
+        }),
+        _ => None,
+    }
 }
 
 /// A list or mapping that is still open.
@@ -175,7 +202,10 @@ impl Builder<'_> {
             Some(Open::Map(span, entries, _)) => (span, Value::Map(self.unique(entries))),
             None => return,
         };
-        self.add(Node { span: Span { end: end.end.max(span.end), ..span }, value });
+        // A block ends for the parser where the next thing begins, however far below.
+        let is_block = end.start == end.end;
+        let end = if is_block { last_byte(&value).unwrap_or(span.end) } else { end.end };
+        self.add(Node { span: Span { end: end.max(span.end), ..span }, value });
     }
 
     /// Reports keys that stand twice and keeps the first of each.

@@ -107,6 +107,16 @@ impl Classes {
         self.of_atom[atom]
     }
 
+    /// The class of each atom.
+    pub fn of_atoms(&self) -> &[u32] {
+        &self.of_atom
+    }
+
+    /// The classes of each list, ascending.
+    pub fn lists(&self) -> &[Vec<u32>] {
+        &self.lists
+    }
+
     /// The classes of a list, ascending.
     pub fn of_list(&self, list: u32) -> &[u32] {
         &self.lists[list as usize]

@@ -24,25 +24,38 @@ pub fn assemble(
     services: &ServiceClasses,
     rows: Rows,
 ) -> Image {
-    let (prefixes, world) = prefixes(space, classes);
-    Image {
+    let mut image = Image {
         networks: model.networks.iter().map(network).collect(),
         nics: model.guests.iter().flat_map(nics).collect(),
-        addresses: addresses(model, space, classes),
-        prefixes,
-        world,
-        host: classes.of_atom(space.host_atom()),
         host_addresses: model.host.iter().map(|h| h.addr.into()).collect(),
-        classes: classes.len() as u32,
-        services: services.len() as u32,
-        sources: services.source_classes() as u32,
-        service_tables: services.tables(),
-        source_tables: services.source_tables(),
-        rows: rows.rows,
-        cells: rows.cells,
-        shadows: rows.shadows,
         rules: rules.iter().map(|r| rule(r, &model.sources)).collect(),
-    }
+        ..Image::closed()
+    };
+    set_classes(&mut image, model, space, classes);
+    set_services(&mut image, services);
+    set_rows(&mut image, rows);
+    image
+}
+
+/// Writes identity classes into an image.
+pub fn set_classes(image: &mut Image, model: &Model, space: &Space, classes: &Classes) {
+    (image.prefixes, image.world) = prefixes(space, classes);
+    image.addresses = addresses(model, space, classes);
+    image.host = classes.of_atom(space.host_atom());
+    image.classes = classes.len() as u32;
+}
+
+/// Writes service classes into an image.
+pub fn set_services(image: &mut Image, services: &ServiceClasses) {
+    image.services = services.len() as u32;
+    image.sources = services.source_classes() as u32;
+    image.service_tables = services.tables();
+    image.source_tables = services.source_tables();
+}
+
+/// Writes the verdict table into an image.
+pub fn set_rows(image: &mut Image, rows: Rows) {
+    (image.rows, image.cells, image.shadows) = (rows.rows, rows.cells, rows.shadows);
 }
 
 fn network(n: &model::Network) -> Network {
@@ -70,7 +83,8 @@ fn nics(guest: &model::Guest) -> impl Iterator<Item = Nic> + '_ {
     })
 }
 
-fn rule(rule: &model::Rule, sources: &Sources) -> Rule {
+/// A rule as cells name it.
+pub fn rule(rule: &model::Rule, sources: &Sources) -> Rule {
     let at = sources.position(rule.span);
     Rule {
         name: rule.name.clone(),

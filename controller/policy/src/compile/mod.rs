@@ -11,6 +11,7 @@ mod named;
 mod order;
 pub mod partition;
 mod paths;
+mod reuse;
 mod rows;
 mod rowset;
 pub mod services;
@@ -24,11 +25,12 @@ use self::{
     limits::{CELLS, CLASSES, NODES, PLACES, RULES, SERVICES, STEPS, TooMuch, largest},
     lists::Lists,
     named::MayBeEmpty,
+    reuse::Before,
     rows::Limits,
     services::ServiceClasses,
     space::Space,
 };
-pub use self::{lists::InvariantKey, order::RuleKey};
+pub use self::{image::rule as shown, lists::InvariantKey, order::RuleKey, reuse::Replaced};
 use crate::{
     diagnostic::Diagnostics,
     kinds::{self, Expanded},
@@ -38,6 +40,7 @@ use crate::{
 };
 
 /// How an image came about.
+#[derive(Clone)]
 pub struct Build {
     pub space: Space,
     pub classes: Classes,
@@ -84,6 +87,40 @@ fn try_build(model: &Model, diags: &mut Diagnostics) -> Result<Option<(Build, Im
     let image = image::assemble(model, &expanded.rules, &space, &classes, &services, rows);
     let Lists { rules, invariants, .. } = lists;
     Ok(Some((Build { space, classes, services, expanded, rules, invariants }, image)))
+}
+
+/// Brings a build and its image up to date after rules and invariants of the model changed and
+/// nothing else did. `build.expanded` and `image.rules` are up to date already. `None`: it does
+/// not fit any more; then both are good for nothing, and [`build`] says why.
+pub fn update(
+    model: &Model,
+    change: &Replaced,
+    build: &mut Build,
+    image: &mut Image,
+) -> Option<()> {
+    rules_fit(&build.expanded).ok()?;
+    let space = Space::new(model, literals(model), PLACES).ok()?;
+    let lists = Lists::of(model, &build.expanded);
+    let classes = identities(&space, &lists).ok()?;
+    let services = service_classes(&lists).ok()?;
+    let limits = Limits { cells: CELLS, nodes: NODES, steps: STEPS };
+    let input = rows::Input { rules: &lists.rules, classes: &classes, services: &services, limits };
+    let atoms = space.in_terms_of(&build.space);
+    let before = Before {
+        rules: &build.rules,
+        classes: &build.classes,
+        services: &build.services,
+        image,
+        atoms: Some(&atoms),
+    };
+    let rows = reuse::rebuild(&input, &before, change)?;
+    image::set_classes(image, model, &space, &classes);
+    image::set_services(image, &services);
+    image::set_rows(image, rows);
+    let Lists { rules, invariants, .. } = lists;
+    (build.space, build.classes, build.services) = (space, classes, services);
+    (build.rules, build.invariants) = (rules, invariants);
+    Some(())
 }
 
 fn rules_fit(expanded: &Expanded) -> Result<(), TooMuch> {

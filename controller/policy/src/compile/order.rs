@@ -39,11 +39,11 @@ impl RuleKey {
     }
 }
 
-/// The rules, the one that decides before all others first: the stronger action, of equals the
+/// Some rules, the one that decides before all others first: the stronger action, of equals the
 /// one that lasts longest, of these the first in the text. What decides a connection is then the
 /// smallest place among the platform's rules about it, and the smallest among the tenants'.
 pub struct Order {
-    /// Place of each rule.
+    /// Place of each rule that takes part.
     places: Vec<u32>,
     /// What the rule at each place makes of a connection.
     says: Vec<Says>,
@@ -62,14 +62,13 @@ enum Says {
 pub const NOBODY: u32 = u32::MAX;
 
 impl Order {
-    /// Of these rules; the id of the first is 1.
-    pub fn new(rules: &[RuleKey]) -> Self {
-        let mut order: Vec<u32> = (0..rules.len() as u32).collect();
+    /// Of the rules with these indexes, ascending.
+    pub fn new(rules: &[RuleKey], mut order: Vec<u32>) -> Self {
         order.sort_by_key(|&i| {
             let rule = &rules[i as usize];
             (rule.strength(), Reverse(rule.until_unix_s))
         });
-        let mut places = vec![0; rules.len()];
+        let mut places = vec![NOBODY; rules.len()];
         for (place, &i) in (0..).zip(&order) {
             places[i as usize] = place;
         }

@@ -19,10 +19,9 @@ pub struct Group {
     pub rules: Vec<u32>,
 }
 
-/// The rules in groups, the one about most pairs first.
-pub fn groups(rules: &[RuleKey], classes: &Classes) -> Vec<Group> {
+/// The rules with these indexes in groups, the one about most pairs first.
+pub fn groups(rules: &[RuleKey], mut order: Vec<u32>, classes: &Classes) -> Vec<Group> {
     let pair = |r: &RuleKey| (classes.set_of(r.from), classes.set_of(r.to));
-    let mut order: Vec<u32> = (0..rules.len() as u32).collect();
     order.sort_unstable_by_key(|&i| (pair(&rules[i as usize]), i));
     let same = |a: &u32, b: &u32| pair(&rules[*a as usize]) == pair(&rules[*b as usize]);
     let group = |of: &[u32]| {

@@ -46,22 +46,49 @@ pub struct TooMuch {
 
 /// Builds the table.
 pub fn build(input: &Input<'_>) -> Result<Rows, TooMuch> {
-    let groups = groups(input.rules, input.classes);
-    let classes = input.classes.len();
-    let mut of_pair = vec![0; classes * classes];
-    let paths = walk(input, &groups, &mut of_pair)?;
-    let mut set = RowSet::new(input.services.len(), observed(input.rules), input.limits.cells);
-    let row_of_node = rows_of(input, &groups, &paths, &of_pair, &mut set)?;
-    of_pair.iter_mut().for_each(|pair| *pair = row_of_node[*pair as usize]);
+    let all = (0..input.rules.len() as u32).collect();
+    let mut set = input.row_set();
+    let of_pair = judge(input, all, None, &mut set)?;
     Ok(set.finish(of_pair))
 }
 
-fn observed(rules: &[RuleKey]) -> bool {
-    rules.iter().any(|r| r.observe)
+/// The row of each pair of classes as these rules judge it. With a mask only the pairs in it are
+/// judged; all others get some row.
+pub fn judge(
+    input: &Input<'_>,
+    rules: Vec<u32>,
+    mask: Option<&[bool]>,
+    set: &mut RowSet,
+) -> Result<Vec<u32>, TooMuch> {
+    let groups = groups(input.rules, rules.clone(), input.classes);
+    let classes = input.classes.len();
+    let mut of_pair = vec![0; classes * classes];
+    let paths = walk(input, &groups, mask, &mut of_pair)?;
+    let order = Order::new(input.rules, rules);
+    let row_of_node = rows_of(input, order, &groups, &paths, &of_pair, set)?;
+    of_pair.iter_mut().for_each(|pair| *pair = row_of_node[*pair as usize]);
+    Ok(of_pair)
+}
+
+impl Input<'_> {
+    /// Where the rows go.
+    pub fn row_set(&self) -> RowSet {
+        RowSet::new(self.services.len(), self.is_observed(), self.limits.cells)
+    }
+
+    /// Does some rule only observe?
+    pub fn is_observed(&self) -> bool {
+        self.rules.iter().any(|r| r.observe)
+    }
 }
 
 /// Moves every pair to the node of its groups.
-fn walk(input: &Input<'_>, groups: &[Group], of_pair: &mut [u32]) -> Result<Paths, TooMuch> {
+fn walk(
+    input: &Input<'_>,
+    groups: &[Group],
+    mask: Option<&[bool]>,
+    of_pair: &mut [u32],
+) -> Result<Paths, TooMuch> {
     let classes = input.classes;
     let steps = groups.iter().map(|g| g.pairs(classes)).sum::<u64>();
     if steps > input.limits.steps {
@@ -72,10 +99,12 @@ fn walk(input: &Input<'_>, groups: &[Group], of_pair: &mut [u32]) -> Result<Path
     let mut paths = Paths::new();
     for (g, group) in (0..).zip(groups) {
         for &src in classes.of_list(group.from) {
-            let row = &mut of_pair[src as usize * classes.len()..][..classes.len()];
+            let first = src as usize * classes.len();
             for &dst in classes.of_list(group.to) {
-                let at = &mut row[dst as usize];
-                *at = paths.step(*at, g);
+                let pair = first + dst as usize;
+                if mask.is_none_or(|mask| mask[pair]) {
+                    of_pair[pair] = paths.step(of_pair[pair], g);
+                }
             }
         }
         if paths.len() as u64 > input.limits.nodes {
@@ -101,6 +130,7 @@ fn widest(groups: &[Group], paths: &Paths) -> Vec<(u32, u64)> {
 /// The row of each node that some pair stands at.
 fn rows_of(
     input: &Input<'_>,
+    order: Order,
     groups: &[Group],
     paths: &Paths,
     of_pair: &[u32],
@@ -110,7 +140,7 @@ fn rows_of(
     let mut wanted = vec![false; paths.len()];
     of_pair.iter().for_each(|&node| wanted[node as usize] = true);
     let tree = paths.tree();
-    let mut judge = Judge::new(input);
+    let mut judge = Judge { input, order, observed: input.is_observed(), row: Vec::new() };
     let mut row_of_node = vec![0; paths.len()];
     let mut arrive = |node: usize, voices: &mut [u32]| {
         if let Some(group) = paths.group(node) {
@@ -173,14 +203,9 @@ struct Judge<'a> {
     row: Vec<u32>,
 }
 
-impl<'a> Judge<'a> {
-    fn new(input: &'a Input<'a>) -> Self {
-        let order = Order::new(input.rules);
-        Self { input, order, observed: observed(input.rules), row: Vec::new() }
-    }
-
+impl Judge<'_> {
     fn planes(input: &Input<'_>) -> usize {
-        if observed(input.rules) { 4 } else { 2 }
+        if input.is_observed() { 4 } else { 2 }
     }
 
     /// Adds what the rules of a group say.

@@ -145,6 +145,25 @@ impl ServiceClasses {
         &self.made
     }
 
+    /// For each class, the class in another division of a connection in it: which one does not
+    /// matter where no list of that division tells them apart.
+    pub fn in_terms_of(&self, other: &Self) -> Vec<u32> {
+        let mut destinations = vec![u32::MAX; self.destinations];
+        for (interval, &class) in self.intervals.iter().zip(&self.class).rev() {
+            let key = (interval.protocol, interval.first);
+            let at = other.intervals.partition_point(|i| (i.protocol, i.first) <= key) - 1;
+            destinations[class as usize] = other.class[at];
+        }
+        let mut sources = vec![u32::MAX; self.source_classes];
+        for s in self.sources.iter().rev() {
+            let at = other.sources.partition_point(|o| o.first <= s.first) - 1;
+            sources[s.class as usize] = other.sources[at].class;
+        }
+        let count = other.source_classes as u32;
+        let pairs = destinations.iter().flat_map(|d| sources.iter().map(move |s| d * count + s));
+        pairs.collect()
+    }
+
     /// The data plane's tables of destination numbers.
     pub fn tables(&self) -> Vec<ServiceTable> {
         let mut tables: Vec<ServiceTable> =

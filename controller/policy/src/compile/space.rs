@@ -147,6 +147,20 @@ impl Space {
         self.atoms.len() - 1
     }
 
+    /// For each atom, the same one in another space, if it is there.
+    pub fn in_terms_of(&self, other: &Self) -> Vec<Option<u32>> {
+        let points = self.atoms[..self.points].iter().map(|a| {
+            let all = &other.atoms[..other.points];
+            let at = all.binary_search_by_key(&a.example, |o| o.example).ok()?;
+            (all[at].owner == a.owner && all[at].network == a.network).then_some(at as u32)
+        });
+        let regions = self.regions.iter().map(|r| {
+            let at = other.regions.binary_search_by_key(&r.block, |o| o.block).ok()?;
+            Some((other.points + at) as u32)
+        });
+        points.chain(regions).chain([Some(other.host_atom() as u32)]).collect()
+    }
+
     /// Where an atom lies, as kinds see it.
     pub fn zone(&self, atom: usize) -> Zone {
         let a = &self.atoms[atom];

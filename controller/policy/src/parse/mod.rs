@@ -7,12 +7,14 @@ pub(crate) mod keys;
 mod names;
 mod networks;
 mod options;
+mod part;
 mod reader;
 mod rules;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use names::Names;
+pub(crate) use part::{Rest, Section, part};
 
 use crate::{
     diagnostic::Diagnostics,

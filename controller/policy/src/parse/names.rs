@@ -1,6 +1,6 @@
 //! One namespace for everything that a rule can name as an endpoint.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -12,9 +12,10 @@ use crate::{
 };
 
 /// What each name means, and where that was said.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Names {
-    known: HashMap<String, (Endpoint, Span)>,
+    /// Shared: it may be large, and is read more often than it is written.
+    known: Arc<HashMap<String, (Endpoint, Span)>>,
 }
 
 impl Names {
@@ -44,9 +45,15 @@ impl Names {
                 diags.push(Diagnostic::new(problem, key.span).label(at, "here"));
             }
             None => {
-                self.known.insert(key.text.clone(), (endpoint, key.span));
+                let known = Arc::make_mut(&mut self.known);
+                known.insert(key.text.clone(), (endpoint, key.span));
             }
         }
+    }
+
+    /// Moves the places where names were given their meaning.
+    pub fn move_spans(&mut self, move_span: impl Fn(&mut Span)) {
+        Arc::make_mut(&mut self.known).values_mut().for_each(|(_, span)| move_span(span));
     }
 
     /// A name that somebody may have meant.

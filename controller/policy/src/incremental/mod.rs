@@ -1,0 +1,174 @@
+//! Compiling again after a small change: what the change touches, and nothing else.
+//!
+//! A changed rule or invariant is found in the text, read by itself and put in the place of the
+//! old one; what stands behind it moves; identity classes and service classes are divided anew,
+//! which is cheap; and of the verdict table only the pairs that a changed rule is about are
+//! judged again. The result is what [`crate::compile_at`] gives, bit for bit. Whatever is not
+//! understood as such a change is compiled as a whole, and so is everything that is refused: a
+//! mistake is reported by one place only.
+
+mod difference;
+mod items;
+mod plan;
+mod shift;
+mod unnamed;
+
+use std::sync::Arc;
+
+use self::plan::{Instead, Plan};
+use crate::{
+    Compiled,
+    compile::{self, Replaced},
+    compile_unproved_at,
+    diagnostic::Diagnostics,
+    kinds,
+    model::Rule,
+    moment::Moment,
+    proved,
+    source::{Sources, Span},
+};
+
+/// Compiles a policy again and again, each time only what is new.
+///
+/// It is fastest when the caller has dropped what it got before: then that is changed in place.
+/// If not, it is copied first.
+#[derive(Default)]
+pub struct Compiler {
+    last: Option<Last>,
+}
+
+/// What was compiled last.
+struct Last {
+    compiled: Arc<Compiled>,
+    moment: Moment,
+    /// What was said about the text, before the proof.
+    unproved: Diagnostics,
+    /// What is wrong with it, if the proof failed.
+    refused: Option<Diagnostics>,
+}
+
+impl Compiler {
+    /// Nothing compiled yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads, checks, compiles and proves a policy: as [`crate::compile_at`], but quicker if it
+    /// is like the last one.
+    pub fn compile(
+        &mut self,
+        sources: &Sources,
+        moment: &Moment,
+    ) -> Result<Arc<Compiled>, Diagnostics> {
+        let next = match self.next(sources, moment) {
+            Some(next) => next,
+            None => Last::whole(sources, moment)?,
+        };
+        self.last.insert(next).answer()
+    }
+
+    /// What the last result becomes, if not much changed.
+    fn next(&mut self, sources: &Sources, moment: &Moment) -> Option<Last> {
+        let last = self.last.as_ref()?;
+        let plan = Plan::new(&last.compiled, &last.moment, sources, moment)?;
+        let same = matches!(plan.instead, Instead::Nothing) && last.moment == *moment;
+        let last = self.last.take()?;
+        if same { Some(last) } else { last.update(plan, sources, moment) }
+    }
+}
+
+impl Last {
+    /// Compiles everything.
+    fn whole(sources: &Sources, moment: &Moment) -> Result<Self, Diagnostics> {
+        let compiled = compile_unproved_at(sources, moment)?;
+        let unproved = compiled.warnings.clone();
+        Ok(Self::proved(compiled, unproved, moment.clone()))
+    }
+
+    fn proved(mut compiled: Compiled, unproved: Diagnostics, moment: Moment) -> Self {
+        compiled.warnings = unproved.clone();
+        let refused = match proved(&compiled) {
+            Ok(warnings) => {
+                compiled.warnings = warnings;
+                None
+            }
+            Err(refused) => Some(refused),
+        };
+        Self { compiled: Arc::new(compiled), moment, unproved, refused }
+    }
+
+    fn answer(&self) -> Result<Arc<Compiled>, Diagnostics> {
+        match &self.refused {
+            None => Ok(Arc::clone(&self.compiled)),
+            Some(refused) => Err(refused.clone()),
+        }
+    }
+
+    /// Carries a plan out. `None`: the policy does not fit any more.
+    fn update(self, plan: Plan, sources: &Sources, moment: &Moment) -> Option<Self> {
+        let mut compiled = Arc::unwrap_or_clone(self.compiled);
+        let unproved = plan.shift.diagnostics(&self.unproved, sources);
+        carry_out(plan, &mut compiled, sources, moment)?;
+        Some(Self::proved(compiled, unproved, moment.clone()))
+    }
+}
+
+/// Brings everything but the proof up to date.
+fn carry_out(
+    plan: Plan,
+    compiled: &mut Compiled,
+    sources: &Sources,
+    moment: &Moment,
+) -> Option<()> {
+    let rules = &compiled.build.expanded.rules;
+    let place = |span: &Span| rules.partition_point(|r| r.span < *span);
+    let then = place(&plan.gone.start)..place(&plan.gone.end);
+    move_text(&plan, then.end, compiled);
+    let Compiled { model, image, build, .. } = compiled;
+    (model.sources, model.now_unix_s) = (sources.clone(), moment.now_unix_s);
+    let mut change = Replaced { first: then.start, then: 0, now: 0 };
+    match plan.instead {
+        Instead::Nothing => {}
+        Instead::Rules(items, new) => {
+            let in_force: Vec<Rule> =
+                new.iter().filter(|r| !r.is_expired(moment.now_unix_s)).cloned().collect();
+            change = Replaced { first: then.start, then: then.len(), now: in_force.len() };
+            let shown = in_force.iter().map(|r| compile::shown(r, sources));
+            image.rules.splice(then.clone(), shown);
+            build.expanded.rules.splice(then, in_force);
+            model.rules.splice(items, new);
+        }
+        Instead::Invariants(items, new) => {
+            model.invariants.splice(items, new);
+        }
+    }
+    build.expanded.invariants = kinds::invariants(model);
+    compile::update(model, &change, build, image)
+}
+
+/// Moves what stands behind a change: from the rule with this index on.
+fn move_text(plan: &Plan, first: usize, compiled: &mut Compiled) {
+    let Compiled { model, image, names, build, .. } = compiled;
+    let rules = &mut build.expanded.rules;
+    plan.shift.model(model);
+    plan.shift.rules(rules);
+    if plan.shift.by != 0 {
+        names.move_spans(|span| plan.shift.span(span));
+    }
+    let behind = rules[first..].iter().take_while(|r| r.span.file == plan.shift.file);
+    for (shown, _) in image.rules[first..].iter_mut().zip(behind) {
+        shown.line = (i64::from(shown.line) + plan.lines) as u32;
+    }
+    for (i, name) in &plan.renamed.rules {
+        let rule = &mut model.rules[*i];
+        rule.name.clone_from(name);
+        let place = rules.partition_point(|r| r.span < rule.span);
+        if let Some(in_force) = rules.get_mut(place).filter(|r| r.span == rule.span) {
+            in_force.name.clone_from(name);
+            image.rules[place].name.clone_from(name);
+        }
+    }
+    for (i, name) in &plan.renamed.invariants {
+        model.invariants[*i].name.clone_from(name);
+    }
+}
