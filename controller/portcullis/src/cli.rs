@@ -1,12 +1,17 @@
 //! The command line: one definition for the parser, the help, the man pages and the
 //! completions.
 
+mod policy;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use portcullis_policy::until::{self, End};
 
+pub use self::policy::{
+    CheckArgs, CheckFormat, DiffArgs, ExplainArgs, MatrixArgs, MatrixBy, MatrixFormat,
+};
 use crate::paths::{Paths, RUN_DIR, STATE_DIR};
 
 /// Heading of the options that every command has.
@@ -106,36 +111,38 @@ pub struct Output {
 pub enum Command {
     /// Check a policy: parse, resolve, compile, prove its invariants. Needs no privileges
     #[command(after_help = "Example:\n  portcullis check policies/dmz.yaml\n  portcullis check \
-                            policies/ --format json")]
-    Check {
-        /// Policy files; a folder stands for all *.yaml in it
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// How it is printed.
-        #[command(flatten)]
-        output: Output,
-    },
+                            policies/ --strict --format sarif > portcullis.sarif")]
+    Check(CheckArgs),
     /// Say whether a connection is allowed, by which rule, and what would have to change
-    #[command(after_help = "Without FILE the applied policy is asked.\n\nExample:\n  portcullis \
-                            explain policies/dmz.yaml --from world --to web1 --service https\n  \
-                            portcullis explain --from host --to files --service smb")]
-    Explain {
-        /// Policy files; a folder stands for all *.yaml in it
-        #[arg(value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Who opens the connection: guest, label, network, set, host, world or address
-        #[arg(long, value_name = "ENDPOINT")]
-        from: String,
-        /// Whom it is for: guest, label, network, set, host, world or address
-        #[arg(long, value_name = "ENDPOINT")]
-        to: String,
-        /// The service: a name (https, smb, ping) or literally (tcp/8080, udp/53, icmp/8)
-        #[arg(long, value_name = "SERVICE")]
-        service: String,
-        /// How it is printed.
-        #[command(flatten)]
-        output: Output,
-    },
+    #[command(
+        after_help = "Without FILE the applied policy is asked.\n\nA flow is PROTOCOL FROM -> TO: \
+                      tcp, udp and sctp with ports behind the addresses (the source port may be \
+                      left out, IPv6 stands in brackets), icmp and icmpv6 with TYPE or TYPE/CODE \
+                      (icmp/8), others as proto/NUMBER.\n\nExample:\n  portcullis explain \
+                      policies/dmz.yaml --from world --to web1 --service https\n  portcullis \
+                      explain --from host --to files --service smb\n  portcullis explain \
+                      policies/dmz.yaml --flow \"tcp 10.10.0.11:40000 -> 10.20.0.5:443\""
+    )]
+    Explain(ExplainArgs),
+    /// Show exactly which connections become allowed and which become denied
+    #[command(
+        after_help = "With NEW alone, the difference to the applied policy is shown, and which \
+                      running connections `apply` would cut.\n\nExample:\n  portcullis diff \
+                      policies/home.yaml policies/dmz.yaml\n  portcullis diff policies/dmz.yaml\n  \
+                      portcullis diff --exit-code old/ new/"
+    )]
+    Diff(DiffArgs),
+    /// Show who may talk to whom, as a table or a picture
+    #[command(
+        after_help = "Without FILE the applied policy is shown.\n\nExample:\n  portcullis matrix \
+                      policies/dmz.yaml\n  portcullis matrix policies/dmz.yaml --by network \
+                      --format csv\n  portcullis matrix policies/dmz.yaml --format html --out \
+                      matrix.html"
+    )]
+    Matrix(MatrixArgs),
+    /// Print the JSON Schema of policies, for editors
+    #[command(after_help = "Example:\n  portcullis schema > portcullis.schema.json")]
+    Schema,
     /// Start the switch on this host, with the policy and the ports of last time
     #[command(after_help = "Example:\n  portcullis up\n  portcullis up --group libvirt --flows \
                             1048576")]
@@ -354,8 +361,10 @@ impl Command {
     /// For whom it prints.
     pub fn format(&self) -> Format {
         match self {
-            Self::Check { output, .. }
-            | Self::Explain { output, .. }
+            Self::Check(args) => args.plain_format(),
+            Self::Matrix(args) => args.plain_format(),
+            Self::Explain(ExplainArgs { output, .. })
+            | Self::Diff(DiffArgs { output, .. })
             | Self::Up { output, .. }
             | Self::Down { output, .. }
             | Self::Apply { output, .. }
@@ -368,7 +377,9 @@ impl Command {
             )
             | Self::Detach { output, .. }
             | Self::Status { output, .. } => output.format,
-            Self::Completions { .. } | Self::Man { .. } | Self::Daemon { .. } => Format::Human,
+            Self::Schema | Self::Completions { .. } | Self::Man { .. } | Self::Daemon { .. } => {
+                Format::Human
+            }
         }
     }
 }
@@ -422,6 +433,23 @@ mod tests {
         }
     }
 
+    /// As a shell splits a line, up to a pipe or a redirection.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (i, part) in line.split('"').enumerate() {
+            if i % 2 == 1 {
+                words.push(part.to_owned());
+                continue;
+            }
+            let end = part.find(['|', '>']).unwrap_or(part.len());
+            words.extend(part[..end].split_whitespace().map(str::to_owned));
+            if end < part.len() {
+                break;
+            }
+        }
+        words
+    }
+
     /// Examples that do not parse are worse than none.
     #[test]
     fn every_example_parses() {
@@ -430,8 +458,7 @@ mod tests {
             let examples = help.split("Example:\n").nth(1).unwrap_or_default();
             let mut count = 0;
             for line in examples.lines() {
-                let line = line.split(['|', '>']).next().unwrap_or_default();
-                let words: Vec<&str> = line.split_whitespace().collect();
+                let words = words(line);
                 Cli::try_parse_from(&words).unwrap_or_else(|e| panic!("{line}: {e}"));
                 count += 1;
             }

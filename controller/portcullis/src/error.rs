@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use portcullis_policy::{include::LoadError, matrix::TooManyRows};
+
 use crate::{
     api::{Failure, Refused, code},
     wire::WireError,
@@ -16,7 +18,24 @@ pub enum Error {
         /// The file or folder.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: LoadError,
+    },
+    /// One of several policies does not hold: which.
+    #[error("{side} ({name}) does not hold:\n{}", refused.rendered)]
+    RefusedSide {
+        /// `OLD` or `NEW`.
+        side: &'static str,
+        /// What it was called.
+        name: String,
+        /// What is wrong with it.
+        refused: Box<Refused>,
+    },
+    /// More rows than somebody could read.
+    #[error("{source}")]
+    Matrix {
+        /// How many.
+        #[from]
+        source: TooManyRows,
     },
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
@@ -170,7 +189,8 @@ impl Error {
             Self::Read { .. } | Self::NoFiles { .. } => "read",
             Self::Write { .. } => "write",
             Self::Refused { refused } if refused.violated => "violated",
-            Self::Refused { .. } => "bad-policy",
+            Self::Refused { .. } | Self::RefusedSide { .. } => "bad-policy",
+            Self::Matrix { .. } => "too-large",
             Self::Question { .. } => "bad-question",
             Self::NoPolicy => "no-policy",
             Self::NoDaemon { .. } => "no-daemon",
@@ -194,6 +214,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NoPolicy => "name the policy's FILE, or apply it first: portcullis apply FILE".into(),
+            Self::Matrix { .. } => "ask for less with --by network or --by label".into(),
             Self::NoDaemon { .. } => {
                 "start it with: portcullis up (filters that were in force stay in force without it)"
                     .into()

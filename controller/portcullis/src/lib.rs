@@ -14,5 +14,6 @@ pub mod paint;
 pub mod paths;
 pub mod policy;
 pub mod render;
+pub mod sarif;
 pub mod state;
 pub mod wire;

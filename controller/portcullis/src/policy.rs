@@ -1,12 +1,16 @@
 //! The policy crate as the commands and the daemon use it: files in, image or refusal out.
 
 use std::{
+    cell::OnceCell,
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use portcullis_policy::{Compiled, Diagnostics, Moment, Sources};
+use portcullis_policy::{
+    Compiled, Diagnostics, File, Moment, Severity, Sources,
+    include::{self, LoadError, LoadRefused, Loader},
+};
 
 use crate::{
     api::{Refused, SourceFile},
@@ -16,55 +20,84 @@ use crate::{
 /// Codes of violated invariants; all others are errors in the input.
 const VIOLATED: &str = "PC06";
 
-/// Reads the files; a folder stands for all `*.yaml` in it, sorted by name.
+/// Reads the files and what they include; a folder stands for all `*.yaml` in it, sorted by
+/// name, and `-` for standard input.
 ///
 /// # Errors
-/// [`Error::Read`] or [`Error::NoFiles`].
+/// [`Error::Read`] or [`Error::NoFiles`]; [`Error::Refused`] for what files include.
 pub fn read(files: &[PathBuf]) -> Result<Vec<SourceFile>, Error> {
-    let mut sources = Vec::new();
+    let mut roots = Vec::new();
     for path in files {
-        let meta = fs::metadata(path).map_err(error(path))?;
-        if meta.is_dir() {
-            let inside = yaml_files(path)?;
-            if inside.is_empty() {
-                return Err(Error::NoFiles { path: path.clone() });
-            }
-            inside.iter().try_for_each(|file| read_file(file).map(|s| sources.push(s)))?;
-        } else {
-            sources.push(read_file(path)?);
-        }
+        let text = path.to_str().ok_or_else(|| Error::Read {
+            path: path.clone(),
+            source: LoadError::Unreadable { reason: "its name is not UTF-8".into() },
+        })?;
+        roots.push(text);
     }
-    Ok(sources)
+    let disk = Disk { stdin: OnceCell::new() };
+    let sources = include::load(roots, &disk).map_err(|refusal| match refusal {
+        LoadRefused::Root { path, error: source } => Error::Read { path: path.into(), source },
+        LoadRefused::NoFiles { path } => Error::NoFiles { path: path.into() },
+        LoadRefused::Include(diagnostics) => refused(&diagnostics, false).into(),
+    })?;
+    let name = |name: &str| if name == STDIN { STDIN_NAME } else { name }.to_owned();
+    let file = |f: &File| SourceFile { name: name(f.name()), text: f.text().to_owned() };
+    Ok(sources.files().iter().map(file).collect())
 }
 
-fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(folder).map_err(error(folder))?;
-    let paths = entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>();
-    let mut paths = paths.map_err(error(folder))?;
-    paths.retain(|path| path.extension() == Some(OsStr::new("yaml")) && path.is_file());
-    paths.sort();
-    Ok(paths)
+/// What the user writes for standard input, and what messages call it.
+const STDIN: &str = "-";
+const STDIN_NAME: &str = "(stdin)";
+
+/// Files as the system has them. Standard input can be read once.
+struct Disk {
+    stdin: OnceCell<Result<String, LoadError>>,
 }
 
-fn read_file(path: &Path) -> Result<SourceFile, Error> {
-    let text = fs::read_to_string(path).map_err(error(path))?;
-    Ok(SourceFile { name: path.display().to_string(), text })
+impl Loader for Disk {
+    fn read(&self, path: &str) -> Result<String, LoadError> {
+        if path == STDIN {
+            let read = || io::read_to_string(io::stdin()).map_err(|e| unreadable(&e));
+            return self.stdin.get_or_init(read).clone();
+        }
+        fs::read_to_string(path).map_err(|e| unreadable(&e))
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, LoadError> {
+        if folder == STDIN {
+            return Err(LoadError::OtherKind);
+        }
+        let entries = fs::read_dir(folder).map_err(|e| unreadable(&e))?;
+        let name = |entry: io::Result<fs::DirEntry>| match entry {
+            // A folder called `x.yaml` is no policy, and a name that is no text no name.
+            Ok(entry) if entry.path().is_file() || !is_yaml(&entry.path()) => {
+                Ok(entry.file_name().into_string().ok())
+            }
+            Ok(_) => Ok(None),
+            Err(error) => Err(unreadable(&error)),
+        };
+        entries.filter_map(|entry| name(entry).transpose()).collect()
+    }
 }
 
-fn error(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Read { path, source }
+fn is_yaml(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("yaml"))
 }
 
-/// Checks and compiles.
-///
-/// # Errors
-/// Everything that is wrong with it, for people and for programs.
-pub fn compile(sources: &[SourceFile], color: bool) -> Result<Compiled, Refused> {
-    portcullis_policy::compile(&texts(sources)).map_err(|d| refused(&d, color))
+fn unreadable(error: &io::Error) -> LoadError {
+    match error.kind() {
+        io::ErrorKind::NotFound => LoadError::Missing,
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => LoadError::OtherKind,
+        _ => LoadError::Unreadable { reason: error.to_string() },
+    }
 }
 
-/// As [`compile`], at a moment: rules that have ended by then do not count.
+/// Now, with nothing remembered: rules that last for a duration begin now.
+pub fn now() -> Moment {
+    Moment::at(crate::daemon::log::unix_seconds())
+}
+
+/// Checks, compiles and proves, at a moment: rules that have ended by then do not count.
 ///
 /// # Errors
 /// Everything that is wrong with it, for people and for programs.
@@ -81,22 +114,28 @@ pub fn compile_at(
 /// # Errors
 /// Everything that is wrong with it but violated invariants.
 pub fn compile_unproved(sources: &[SourceFile], color: bool) -> Result<Compiled, Refused> {
-    portcullis_policy::compile_unproved(&texts(sources)).map_err(|d| refused(&d, color))
+    portcullis_policy::compile_unproved_at(&texts(sources), &now()).map_err(|d| refused(&d, color))
 }
 
-fn texts(sources: &[SourceFile]) -> Sources {
+/// The files as the policy crate takes them.
+pub fn texts(sources: &[SourceFile]) -> Sources {
     Sources::new(sources.iter().map(|s| (s.name.as_str(), s.text.as_str())))
 }
 
-fn refused(diagnostics: &Diagnostics, color: bool) -> Refused {
-    use portcullis_policy::Severity;
-    let errors = diagnostics.items().iter().filter(|d| d.severity() == Severity::Error);
+/// A refusal for people and for programs.
+pub fn refused(diagnostics: &Diagnostics, color: bool) -> Refused {
     Refused {
-        violated: errors.clone().count() > 0
-            && errors.clone().all(|d| d.code().starts_with(VIOLATED)),
+        violated: is_violated(diagnostics),
         rendered: diagnostics.render(color),
         diagnostics: to_json(diagnostics),
     }
+}
+
+/// Is the policy sound in all but its invariants?
+pub fn is_violated(diagnostics: &Diagnostics) -> bool {
+    let errors = diagnostics.items().iter().filter(|d| d.severity() == Severity::Error);
+    let mut codes = errors.map(portcullis_policy::Diagnostic::code).peekable();
+    codes.peek().is_some() && codes.all(|code| code.starts_with(VIOLATED))
 }
 
 /// Diagnostics for programs.
@@ -134,5 +173,24 @@ mod tests {
         fs::write(folder.path().join("latin1.yaml"), b"a: \xe4").unwrap();
         let error = read(&[folder.path().to_owned()]).unwrap_err().to_string();
         assert!(error.contains("UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn what_is_included_is_read_from_the_folder_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("rules")).unwrap();
+        fs::write(folder.path().join("rules/b.yaml"), "rules: []\n").unwrap();
+        fs::write(folder.path().join("rules/a.yaml"), "sets: {}\n").unwrap();
+        let main = folder.path().join("main.yaml");
+        fs::write(&main, "include: rules/\n").unwrap();
+        let names: Vec<String> =
+            read(&[main.clone()]).unwrap().into_iter().map(|s| s.name).collect();
+        assert!(
+            names[1].ends_with("rules/a.yaml") && names[2].ends_with("rules/b.yaml"),
+            "{names:?}"
+        );
+        fs::write(&main, "include: rulez/\n").unwrap();
+        let error = read(&[main]).unwrap_err().to_string();
+        assert!(error.contains("main.yaml:1:10") && error.contains("rules"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use portcullis_policy::Verdict;
 use super::{Context, Outcome};
 use crate::{
     api::{Request, Response, SourceFile},
+    cli::ExplainArgs,
     client,
     error::Error,
     paint::{Paint, Style},
@@ -15,17 +16,13 @@ use crate::{
 
 /// Says what happens to a connection, and why. A policy that violates an invariant is explained
 /// too: that is how to find out.
-pub fn explain(
-    files: &[PathBuf],
-    from: &str,
-    to: &str,
-    service: &str,
-    context: &Context,
-) -> Result<Outcome, Error> {
-    let sources = files_or_applied(files, context)?;
+pub fn explain(args: &ExplainArgs, context: &Context) -> Result<Outcome, Error> {
+    let sources = files_or_applied(&args.files, context)?;
     let color = context.paint_aside.is_on();
     let compiled = policy::compile_unproved(&sources, color)?;
-    let explained = portcullis_policy::explain(&compiled, from, to, service)
+    let text = |word: &'_ Option<String>| word.clone().unwrap_or_default();
+    let (from, to, service) = (text(&args.from), text(&args.to), text(&args.service));
+    let explained = portcullis_policy::explain(&compiled, &from, &to, &service)
         .map_err(|error| Error::Question { message: error.to_string() })?;
     // DESIGN, section 6: a flow that is denied is "no", also where only some of them are.
     let status = u8::from(explained.verdict != Verdict::Allowed);
@@ -44,10 +41,12 @@ fn painted(text: &str, paint: Paint) -> String {
 }
 
 /// The files, or those of the applied policy.
-fn files_or_applied(files: &[PathBuf], context: &Context) -> Result<Vec<SourceFile>, Error> {
-    if !files.is_empty() {
-        return policy::read(files);
-    }
+pub fn files_or_applied(files: &[PathBuf], context: &Context) -> Result<Vec<SourceFile>, Error> {
+    if files.is_empty() { applied(context) } else { policy::read(files) }
+}
+
+/// The files of the applied policy.
+pub fn applied(context: &Context) -> Result<Vec<SourceFile>, Error> {
     match client::ask(&context.paths, &Request::Policy)? {
         Response::Policy { sources } => sources.ok_or(Error::NoPolicy),
         _ => Err(Error::WrongAnswer),

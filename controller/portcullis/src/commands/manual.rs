@@ -1,4 +1,4 @@
-//! Completions and manual pages, from the definition of the command line.
+//! Completions and manual pages, from the definition of the command line; the schema of policies.
 
 use std::path::Path;
 
@@ -14,6 +14,11 @@ pub fn completions(shell: Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut cli::definition(), "portcullis", &mut script);
     Outcome::fine(String::from_utf8_lossy(&script), Value::Null)
+}
+
+/// The JSON Schema of policies.
+pub fn schema() -> Outcome {
+    Outcome::fine(portcullis_policy::schema_text(), Value::Null)
 }
 
 /// The main manual page as text, or all of them as files.

@@ -3,8 +3,10 @@
 mod apply;
 mod background;
 mod check;
+mod diff;
 mod explain;
 mod manual;
+mod matrix;
 mod port;
 mod switch;
 
@@ -76,10 +78,11 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
     match command {
-        Command::Check { files, .. } => check::check(&files, context),
-        Command::Explain { files, from, to, service, .. } => {
-            explain::explain(&files, &from, &to, &service, context)
-        }
+        Command::Check(args) => check::check(&args, context),
+        Command::Explain(args) => explain::explain(&args, context),
+        Command::Diff(args) => diff::diff(&args, context),
+        Command::Matrix(args) => matrix::matrix(&args, context),
+        Command::Schema => Ok(manual::schema()),
         Command::Up { settings, foreground: true, .. } => {
             background::foreground(&settings, context)
         }
@@ -114,6 +117,11 @@ fn failed(error: &Error, paint: Paint) -> Outcome {
         Error::Refused { refused } => (
             refused.rendered.clone(),
             json!({ "ok": false, "violated": refused.violated, "diagnostics": refused.diagnostics }),
+        ),
+        Error::RefusedSide { side, name, refused } => (
+            error.to_string(),
+            json!({ "ok": false, "side": side.to_lowercase(), "policy": name,
+                    "diagnostics": refused.diagnostics }),
         ),
         _ => {
             let mut text = format!("{} {error}\n", paint.paint(Style::Bad, "error:"));
