@@ -4,7 +4,7 @@
 #[repr(C, align(32))]
 struct Aligned<T: ?Sized>(T);
 
-/// The switch: programs `ingress`, `flood`, `answer`, `clock`, and all maps.
+/// The switch: programs `ingress`, `flood`, `answer`, `probe`, `clock`, and all maps.
 pub static OBJECT: &[u8] = {
     const BYTES: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/switch")));
     &BYTES.0
