@@ -82,6 +82,70 @@ impl Shape {
     }
 }
 
+/// What no connection can be: between the families, within one machine, ICMP of the other
+/// family.
+pub struct Possible {
+    v4: Bits,
+    v6: Bits,
+    icmp: Bits,
+    icmpv6: Bits,
+    machines: Vec<Bits>,
+}
+
+impl Possible {
+    /// On a grid that keeps the machines whole.
+    pub fn new(grid: &Grid, machines: &[Ranges]) -> Self {
+        let v4 = grid.classes(&Ranges::v4());
+        Self {
+            v6: grid.any().minus(&v4),
+            v4,
+            icmp: grid.service_classes(&[Ports::all(Protocol::Icmp)]),
+            icmpv6: grid.service_classes(&[Ports::all(Protocol::Icmpv6)]),
+            machines: machines.iter().map(|m| grid.classes(m)).collect(),
+        }
+    }
+
+    /// The possible connections of a shape, still as one shape.
+    pub fn trim(&self, shape: &Shape) -> Shape {
+        let mut shape = shape.clone();
+        for (family, icmp) in [(&self.v4, &self.icmp), (&self.v6, &self.icmpv6)] {
+            if !shape.from.meets(family) || !shape.to.meets(family) {
+                shape.from = shape.from.minus(family);
+                shape.to = shape.to.minus(family);
+                shape.services = shape.services.minus(icmp);
+            }
+        }
+        let inside = |m: &Bits| shape.from.is_within(m) && shape.to.is_within(m);
+        if self.machines.iter().any(inside) {
+            shape.from = shape.from.minus(&shape.from);
+        }
+        shape
+    }
+
+    /// Addresses that cannot speak with any of these.
+    pub fn apart_from(&self, side: &Bits) -> Bits {
+        let mut apart = side.minus(side);
+        for family in [&self.v4, &self.v6].into_iter().filter(|f| !side.meets(f)) {
+            apart = apart.or(family);
+        }
+        for machine in self.machines.iter().filter(|m| side.is_within(m)) {
+            apart = apart.or(machine);
+        }
+        apart
+    }
+
+    /// Services that nobody can use between these.
+    pub fn unused_services(&self, from: &Bits, to: &Bits) -> Bits {
+        let mut unused = self.icmp.minus(&self.icmp);
+        for (family, icmp) in [(&self.v4, &self.icmp), (&self.v6, &self.icmpv6)] {
+            if !from.meets(family) || !to.meets(family) {
+                unused = unused.or(icmp);
+            }
+        }
+        unused
+    }
+}
+
 /// More than anybody would read.
 const SHAPES_MAX: usize = 4096;
 

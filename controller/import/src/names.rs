@@ -18,12 +18,22 @@ impl Names {
     pub fn take(&mut self, wanted: &str, kind: &str) -> String {
         let clean = clean(wanted, kind);
         let prefixed = clean_into(&format!("{kind}-{clean}"));
+        self.first_free([clean, prefixed])
+    }
+
+    /// A free name near this one, with a number behind it where it has to.
+    pub fn take_numbered(&mut self, wanted: &str, kind: &str) -> String {
+        self.first_free([clean(wanted, kind)])
+    }
+
+    fn first_free<const N: usize>(&mut self, wanted: [String; N]) -> String {
+        let clean = wanted[0].clone();
         let stem = &clean[..clean.len().min(NAME_MAX - 11)];
         let numbered = (2u32..).map(|n| format!("{stem}-{n}"));
-        let candidates = [clean.clone(), prefixed].into_iter().chain(numbered);
         let is_free = |n: &String| !RESERVED.contains(&n.as_str()) && !self.taken.contains(n);
         // There are more numbers than names.
-        let name = candidates.into_iter().find(is_free).unwrap_or_else(|| clean.clone());
+        let free = wanted.into_iter().chain(numbered).find(is_free);
+        let name = free.unwrap_or_else(|| clean.clone());
         self.taken.insert(name.clone());
         name
     }

@@ -78,10 +78,10 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// Compares everything. How many connections that were, or the first one that differs. `host`
+/// Compares everything. How many connections that were, or the first one that differs. A machine
 /// has no wire to itself.
-pub fn compare(image: &Image, judge: &dyn Judge, host: &Ranges) -> Result<u64, Difference> {
-    let addresses = address_points(image, judge, host);
+pub fn compare(image: &Image, judge: &dyn Judge, machines: &[Ranges]) -> Result<u64, Difference> {
+    let addresses = address_points(image, judge, machines);
     let purposes = purpose_points(image, judge);
     let mut count = 0;
     for from in &addresses {
@@ -109,13 +109,14 @@ pub fn compare(image: &Image, judge: &dyn Judge, host: &Ranges) -> Result<u64, D
 struct AddressPoint {
     addr: IpAddr,
     class: u32,
-    is_host: bool,
+    machine: Option<usize>,
 }
 
 impl AddressPoint {
     /// Can a packet go from here to there?
     fn meets(&self, to: &Self) -> bool {
-        self.addr.is_ipv4() == to.addr.is_ipv4() && !(self.is_host && to.is_host)
+        let one_machine = self.machine.is_some() && self.machine == to.machine;
+        self.addr.is_ipv4() == to.addr.is_ipv4() && !one_machine
     }
 
     fn speaks(&self, protocol: Protocol) -> bool {
@@ -128,7 +129,7 @@ impl AddressPoint {
 }
 
 /// One address for each thing that the image and the judge tell apart.
-fn address_points(image: &Image, judge: &dyn Judge, host: &Ranges) -> Vec<AddressPoint> {
+fn address_points(image: &Image, judge: &dyn Judge, machines: &[Ranges]) -> Vec<AddressPoint> {
     let unicast = Ranges::unicast();
     let mut starts: BTreeSet<u128> = unicast.iter().map(|(first, _)| first).collect();
     let mut bound = |first: u128, last: u128| {
@@ -147,7 +148,7 @@ fn address_points(image: &Image, judge: &dyn Judge, host: &Ranges) -> Vec<Addres
     for (first, last) in judge.address_bounds() {
         bound(number(first), number(last));
     }
-    host.iter().for_each(|(first, last)| bound(first, last));
+    machines.iter().flat_map(Ranges::iter).for_each(|(first, last)| bound(first, last));
     for (first, last) in ["0.0.0.0/0"].iter().filter_map(|t| t.parse().ok()).map(ends) {
         bound(first, last);
     }
@@ -155,9 +156,9 @@ fn address_points(image: &Image, judge: &dyn Judge, host: &Ranges) -> Vec<Addres
     for n in starts.into_iter().filter(|&n| unicast.has(n)) {
         let addr = address(n);
         let class = class_of(image, 0, Addr::from(addr));
-        let is_host = host.has(n);
-        let key = (class, is_host, addr.is_ipv4(), judge.address_marks(addr));
-        points.entry(key).or_insert(AddressPoint { addr, class, is_host });
+        let machine = machines.iter().position(|m| m.has(n));
+        let key = (class, machine, addr.is_ipv4(), judge.address_marks(addr));
+        points.entry(key).or_insert(AddressPoint { addr, class, machine });
     }
     points.into_values().collect()
 }

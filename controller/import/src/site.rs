@@ -245,6 +245,12 @@ impl Realm {
         self.host.complement()
     }
 
+    /// Addresses of each machine: no connection that anybody sees has both its ends in one.
+    pub fn machines(&self) -> Vec<Ranges> {
+        let guests = (0..self.guests.len()).map(|i| self.guest(i));
+        guests.chain([self.host.clone()]).collect()
+    }
+
     /// Does the host have this address?
     pub fn is_host(&self, addr: IpAddr) -> bool {
         self.host.has(number(addr))

@@ -11,7 +11,7 @@ use crate::{
     bits::Bits,
     finding::{self, Finding, Remark, Weight},
     flatten::flatten,
-    grid::{Grid, Shape},
+    grid::{Grid, Possible, Shape},
     names::Names,
     program::{Place, Program},
     prove::{self, Difference, Judge},
@@ -127,7 +127,7 @@ pub fn translate(
     };
     let compiled = accept(&text)?;
     let judge = source.judge(site, &realm);
-    let compared = prove::compare(&compiled.image, judge.as_ref(), &realm.host)
+    let compared = prove::compare(&compiled.image, judge.as_ref(), &realm.machines())
         .map_err(|difference| ImportError::NotEqual { difference, yaml: text.clone() })?;
     finding::sort(&mut findings);
     Ok(Imported { yaml: text, findings, rules, compared })
@@ -171,7 +171,8 @@ fn write(
     let Draft { program, words, names } = draft;
     let grid = grid(&program, &words, realm);
     let gates = flatten(&grid, &program).map_err(|e| e.to_string())?;
-    let done = unorder(&gates).map_err(|e| e.to_string())?;
+    let possible = Possible::new(&grid, &realm.machines());
+    let done = unorder(&gates, &possible).map_err(|e| e.to_string())?;
     for line in &done.dead {
         // A policy that nothing is left to, as behind a final "drop the rest", is no surprise.
         if !program.gates.iter().any(|g| std::ptr::eq(&raw const g.default, *line)) {
@@ -181,7 +182,7 @@ fn write(
     for line in &done.unlogged {
         findings.push(Finding::new(Remark::NotLogged {}, &line.place, &line.text));
     }
-    let mut writer = Writer::new(&grid, &words, names, realm);
+    let mut writer = Writer::new(&grid, &words, names, &possible);
     let mut pieces = done.pieces;
     pieces.sort_by(|a, b| (&a.line.place, b.allow).cmp(&(&b.line.place, a.allow)));
     let rules: Vec<RuleText> = pieces.iter().map(|piece| writer.rule(piece)).collect();
@@ -208,7 +209,7 @@ fn grid(program: &Program, words: &Words, realm: &Realm) -> Grid {
         addresses.insert(gate.from.clone());
         addresses.insert(gate.to.clone());
     }
-    addresses.insert(realm.host.clone());
+    addresses.extend(realm.machines());
     services.extend(Protocol::ALL.map(|p| vec![Ports::all(p)]));
     let (addresses, services): (Vec<_>, Vec<_>) =
         (addresses.into_iter().collect(), services.into_iter().collect());
@@ -223,8 +224,7 @@ struct Writer<'w> {
     names: Names,
     rule_names: Names,
     service_names: Names,
-    v4: Bits,
-    host: Bits,
+    possible: &'w Possible,
     /// Lists that were too long for a rule, by what is in them.
     long: HashMap<Vec<String>, String>,
     long_sets: Vec<(String, SetText)>,
@@ -233,7 +233,7 @@ struct Writer<'w> {
 }
 
 impl<'w> Writer<'w> {
-    fn new(grid: &'w Grid, words: &'w Words, names: Names, realm: &Realm) -> Self {
+    fn new(grid: &'w Grid, words: &'w Words, names: Names, possible: &'w Possible) -> Self {
         let mut service_names = Names::default();
         words.services.iter().for_each(|w| drop(service_names.take(&w.text, "service")));
         Self {
@@ -243,8 +243,7 @@ impl<'w> Writer<'w> {
             speaker: words.on(grid),
             names,
             rule_names: Names::default(),
-            v4: grid.classes(&Ranges::v4()),
-            host: grid.classes(&realm.host),
+            possible,
             long: HashMap::new(),
             long_sets: Vec::new(),
             long_services: BTreeMap::new(),
@@ -254,12 +253,13 @@ impl<'w> Writer<'w> {
 
     fn rule(&mut self, piece: &Piece<'_>) -> RuleText {
         let line = piece.line;
-        let name = self.rule_names.take(&line.name, "rule");
+        let name = self.rule_names.take_numbered(&line.name, "rule");
         let Shape { from, to, services } = &piece.shape;
-        let to_said = self.speaker.endpoints(to, &self.apart_from(from), &line.words);
+        let to_said = self.speaker.endpoints(to, &self.possible.apart_from(from), &line.words);
         let to_bits = self.bits(&to_said, to);
-        let from_said = self.speaker.endpoints(from, &self.apart_from(&to_bits), &line.words);
-        let free = self.impossible_services(from, to);
+        let from_said =
+            self.speaker.endpoints(from, &self.possible.apart_from(&to_bits), &line.words);
+        let free = self.possible.unused_services(from, to);
         let services = self.speaker.services(services, &free, &line.words);
         self.use_words(services.iter());
         RuleText {
@@ -271,36 +271,6 @@ impl<'w> Writer<'w> {
             comment: vec![format!("{}: {}", line.place, line.text)],
             name,
         }
-    }
-
-    /// Addresses that cannot speak with any of these: of the other family, or the host itself.
-    fn apart_from(&self, side: &Bits) -> Bits {
-        let any = self.grid.any();
-        let v6 = any.minus(&self.v4);
-        let mut free = Bits::none(self.grid.addresses_len());
-        if !side.meets(&self.v4) {
-            free = free.or(&self.v4);
-        }
-        if !side.meets(&v6) {
-            free = free.or(&v6);
-        }
-        if side.is_within(&self.host) {
-            free = free.or(&self.host);
-        }
-        free
-    }
-
-    /// Services that nobody can use between these.
-    fn impossible_services(&self, from: &Bits, to: &Bits) -> Bits {
-        let v6 = self.grid.any().minus(&self.v4);
-        let mut free = Bits::none(self.grid.services_len());
-        if !(from.meets(&self.v4) && to.meets(&self.v4)) {
-            free = free.or(&self.grid.service_classes(&[Ports::all(Protocol::Icmp)]));
-        }
-        if !(from.meets(&v6) && to.meets(&v6)) {
-            free = free.or(&self.grid.service_classes(&[Ports::all(Protocol::Icmpv6)]));
-        }
-        free
     }
 
     /// What was said, which may be more than was needed.

@@ -8,7 +8,7 @@
 
 use crate::{
     flatten::{FlatGate, Step},
-    grid::Shape,
+    grid::{Possible, Shape},
     program::{Line, Target},
 };
 
@@ -44,8 +44,9 @@ pub struct Unordered<'a> {
 pub struct TooMany;
 
 /// Takes the order out.
-pub fn unorder<'a>(gates: &[FlatGate<'a>]) -> Result<Unordered<'a>, TooMany> {
-    let gates: Vec<Ordered<'a, '_>> = gates.iter().map(Ordered::new).collect();
+pub fn unorder<'a>(gates: &[FlatGate<'a>], possible: &Possible) -> Result<Unordered<'a>, TooMany> {
+    let gates: Vec<Ordered<'a, '_>> =
+        gates.iter().map(|gate| Ordered::new(gate, possible)).collect();
     let mut allows = Vec::new();
     let mut denied = Vec::new();
     for (i, gate) in gates.iter().enumerate() {
@@ -58,7 +59,7 @@ pub fn unorder<'a>(gates: &[FlatGate<'a>]) -> Result<Unordered<'a>, TooMany> {
         let before: Vec<&Shape> = gates[..i].iter().map(|g| &g.gate.region).collect();
         let (whole, partial) = gate.denies(&before, &allows)?;
         denied.extend(whole);
-        allows = without(allows, &partial)?;
+        allows = without(allows, &partial, possible)?;
         check(denied.len() + allows.len())?;
     }
     let mut pieces: Vec<Piece<'a>> = allows;
@@ -75,6 +76,7 @@ fn check(rules: usize) -> Result<(), TooMany> {
 /// A gate, and for each of its steps whether it can be a deny rule as it stands.
 struct Ordered<'a, 'g> {
     gate: &'g FlatGate<'a>,
+    possible: &'g Possible,
     steps: Vec<Decides<'a, 'g>>,
 }
 
@@ -88,7 +90,7 @@ struct Decides<'a, 'g> {
 }
 
 impl<'a, 'g> Ordered<'a, 'g> {
-    fn new(gate: &'g FlatGate<'a>) -> Self {
+    fn new(gate: &'g FlatGate<'a>, possible: &'g Possible) -> Self {
         let mut steps: Vec<Decides<'a, 'g>> = Vec::new();
         let mut logs: Vec<&Shape> = Vec::new();
         for step in &gate.steps {
@@ -107,7 +109,7 @@ impl<'a, 'g> Ordered<'a, 'g> {
                 dead: left.is_some_and(|left| left.is_empty()),
             });
         }
-        Self { gate, steps }
+        Self { gate, possible, steps }
     }
 
     /// The accepting steps inside of some connections, without what steps before them deny,
@@ -123,12 +125,13 @@ impl<'a, 'g> Ordered<'a, 'g> {
                 before.filter(|d| d.step.line.target == Target::Drop && !d.plain_deny)
             };
             for region in inside {
-                let whole = at.step.shape.and(region);
+                let whole = self.possible.trim(&at.step.shape.and(region));
                 if whole.is_empty() {
                     continue;
                 }
                 let left = whole.minus_all(taken().map(|d| &d.step.shape)).ok_or(TooMany)?;
-                pieces.extend(left.into_iter().map(|shape| Piece {
+                let left = left.iter().map(|shape| self.possible.trim(shape));
+                pieces.extend(left.filter(|shape| !shape.is_empty()).map(|shape| Piece {
                     allow: true,
                     shape,
                     line: at.step.line,
@@ -167,10 +170,14 @@ impl<'a, 'g> Ordered<'a, 'g> {
                 }
             }
             let needed = |shape: &Shape| allows.iter().any(|a| a.shape.meets(shape));
+            let mut shapes: Vec<Shape> =
+                shapes.iter().map(|shape| self.possible.trim(shape)).collect();
             shapes.retain(|shape| !shape.is_empty() && needed(shape));
             if !at.plain_deny {
-                let every = &self.gate.region.services;
-                let (whole, rest) = shapes.into_iter().partition(|s| s.services == *every);
+                let every =
+                    |s: &Shape| Shape { services: self.gate.region.services.clone(), ..s.clone() };
+                let is_whole = |s: &Shape| self.possible.trim(&every(s)).is_within(s);
+                let (whole, rest) = shapes.into_iter().partition(is_whole);
                 shapes = whole;
                 partial.extend::<Vec<Shape>>(rest);
             }
@@ -186,11 +193,16 @@ impl<'a, 'g> Ordered<'a, 'g> {
 }
 
 /// Allow rules without some connections.
-fn without<'a>(pieces: Vec<Piece<'a>>, taken: &[Shape]) -> Result<Vec<Piece<'a>>, TooMany> {
+fn without<'a>(
+    pieces: Vec<Piece<'a>>,
+    taken: &[Shape],
+    possible: &Possible,
+) -> Result<Vec<Piece<'a>>, TooMany> {
     let mut left = Vec::new();
     for piece in pieces {
         let shapes = piece.shape.minus_all(taken.iter()).ok_or(TooMany)?;
-        left.extend(shapes.into_iter().map(|shape| Piece { shape, ..piece.clone() }));
+        let shapes = shapes.iter().map(|shape| possible.trim(shape)).filter(|s| !s.is_empty());
+        left.extend(shapes.map(|shape| Piece { shape, ..piece.clone() }));
         check(left.len())?;
     }
     Ok(left)

@@ -16,10 +16,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("portcullis-image", &["portcullis-pipeline"]),
     ("portcullis-engine", &["portcullis-pipeline", "portcullis-image"]),
     ("portcullis-policy", &["portcullis-pipeline", "portcullis-image"]),
-    (
-        "portcullis-import",
-        &["portcullis-image", "portcullis-pipeline", "portcullis-policy"],
-    ),
+    ("portcullis-import", &["portcullis-image", "portcullis-pipeline", "portcullis-policy"]),
     ("portcullis-ports", &[]),
     ("portcullis-programs", &[]),
     (

@@ -5,6 +5,7 @@ mod background;
 mod check;
 mod diff;
 mod explain;
+mod import;
 mod manual;
 mod matrix;
 mod port;
@@ -94,6 +95,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         Command::Attach(attach) => port::attach(attach, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),
+        Command::Import(what) => import::import(&what, context),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),
         Command::Daemon { settings, detached: true } => background::daemon(&settings, context),
