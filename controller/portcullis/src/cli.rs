@@ -3,8 +3,6 @@
 
 mod policy;
 
-pub mod import;
-
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -176,8 +174,8 @@ pub enum Command {
     /// Check a policy, then enforce it as one generation; return when every port has it
     #[command(after_help = "Connections that the new policy cuts do not come back by themselves \
                             when it is rolled back.\n\nExample:\n  portcullis apply \
-                            policies/dmz.yaml\n  portcullis apply --confirm 60s \
-                            policies/dmz.yaml")]
+                            policies/dmz.yaml\n  portcullis apply --dry-run policies/dmz.yaml\n  \
+                            portcullis apply --confirm 60s policies/dmz.yaml")]
     Apply {
         /// Policy files; a folder stands for all *.yaml in it
         #[arg(required = true, value_name = "FILE")]
@@ -185,6 +183,9 @@ pub enum Command {
         /// Go back by itself unless `portcullis confirm` comes within this time (60s, 5m)
         #[arg(long, value_name = "TIME", value_parser = confirmation_time)]
         confirm: Option<u32>,
+        /// Only show what would change, and which running connections would be cut
+        #[arg(long, conflicts_with = "confirm")]
+        dry_run: bool,
         /// How it is printed.
         #[command(flatten)]
         output: Output,
@@ -208,14 +209,6 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Make a policy of another firewall's rules, proved equal
-    #[command(
-        subcommand,
-        after_help = "Exit status: 0 all of it is taken over; 1 it is written, and what has no \
-                            equal here is closed; 2 nothing is written.\n\nExample:\n  \
-                            portcullis import proxmox /etc/pve --out policies/pve.yaml"
-    )]
-    Import(import::Import),
     /// Give a guest its port, or take a NIC as uplink
     #[command(subcommand, after_help = "Example:\n  portcullis attach tap web --guest web1")]
     Attach(Attach),
@@ -235,6 +228,25 @@ pub enum Command {
                             .ports"
     )]
     Status {
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print new connections of rules with `log`, and what observing rules would have done
+    #[command(after_help = "The daemon remembers the latest few thousand; its log has them all. With \
+                            --format json each line is a JSON value.\n\nExample:\n  portcullis \
+                            events\n  portcullis events --follow --rule quarantine\n  portcullis \
+                            events --observed --format json")]
+    Events {
+        /// Go on with those that come
+        #[arg(long, short)]
+        follow: bool,
+        /// Only those of this rule
+        #[arg(long, value_name = "NAME")]
+        rule: Option<String>,
+        /// Only what observing rules would have done
+        #[arg(long)]
+        observed: bool,
         /// How it is printed.
         #[command(flatten)]
         output: Output,
@@ -373,7 +385,6 @@ impl Command {
         match self {
             Self::Check(args) => args.plain_format(),
             Self::Matrix(args) => args.plain_format(),
-            Self::Import(import) => import.into_args().output.format,
             Self::Explain(ExplainArgs { output, .. })
             | Self::Diff(DiffArgs { output, .. })
             | Self::Up { output, .. }
@@ -381,6 +392,7 @@ impl Command {
             | Self::Apply { output, .. }
             | Self::Confirm { output }
             | Self::Rollback { output }
+            | Self::Events { output, .. }
             | Self::Attach(
                 Attach::Tap { output, .. }
                 | Attach::Veth { output, .. }

@@ -4,8 +4,8 @@ use std::{error::Error, net::IpAddr, sync::Arc};
 
 use portcullis_image::Image;
 use portcullis_switch::{
-    self as switch, Config, Installed, PortSpec, PortStatus, RemoveReport, StartReport,
-    SweepReport, Switch, SwitchStatus,
+    self as switch, Config, Event, EventCounts, Flow, Installed, PortSpec, PortStatus,
+    RemoveReport, StartReport, SweepReport, Switch, SwitchStatus,
 };
 
 /// A switch that is running. All calls block.
@@ -41,6 +41,21 @@ pub trait DataPlane {
     /// # Errors
     /// The kernel did not tell.
     fn status(&self) -> Result<SwitchStatus, Self::Error>;
+
+    /// What was told about connections of logged rules since the last call.
+    fn events(&mut self) -> Vec<Event>;
+
+    /// How many there were, and how many are missing.
+    ///
+    /// # Errors
+    /// The kernel did not tell.
+    fn event_counts(&self) -> Result<EventCounts, Self::Error>;
+
+    /// Shows every running connection.
+    ///
+    /// # Errors
+    /// The kernel did not tell.
+    fn flows(&self, each: &mut dyn FnMut(Flow)) -> Result<(), Self::Error>;
 
     /// Removes idle connections: a bounded number in one call.
     ///
@@ -108,6 +123,18 @@ impl DataPlane for Switch {
 
     fn status(&self) -> Result<SwitchStatus, switch::Error> {
         Switch::status(self)
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        Switch::events(self)
+    }
+
+    fn event_counts(&self) -> Result<EventCounts, switch::Error> {
+        Switch::event_counts(self)
+    }
+
+    fn flows(&self, each: &mut dyn FnMut(Flow)) -> Result<(), switch::Error> {
+        Switch::flows(self, each)
     }
 
     fn sweep(&mut self) -> Result<SweepReport, switch::Error> {

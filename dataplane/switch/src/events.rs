@@ -81,7 +81,7 @@ impl Switch {
     }
 
     /// How many events there were, and how many are missing.
-    pub(crate) fn event_counts(&self) -> Result<EventCounts> {
+    pub fn event_counts(&self) -> Result<EventCounts> {
         let lost = self.maps.events_lost.get(&0, 0);
         let lost = lost.map_err(Error::map("read", name::EVENTS_LOST))?;
         Ok(EventCounts {

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use portcullis_policy::until;
 use serde_json::json;
 
-use super::{Context, Outcome, check::describe};
+use super::{Context, Outcome, check::describe, diff::painted};
 use crate::{
-    api::{Applied, Pending, Request, Response, RolledBack},
+    api::{Applied, Difference, Pending, Request, Response, RolledBack, SourceFile},
     client,
     error::Error,
     paint::Style,
     policy,
+    render::events::cuts,
 };
 
 /// Has the daemon enforce it, for good or until so many seconds are over.
@@ -27,6 +28,28 @@ pub fn apply(
             let aside = applied.rendered.clone();
             Ok(Outcome { aside, ..Outcome::fine(acknowledged(&applied, context), applied) })
         }
+        Response::Refused(refusal) => Err(refusal.into()),
+        _ => Err(Error::WrongAnswer),
+    }
+}
+
+/// Shows what applying it would change; nothing changes.
+pub fn dry_run(files: &[PathBuf], context: &Context) -> Result<Outcome, Error> {
+    let difference = preview(policy::read(files)?, context)?;
+    let mut human = match difference.rendered.is_empty() {
+        true => "no connection becomes allowed or denied\n".to_owned(),
+        false => painted(&difference.rendered, context.paint),
+    };
+    human += &cuts(&difference.cuts, difference.cuts_total, context.paint);
+    let aside = difference.warnings_rendered.clone();
+    Ok(Outcome { aside, ..Outcome::fine(human, difference) })
+}
+
+/// What the daemon says that applying a policy would change.
+pub fn preview(sources: Vec<SourceFile>, context: &Context) -> Result<Difference, Error> {
+    let request = Request::Difference { sources, color: context.paint_aside.is_on() };
+    match client::ask(&context.paths, &request)? {
+        Response::Difference(difference) => Ok(*difference),
         Response::Refused(refusal) => Err(refusal.into()),
         _ => Err(Error::WrongAnswer),
     }

@@ -4,8 +4,8 @@ mod apply;
 mod background;
 mod check;
 mod diff;
+mod events;
 mod explain;
-mod import;
 mod manual;
 mod matrix;
 mod port;
@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::Request,
+    api::{EventQuery, Request},
     cli::{Cli, Command, Format},
     client,
     error::Error,
@@ -89,13 +89,17 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         }
         Command::Up { settings, .. } => switch::up(&settings, context),
         Command::Down { forget, .. } => switch::down(forget, context),
+        Command::Apply { files, dry_run: true, .. } => apply::dry_run(&files, context),
         Command::Apply { files, confirm, .. } => apply::apply(&files, confirm, context),
+        Command::Events { follow, rule, observed, output } => {
+            let query = EventQuery { after: 0, rule, observed };
+            events::events(query, follow, output.format, context)
+        }
         Command::Confirm { .. } => apply::confirm(context),
         Command::Rollback { .. } => apply::rollback(context),
         Command::Attach(attach) => port::attach(attach, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),
-        Command::Import(what) => import::import(&what, context),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),
         Command::Daemon { settings, detached: true } => background::daemon(&settings, context),
@@ -134,6 +138,17 @@ fn failed(error: &Error, paint: Paint) -> Outcome {
         }
     };
     Outcome { human: String::new(), aside, json, status: error.exit_status() }
+}
+
+/// Prints a part of a result before the rest is there. False: nobody reads it any more.
+fn stream(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+/// Prints a remark before the result is there.
+fn remark(text: &str) {
+    let _ = io::stderr().lock().write_all(with_line_end(text).as_bytes());
 }
 
 /// A reader that went away is no error of ours.

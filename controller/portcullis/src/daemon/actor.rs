@@ -16,10 +16,11 @@ use portcullis_switch::{Config, PortSpec, StartReport};
 use tokio::sync::oneshot;
 
 use super::{
-    clock::Now, failure::switch_failure, log::log, ready::Ready, trial::Standing, waiting::Waiting,
+    clock::Now, failure::switch_failure, journal::Journal, log::log, ready::Ready, trial::Standing,
+    waiting::Waiting,
 };
 use crate::{
-    api::{self, Failure, Info, Removed, Response, SourceFile, Started, code},
+    api::{self, EventQuery, Failure, Info, Removed, Response, SourceFile, Started, code},
     dataplane::Launcher,
     error::Error,
     state::{AppliedPolicy, State},
@@ -36,6 +37,10 @@ pub enum Order {
     Policy,
     /// Enforce a policy that was compiled.
     Apply(Box<Candidate>),
+    /// Say what a policy would change.
+    Preview(Box<Preview>),
+    /// See [`api::Request::Events`].
+    Events(EventQuery),
     /// See [`api::Request::Confirm`].
     Confirm,
     /// See [`api::Request::Rollback`].
@@ -57,6 +62,19 @@ pub struct Candidate {
     pub ready: Ready,
     /// How long it waits for a confirmation; `None`: it needs none.
     pub confirm: Option<Duration>,
+}
+
+/// A policy that is looked at, and what is known of it.
+#[derive(Debug)]
+pub struct Preview {
+    /// What the switch would get.
+    pub ready: Ready,
+    /// The policy that it was compared with.
+    pub from: Option<Arc<AppliedPolicy>>,
+    /// What differs, for people.
+    pub rendered: String,
+    /// What differs, for programs.
+    pub changes: serde_json::Value,
 }
 
 /// An order, and where its answer goes.
@@ -95,11 +113,14 @@ pub struct Pace {
     pub sweep: Duration,
     /// Change of the host's addresses.
     pub host: Duration,
+    /// Events of logged rules.
+    pub events: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { sweep: Duration::from_secs(1), host: Duration::from_secs(3) }
+        let (sweep, host) = (Duration::from_secs(1), Duration::from_secs(3));
+        Self { sweep, host, events: Duration::from_millis(250) }
     }
 }
 
@@ -137,6 +158,7 @@ pub struct Actor<L: Launcher, S> {
     pub(super) in_force: Option<InForce>,
     pub(super) host: Vec<IpAddr>,
     pub(super) problems: BTreeMap<Topic, String>,
+    pub(super) journal: Journal,
     pub(super) pace: Pace,
     /// When to try again what the clock demanded and what failed.
     pub(super) retry_at: Instant,
@@ -171,6 +193,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             in_force: None,
             host: Vec::new(),
             problems: BTreeMap::new(),
+            journal: Journal::default(),
             pace,
             retry_at: Instant::now(),
         };
@@ -192,8 +215,10 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     pub fn run(mut self, queue: &Receiver<Message>) -> Ended {
         let mut sweep_at = Instant::now() + self.pace.sweep;
         let mut host_at = Instant::now() + self.pace.host;
+        let mut events_at = Instant::now() + self.pace.events;
         loop {
-            let wait = sweep_at.min(host_at).saturating_duration_since(Instant::now());
+            let next = sweep_at.min(host_at).min(events_at);
+            let wait = next.saturating_duration_since(Instant::now());
             let wait = self.until_lapse().map_or(wait, |lapse| wait.min(lapse));
             match queue.recv_timeout(wait) {
                 Ok(Message::Job(Job { order: Order::Down, reply })) => match self.down() {
@@ -215,6 +240,10 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.lapse();
+            if Instant::now() >= events_at {
+                self.note_events();
+                events_at = Instant::now() + self.pace.events;
+            }
             if Instant::now() >= sweep_at {
                 self.sweep();
                 sweep_at = Instant::now() + self.pace.sweep;
@@ -235,6 +264,8 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 sources: self.standing.policy.as_ref().map(|p| p.sources.clone()),
             }),
             Order::Apply(candidate) => self.apply(*candidate).map(Response::Applied),
+            Order::Preview(preview) => self.preview(*preview),
+            Order::Events(query) => self.tell_events(&query),
             Order::Confirm => self.confirm(),
             Order::Rollback => self.rollback().map(Response::RolledBack),
             Order::Attach(port) => self.attach(port).map(Response::Attached),

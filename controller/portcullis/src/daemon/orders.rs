@@ -4,15 +4,19 @@ use portcullis_store::Store;
 use portcullis_switch::{PortKind, PortSpec};
 
 use super::{
-    actor::{Actor, Topic},
+    actor::{Actor, Preview, Topic},
     admission,
     clock::Now,
+    cuts::{Cuts, Judge},
     failure::{chain, switch_failure},
     log::log,
     report,
 };
 use crate::{
-    api::{self, Failure, Pending, Policy, Response, RuleEnd, Size, code},
+    api::{
+        self, Difference, EventQuery, Events, Failure, Pending, Policy, Response, RuleEnd, Size,
+        code,
+    },
     dataplane::{DataPlane, Launcher},
     host, names,
 };
@@ -79,6 +83,36 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         status.pending = self.pending(&now);
         status.ends = self.ends(&now);
         Ok(Response::Status(Box::new(status)))
+    }
+
+    /// What a policy would change, with the connections that it would cut.
+    pub(super) fn preview(&mut self, preview: Preview) -> Result<Response, Failure> {
+        let Preview { ready, from, rendered, changes } = preview;
+        let mut cuts = Cuts::default();
+        if let Some(in_force) = &self.in_force {
+            let now = Judge::new(&in_force.ready.image, &self.host);
+            let next = Judge::new(&ready.image, &self.host);
+            let listed = self.plane.flows(&mut |flow| cuts.look(&flow, now, next));
+            listed.map_err(|error| switch_failure(&error))?;
+        }
+        Ok(Response::Difference(Box::new(Difference {
+            from: from.map(|policy| policy.files()),
+            rendered,
+            changes,
+            size: Size::of(&ready.image),
+            cuts: cuts.listed,
+            cuts_total: cuts.total,
+            warnings_rendered: ready.rendered,
+            warnings: ready.warnings,
+        })))
+    }
+
+    /// The next events, up to this moment.
+    pub(super) fn tell_events(&mut self, query: &EventQuery) -> Result<Response, Failure> {
+        self.note_events();
+        let counts = self.plane.event_counts().map_err(|error| switch_failure(&error))?;
+        let (suppressed, lost) = (counts.suppressed, counts.lost);
+        Ok(Response::Events(Events { suppressed, lost, ..self.journal.answer(query) }))
     }
 
     /// The terms of a policy that waits for its confirmation.

@@ -26,6 +26,7 @@ pub fn status(
         ports: observed.ports.into_iter().map(Into::into).collect(),
         drops: observed.drops.into_iter().map(Into::into).collect(),
         rules: observed.rules.into_iter().map(Into::into).collect(),
+        events: observed.events.into(),
         flows: Flows { used: observed.flows.used, capacity: observed.flows.capacity },
         programs: observed.programs.into_iter().map(Into::into).collect(),
         problems,

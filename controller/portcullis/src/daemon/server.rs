@@ -22,13 +22,14 @@ use tokio::{
 
 use super::{
     access::Access,
-    actor::{Candidate, Job, Message, Order},
+    actor::{Candidate, Job, Message, Order, Preview},
     log::{log, unix_seconds},
     ready::Ready,
 };
 use crate::{
     api::{Failure, Refused, Request, Response, SourceFile, code},
     error::Error,
+    policy,
     state::AppliedPolicy,
     wire::{self, WireError},
 };
@@ -213,6 +214,11 @@ async fn answer(request: Request, shared: &Arc<Shared>) -> Response {
         Request::Attach { port } => Order::Attach(port),
         Request::Detach { name } => Order::Detach(name),
         Request::Down => Order::Down,
+        Request::Events(query) => Order::Events(query),
+        Request::Difference { sources, color } => match preview(sources, color, shared).await {
+            Ok(preview) => Order::Preview(Box::new(preview)),
+            Err(response) => return response,
+        },
         Request::Confirm => Order::Confirm,
         Request::Rollback => Order::Rollback,
         Request::Apply { sources, color, confirm_s } => {
@@ -265,6 +271,33 @@ async fn candidate(
     let (sources, ready) = compiled.await?;
     let confirm = confirm_s.map(|s| Duration::from_secs(s.into()));
     Ok(Candidate { sources, ready, confirm })
+}
+
+/// A policy, compiled for this moment and compared with the one in force.
+async fn preview(
+    sources: Vec<SourceFile>,
+    color: bool,
+    shared: &Arc<Shared>,
+) -> Result<Preview, Response> {
+    let from = ask(shared, Message::Known).await?;
+    let moment = moment(from.as_deref());
+    compiling(shared, move || {
+        let before = from.as_ref().map_or_else(nothing, |policy| policy.sources.clone());
+        let old = portcullis_policy::compile_unproved_at(&policy::texts(&before), &moment);
+        let old = old.map_err(|diagnostics| policy::refused(&diagnostics, color))?;
+        let new = policy::compile_at(&sources, &moment, color)?;
+        let difference = portcullis_policy::diff(&old, &new);
+        // Plain data with string keys always has a JSON form.
+        let changes = serde_json::to_value(&difference).unwrap_or_default();
+        let rendered = if difference.is_empty() { String::new() } else { difference.render() };
+        Ok(Preview { ready: Ready::new(new, &moment, color), from, rendered, changes })
+    })
+    .await
+}
+
+/// A policy that allows nothing.
+fn nothing() -> Vec<SourceFile> {
+    vec![SourceFile { name: "(nothing)".into(), text: "networks: {}\n".into() }]
 }
 
 /// Now, with what the policy in force remembers.

@@ -15,6 +15,7 @@ use crate::{
     api::{Failure, code},
     dataplane::{DataPlane, Launcher},
     host,
+    render::events as describe,
 };
 
 impl<L: Launcher, S: Store> Actor<L, S> {
@@ -53,6 +54,14 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let host = host::without_gateways(self.host.clone(), image);
         let installed = self.plane.install(Arc::clone(image), &self.ports, &host);
         installed.map_err(|error| switch_failure(&error))
+    }
+
+    /// Writes down what was told of logged rules.
+    pub(super) fn note_events(&mut self) {
+        for event in self.plane.events() {
+            let event = self.journal.push(event.into());
+            log(describe::event(event));
+        }
     }
 
     pub(super) fn sweep(&mut self) {

@@ -1,5 +1,6 @@
 //! Results for people.
 
+pub mod events;
 pub mod lapse;
 pub mod status;
 pub mod table;

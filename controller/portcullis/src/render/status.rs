@@ -3,7 +3,7 @@
 use std::{fmt::Write, net::IpAddr};
 
 use super::{
-    lapse,
+    events, lapse,
     table::{Cell, Table},
 };
 use crate::{
@@ -74,7 +74,7 @@ fn heading(status: &Status, now_unix_s: u64, paint: Paint) -> String {
         status.daemon.pid,
         status.daemon.run_dir.display(),
     );
-    out + &lapse::pending(status.pending.as_ref(), paint)
+    out + &lapse::pending(status.pending.as_ref(), paint) + &events::counts(&status.events, paint)
 }
 
 fn networks(status: &Status) -> Table {
@@ -194,7 +194,9 @@ fn age(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::api::{Drops, Flows, Info, Network, Nic, Policy, RuleEnd, RuleHits, Size, Started};
+    use crate::api::{
+        Drops, EventCounts, Flows, Info, Network, Nic, Policy, RuleEnd, RuleHits, Size, Started,
+    };
 
     use super::*;
 
@@ -266,6 +268,7 @@ mod tests {
                 observe: false,
                 hits: 12,
             }],
+            events: EventCounts { told: 3, suppressed: 40, lost: 0 },
             flows: Flows { used: 5, capacity: 1024 },
             programs: vec![],
             problems: vec!["the store is away\nsince long".into()],
@@ -283,6 +286,7 @@ mod tests {
             "guests without a port\n",
             "no-rule        9  No rule.",
             "public-web  allow                 12  dmz.yaml:30",
+            "3 events of logged rules, 40 more suppressed by their rates",
             "debug  1970-01-01T00:20:00Z  in force  dmz.yaml:31",
             "problems\n  the store is away\n  since long\n",
         ] {

@@ -10,8 +10,8 @@ use std::{
 use portcullis::dataplane::{DataPlane, Launcher};
 use portcullis_image::Image;
 use portcullis_switch::{
-    Closed, Config, FlowStatus, Hook, Installed, Origin, PortKind, PortSpec, PortStatus,
-    RemoveReport, StartReport, SweepReport, SwitchStatus,
+    Closed, Config, Event, EventCounts, Flow, FlowStatus, Hook, Installed, Origin, PortKind,
+    PortSpec, PortStatus, RemoveReport, StartReport, SweepReport, SwitchStatus,
 };
 
 /// The kernel: outlives every daemon.
@@ -26,6 +26,10 @@ pub struct Kernel {
     pub host: Vec<IpAddr>,
     pub installs: u32,
     pub sweeps: u32,
+    /// What was told, and not yet asked for.
+    pub events: Vec<Event>,
+    /// What runs.
+    pub flows: Vec<Flow>,
     pub starts: u32,
     /// Interfaces that somebody else made.
     pub nics: Vec<String>,
@@ -178,9 +182,24 @@ impl DataPlane for FakePlane {
             ports: kernel.ports.values().map(|spec| Self::port(&kernel, spec)).collect(),
             drops: vec![],
             rules: vec![],
+            events: self.event_counts()?,
             flows: FlowStatus { used: 0, capacity: 1024 },
             programs: vec![],
         })
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.0.kernel().events)
+    }
+
+    fn event_counts(&self) -> Result<EventCounts, FakeError> {
+        Ok(EventCounts { told: 0, suppressed: 7, lost: 1 })
+    }
+
+    fn flows(&self, each: &mut dyn FnMut(Flow)) -> Result<(), FakeError> {
+        self.0.works("flows")?;
+        self.0.kernel().flows.iter().cloned().for_each(each);
+        Ok(())
     }
 
     fn sweep(&mut self) -> Result<SweepReport, FakeError> {
