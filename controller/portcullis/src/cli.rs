@@ -3,6 +3,8 @@
 
 mod policy;
 
+pub mod import;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -209,6 +211,14 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Make a policy of another firewall's rules, proved equal
+    #[command(
+        subcommand,
+        after_help = "Exit status: 0 all of it is taken over; 1 it is written, and what has no \
+                            equal here is closed; 2 nothing is written.\n\nExample:\n  \
+                            portcullis import proxmox /etc/pve --out policies/pve.yaml"
+    )]
+    Import(import::Import),
     /// Give a guest its port, or take a NIC as uplink
     #[command(subcommand, after_help = "Example:\n  portcullis attach tap web --guest web1")]
     Attach(Attach),
@@ -385,6 +395,7 @@ impl Command {
         match self {
             Self::Check(args) => args.plain_format(),
             Self::Matrix(args) => args.plain_format(),
+            Self::Import(import) => import.into_args().output.format,
             Self::Explain(ExplainArgs { output, .. })
             | Self::Diff(DiffArgs { output, .. })
             | Self::Up { output, .. }

@@ -6,6 +6,7 @@ mod check;
 mod diff;
 mod events;
 mod explain;
+mod import;
 mod manual;
 mod matrix;
 mod port;
@@ -100,6 +101,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         Command::Attach(attach) => port::attach(attach, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),
+        Command::Import(what) => import::import(&what, context),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),
         Command::Daemon { settings, detached: true } => background::daemon(&settings, context),
