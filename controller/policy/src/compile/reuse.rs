@@ -51,7 +51,7 @@ pub fn rebuild(input: &Input<'_>, before: &Before<'_>, change: &Replaced) -> Opt
         let then = |class: usize| classes.then[class].unwrap_or(0) as usize;
         let (src, dst) = (then(pair / count), then(pair % count));
         let row = before.image.rows[src * before.classes.len() + dst];
-        of_pair[pair] = copy.row(row, input, &mut set)?;
+        of_pair[pair] = copy.row(row, &mut set)?;
     }
     Some(set.finish(of_pair))
 }
@@ -138,6 +138,8 @@ fn rules_about(input: &Input<'_>, mask: &[bool]) -> Vec<u32> {
 /// Rows of the table before, as they are now.
 struct Copy<'a> {
     image: &'a Image,
+    /// Has the table of now shadows?
+    observed: bool,
     /// For each service class of now, that of then.
     services: Vec<u32>,
     change: &'a Replaced,
@@ -150,10 +152,11 @@ impl<'a> Copy<'a> {
     fn new(input: &Input<'_>, before: &Before<'a>, change: &'a Replaced) -> Self {
         let rows = before.image.cells.len() / before.image.services as usize;
         let services = input.services.in_terms_of(before.services);
-        Self { image: before.image, services, change, known: vec![None; rows], row: Vec::new() }
+        let (image, observed) = (before.image, input.is_observed());
+        Self { image, observed, services, change, known: vec![None; rows], row: Vec::new() }
     }
 
-    fn row(&mut self, row: u32, input: &Input<'_>, set: &mut RowSet) -> Option<u32> {
+    fn row(&mut self, row: u32, set: &mut RowSet) -> Option<u32> {
         if let Some(known) = self.known[row as usize] {
             return Some(known);
         }
@@ -166,7 +169,7 @@ impl<'a> Copy<'a> {
             services.iter().map(|&s| change.id(from[s as usize])).collect()
         };
         self.row.extend(of(cells));
-        if input.is_observed() {
+        if self.observed {
             self.row.extend(of(shadows));
         }
         let id = set.intern(&self.row).ok()?;

@@ -41,6 +41,12 @@ impl Naming {
         Some(naming)
     }
 
+    /// Does this rule name both classes?
+    pub fn names(&self, rule: usize, src: u32, dst: u32) -> bool {
+        let is_in = |rules: &[u32]| rules.binary_search(&(rule as u32)).is_ok();
+        is_in(&self.from[src as usize]) && is_in(&self.to[dst as usize])
+    }
+
     /// The allow rules that name both classes, ascending.
     pub fn rules(&self, src: u32, dst: u32) -> impl Iterator<Item = usize> {
         let (from, to) = (&self.from[src as usize], &self.to[dst as usize]);

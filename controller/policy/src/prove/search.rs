@@ -7,6 +7,7 @@
 use std::{
     cell,
     collections::{BTreeMap, HashMap},
+    rc::Rc,
 };
 
 use portcullis_pipeline::policy::Cell;
@@ -178,7 +179,7 @@ struct Search<'p> {
     invariant: &'p Invariant,
     services: &'p [u32],
     /// Rows that were looked at.
-    rows: HashMap<u32, Blame>,
+    rows: HashMap<u32, Rc<Blame>>,
     /// Is there any connection that it speaks about?
     possible: bool,
 }
@@ -222,13 +223,14 @@ impl Search<'_> {
         let prover = self.prover;
         let (from, to) = (&prover.machines[src as usize], &prover.machines[dst as usize]);
         let floor = u16::from(from.best_rank) + u16::from(to.best_rank);
-        for (rule, services) in self.blame(src, dst, true) {
+        for (rule, services) in self.blame(src, dst, true).iter() {
+            let rule = *rule;
             if best.get(&rule).is_some_and(|(step, _)| step.rank() <= floor) {
                 continue;
             }
             for families in [family::V4, family::V6] {
                 let ends = Ends { src, dst, from, to, families };
-                let Some((step, services)) = self.step(&ends, &services, |_, _| true) else {
+                let Some((step, services)) = self.step(&ends, services, |_, _| true) else {
                     continue;
                 };
                 let services = self.unexcused(&step, rule, services);
@@ -257,7 +259,7 @@ impl Search<'_> {
     }
 
     /// The rules that allow (or deny) what the invariant speaks about between two classes.
-    fn blame(&mut self, src: u32, dst: u32, allowed: bool) -> Blame {
+    fn blame(&mut self, src: u32, dst: u32, allowed: bool) -> Rc<Blame> {
         let prover = self.prover;
         let row = prover.row(src, dst);
         let blame = self.rows.entry(row).or_insert_with(|| {
@@ -268,9 +270,9 @@ impl Search<'_> {
                     by_rule.entry(cell.rule()).or_default().push(service);
                 }
             }
-            by_rule.into_iter().collect()
+            Rc::new(by_rule.into_iter().collect())
         });
-        blame.clone()
+        Rc::clone(blame)
     }
 
     /// The services for which no rule that allows the connection names both of its sides.
@@ -288,9 +290,12 @@ impl Search<'_> {
         let build = &compiled.build;
         let tier = |rule: usize| build.expanded.rules[rule].tier;
         let decider = rule as usize - 1;
+        if naming.names(decider, step.src_class, step.dst_class) {
+            return Vec::new();
+        }
         for named in naming.rules(step.src_class, step.dst_class) {
-            if named == decider || services.is_empty() {
-                return Vec::new();
+            if services.is_empty() {
+                return services;
             }
             if tier(named) == tier(decider) {
                 let covered = build.services.of_list(build.rules[named].services);
@@ -336,18 +341,18 @@ impl Search<'_> {
         for (src, from) in &leg.addresses {
             for &dst in to.iter().filter(|d| prover.opens(*src, **d) != 0) {
                 let target = &prover.machines[dst as usize];
-                for (rule, services) in self.blame(*src, dst, true) {
+                for (rule, services) in self.blame(*src, dst, true).iter() {
                     for families in [family::V4, family::V6] {
                         let pair = Ends { src: *src, dst, from, to: target, families };
-                        let Some((step, services)) = self.step(&pair, &services, ends) else {
+                        let Some((step, services)) = self.step(&pair, services, ends) else {
                             continue;
                         };
                         let mut steps = entered.chain(exit, &step.dst);
                         let services = self.unexcused_chain(&steps, &step, services);
                         steps.push(step);
-                        let known = best.get(&(leg.guest, rule)).map(|(known, _)| rank(known));
+                        let known = best.get(&(leg.guest, *rule)).map(|(known, _)| rank(known));
                         if !services.is_empty() && known.is_none_or(|known| rank(&steps) < known) {
-                            best.insert((leg.guest, rule), (steps, services));
+                            best.insert((leg.guest, *rule), (steps, services));
                         }
                     }
                 }
@@ -388,17 +393,17 @@ impl Search<'_> {
         let machines = &self.prover.machines;
         let (from, to) = (&machines[src as usize], &machines[dst as usize]);
         let floor = u16::from(from.best_rank) + u16::from(to.best_rank);
-        for (rule, services) in self.blame(src, dst, false) {
+        for (rule, services) in self.blame(src, dst, false).iter() {
             if best.as_ref().is_some_and(|(step, _)| step.rank() <= floor) {
                 return;
             }
             for families in [family::V4, family::V6] {
-                let services = self.prover.possible(&services, families);
+                let services = self.prover.possible(services, families);
                 let met = if services.is_empty() { None } else { from.meet_declared(to, families) };
                 let Some((a, b)) = met else { continue };
                 let step = Step { src: a, dst: b, src_class: src, dst_class: dst };
                 if best.as_ref().is_none_or(|(known, _)| step.rank() < known.rank()) {
-                    *best = Some((step, Found::Denied { rule, step, services }));
+                    *best = Some((step, Found::Denied { rule: *rule, step, services }));
                 }
             }
         }
