@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use portcullis_policy::{Compiled, compile_at};
 use serde_json::json;
 
-use super::{Context, Outcome, explain::applied};
+use super::{Context, Outcome, apply::preview, explain::applied};
 use crate::{
     api::SourceFile,
     cli::DiffArgs,
     error::Error,
     paint::{Paint, Style},
     policy,
+    render::events::cuts,
 };
 
 /// Compares two policies, or one with the applied one.
@@ -28,6 +29,7 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, Error> {
     };
     let color = context.paint_aside.is_on();
     let (old, _) = old.compile("OLD", color)?;
+    let sources = new.sources.clone();
     let (new, violations) = new.compile("NEW", color)?;
     let difference = portcullis_policy::diff(&old, &new);
     let status = u8::from(args.exit_code && !difference.is_empty());
@@ -38,8 +40,15 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, Error> {
             context.paint_aside.paint(Style::Warn, "warning:")
         ),
     };
-    let human = painted(&difference.render(), context.paint);
+    let mut human = painted(&difference.render(), context.paint);
     let mut json = json!(difference);
+    // The daemon alone knows what runs, and looks only at what it would take.
+    if args.policies.len() == 1 && violations == 0 {
+        let running = preview(sources, context)?;
+        human += &cuts(&running.cuts, running.cuts_total, context.paint);
+        json["cuts"] = json!(running.cuts);
+        json["cuts_total"] = running.cuts_total.into();
+    }
     json["empty"] = difference.is_empty().into();
     json["violations"] = violations.into();
     Ok(Outcome { status, aside, ..Outcome::fine(human, json) })
