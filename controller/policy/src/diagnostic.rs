@@ -238,7 +238,8 @@ impl JsonDiagnostic {
 }
 
 impl JsonEdit {
-    fn new(edit: &Edit, sources: &Sources) -> Self {
+    /// With positions for people.
+    pub(crate) fn new(edit: &Edit, sources: &Sources) -> Self {
         Self {
             title: edit.title.clone(),
             position: sources.position(edit.span),

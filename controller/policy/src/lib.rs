@@ -90,7 +90,9 @@ pub use crate::{
         Change, ChangeKind, Difference, Group, GroupKind, Line, Responsible, Services, Side, Sign,
         Subject, Why, Witness, diff,
     },
-    explain::{Answer, Example, ExplainError, Explanation, RuleView, Verdict, explain},
+    explain::{
+        Answer, Ends, Example, ExplainError, Explanation, RuleView, Verdict, explain, explain_flow,
+    },
     incremental::Compiler,
     lookup::lookup,
     model::Model,

@@ -14,7 +14,6 @@ use super::{
 use crate::{
     explain::{self, Example, describe},
     model::{Protocol, Purpose},
-    service::show_number,
 };
 
 /// The names of one of the policies.
@@ -131,18 +130,12 @@ fn spell(
     let to_addr = if std::ptr::eq(src, dst) { to.other? } else { to.example? };
     let network = [src, dst].into_iter().find(|p| matches!(p.extent, Extent::Local(..)));
     let network = network.and_then(|p| p.views[side].network).map_or(0, |n| n as u32 + 1);
-    let from_port = if purpose == Purpose::new(purpose.protocol, purpose.number) {
-        String::new()
-    } else {
-        format!(" from {}", purpose.source)
-    };
-    let service = show_number(purpose.protocol, purpose.number) + &from_port;
     let example = Example {
         from: describe(compiled, from.atom),
         from_addr: explain::ip(from_addr),
         to: describe(compiled, to.atom),
         to_addr: explain::ip(to_addr),
-        service,
+        service: explain::show_purpose(purpose),
     };
     let stands_in = [src, dst].iter().any(|p| p.extent == Extent::HostItself);
     Some(Witness { example, purpose, network, stands_in })

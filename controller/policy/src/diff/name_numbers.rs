@@ -1,6 +1,6 @@
 //! Names for sets of services, as few as there can be.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{cell::RefCell, cmp::Reverse, collections::HashMap};
 
 use super::{
     bits::Bits,
@@ -76,10 +76,12 @@ impl<'a, const N: usize> NumberNames<'a, N> {
         loop {
             let offers = self.names.iter().enumerate().filter_map(|(i, name)| {
                 let (gain, cost) = self.worth(name, &left, ok, except)?;
-                // Per name, in hundredths; of equals the shortest, then the first.
-                Some(((gain * 100 / cost, std::cmp::Reverse(cost), std::cmp::Reverse(i)), name))
+                // Everything with a few exceptions says more than any list. Then per name, in
+                // hundredths; of equals the shortest, then the first.
+                let (worth, wide) = (gain * 100 / cost, name.wide && gain > cost);
+                Some(((wide, worth, Reverse(cost), Reverse(i)), name))
             });
-            let Some(((worth, ..), name)) = offers.max_by_key(|o| o.0) else { break };
+            let Some(((_, worth, ..), name)) = offers.max_by_key(|o| o.0) else { break };
             if worth < 100 {
                 break;
             }

@@ -2,84 +2,82 @@
 
 use std::collections::BTreeSet;
 
-use super::Case;
+use super::{Case, question};
 use crate::{
     Compiled,
     compile::{
         actors::Actor,
         space::{Owner, Zone},
     },
+    diagnostic::{Edit, JsonEdit},
     explain::describe,
-    model::{Action, Demand, Tier},
+    model::{Demand, Tier},
 };
 
-/// How to get the connection allowed; nothing if it is.
-pub fn advice(compiled: &Compiled, case: &Case, asked: &str) -> Vec<String> {
-    if case.cell.allows() {
-        return Vec::new();
+/// How to get a connection allowed.
+#[derive(Default)]
+pub struct Advice {
+    /// For people.
+    pub texts: Vec<String>,
+    /// The same as changes of the text; each was tried and breaks no invariant.
+    pub edits: Vec<JsonEdit>,
+}
+
+/// How to get a denied connection allowed. `asked` holds the endpoints and the service in the
+/// words of the question, where they are about this connection alone.
+pub fn advice(compiled: &Compiled, case: &Case, asked: Option<[&str; 3]>) -> Advice {
+    let forbidden = forbidden(compiled, case);
+    if !forbidden.is_empty() {
+        return Advice { texts: forbidden, edits: Vec::new() };
     }
-    let rules = &compiled.build.expanded.rules;
-    let mut advice = match (case.cell.rule() as usize).checked_sub(1).map(|i| &rules[i]) {
-        Some(rule) => {
-            let at = compiled.model.sources.position(rule.span);
-            let name = &rule.name;
-            vec![match rule.tier {
-                Tier::Platform => format!(
-                    "change `{name}` at {at}: a platform deny cannot be undone by another rule"
-                ),
-                Tier::Tenant => {
-                    format!("narrow `{name}` at {at}: inside a tier a deny beats every allow")
-                }
-            }]
-        }
-        None => near_misses(compiled, case, asked),
+    let (from, to) = (name(compiled, case.src), name(compiled, case.dst));
+    let service = case.service_text();
+    let [from, to, service] = match asked {
+        // A rule for everything is more than anybody should be told to write.
+        Some([from, to, "any"]) => [from, to, &service],
+        Some(asked) => asked,
+        None => [from.as_str(), to.as_str(), service.as_str()],
     };
-    if case.cell.rule() == 0 {
-        advice.push(new_rule(compiled, case, asked));
+    let edits = question::edits(compiled, from, to, service);
+    if edits.is_empty() {
+        return Advice { texts: by_hand(compiled, case), edits: Vec::new() };
     }
-    advice.extend(forbidden(compiled, case));
-    advice
-}
-
-/// Rules that would allow it, were it not for one of their three parts.
-fn near_misses(compiled: &Compiled, case: &Case, asked: &str) -> Vec<String> {
-    let allow = compiled.build.expanded.rules.iter().enumerate();
-    // What a kind says cannot be edited.
-    let allow = allow.filter(|(_, r)| r.action == Action::Allow && !r.name.contains(':'));
-    let miss = allow.filter_map(|(i, rule)| {
-        let parts = (
-            case.matches_from(compiled, i),
-            case.matches_to(compiled, i),
-            case.matches_service(compiled, i),
-        );
-        let (part, what) = match parts {
-            (true, true, false) => ("for", service(case, asked)),
-            (true, false, true) => ("to", name(compiled, case.dst)),
-            (false, true, true) => ("from", name(compiled, case.src)),
-            _ => return None,
+    let sources = &compiled.model.sources;
+    let text = |e: &Edit| {
+        // The title answers what would mend an `always`.
+        let title = match e.title.strip_prefix("allow it: ") {
+            Some(rule) => format!("add the rule {rule}"),
+            None => e.title.clone(),
         };
-        let at = compiled.model.sources.position(rule.span);
-        Some(format!("add `{what}` to `{part}` of the rule `{}` at {at}", rule.name))
-    });
-    miss.take(3).collect()
-}
-
-fn new_rule(compiled: &Compiled, case: &Case, asked: &str) -> String {
-    format!(
-        "add a rule: - {{ name: NAME, allow: {{ from: {}, to: {}, for: {} }} }}",
-        name(compiled, case.src),
-        name(compiled, case.dst),
-        service(case, asked)
-    )
+        format!("{title} (at {})", sources.position(e.span))
+    };
+    let texts = edits.iter().map(text).collect();
+    Advice { texts, edits: edits.iter().map(|e| JsonEdit::new(e, sources)).collect() }
 }
 
 /// Invariants that refuse every policy in which it is allowed.
 fn forbidden(compiled: &Compiled, case: &Case) -> Vec<String> {
     let about = case.invariants(compiled).into_iter();
     let never = about.filter(|i| i.action == Demand::Never.name());
-    never
-        .map(|i| format!("and take it out of the invariant `{}` at {}", i.name, i.position))
-        .collect()
+    let text = |i: super::RuleView| {
+        format!("nothing, as long as the invariant `{}` at {} forbids it", i.name, i.position)
+    };
+    never.map(text).collect()
+}
+
+/// Where no single change does it.
+fn by_hand(compiled: &Compiled, case: &Case) -> Vec<String> {
+    let decider = (case.cell.rule() as usize).checked_sub(1);
+    let Some(rule) = decider.map(|i| &compiled.build.expanded.rules[i]) else {
+        return vec!["no single change does it without breaking an invariant".to_owned()];
+    };
+    let (name, at) = (&rule.name, compiled.model.sources.position(rule.span));
+    vec![match rule.tier {
+        Tier::Platform => {
+            format!("change `{name}` at {at}: a platform deny cannot be undone by another rule")
+        }
+        Tier::Tenant => format!("narrow `{name}` at {at}: inside a tier a deny beats every allow"),
+    }]
 }
 
 /// As a rule would name it.
@@ -90,15 +88,6 @@ fn name(compiled: &Compiled, actor: Actor) -> String {
             super::endpoint::ip(actor.addr).to_string()
         }
         _ => describe(compiled, actor.atom),
-    }
-}
-
-/// As it was asked for, or the one number if that was too much to allow.
-fn service(case: &Case, asked: &str) -> String {
-    if asked == "any" {
-        crate::service::show_number(case.protocol, case.number)
-    } else {
-        asked.to_owned()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Answer, Explanation, RuleView, Verdict};
+use super::{Answer, Explanation, RuleView, Verdict, time::show_span};
 
 /// Verdict first, then each distinct answer with its rule, then advice.
 pub fn render(e: &Explanation) -> String {
@@ -39,8 +39,17 @@ fn one(out: &mut String, answer: &Answer) {
         Some(rule) => {
             line(out, 2, format!("by {}", title(rule)));
             line(out, 4, format!("{} | {}", rule.position.line, rule.excerpt.trim()));
+            if let Some(ends) = &rule.until {
+                let left = ends.left_s.map(|s| format!(", in {}", show_span(s)));
+                line(out, 4, format!("until {}{}", ends.at, left.unwrap_or_default()));
+            }
         }
         None => line(out, 2, "by default: no rule speaks about it".to_owned()),
+    }
+    line(out, 2, format!("way: {}", answer.way));
+    if let Some(rule) = &answer.observed {
+        let would = if answer.allowed { "denied" } else { "allowed" };
+        line(out, 2, format!("would be {would} by {}, which only observes", title(rule)));
     }
     for rule in &answer.runners_up {
         line(out, 2, format!("also about it: {}", title(rule)));

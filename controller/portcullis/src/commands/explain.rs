@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use portcullis_policy::Verdict;
+use portcullis_policy::{Verdict, explain_flow};
 
 use super::{Context, Outcome};
 use crate::{
@@ -20,10 +20,15 @@ pub fn explain(args: &ExplainArgs, context: &Context) -> Result<Outcome, Error> 
     let sources = files_or_applied(&args.files, context)?;
     let color = context.paint_aside.is_on();
     let compiled = policy::compile_unproved(&sources, color)?;
-    let text = |word: &'_ Option<String>| word.clone().unwrap_or_default();
-    let (from, to, service) = (text(&args.from), text(&args.to), text(&args.service));
-    let explained = portcullis_policy::explain(&compiled, &from, &to, &service)
-        .map_err(|error| Error::Question { message: error.to_string() })?;
+    let asked = match &args.flow {
+        Some(flow) => explain_flow(&compiled, flow),
+        None => {
+            let [from, to, service] = [&args.from, &args.to, &args.service]
+                .map(|word| word.as_deref().unwrap_or_default());
+            portcullis_policy::explain(&compiled, from, to, service)
+        }
+    };
+    let explained = asked.map_err(|error| Error::Question { message: error.to_string() })?;
     // DESIGN, section 6: a flow that is denied is "no", also where only some of them are.
     let status = u8::from(explained.verdict != Verdict::Allowed);
     let human = painted(&explained.render(), context.paint);
