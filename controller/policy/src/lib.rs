@@ -144,6 +144,13 @@ fn proved(compiled: &Compiled) -> Result<Diagnostics, Diagnostics> {
     finish(diags)
 }
 
+/// Reads and checks a policy and compiles nothing.
+pub fn read(sources: &Sources) -> Result<Model, Diagnostics> {
+    let mut diags = Diagnostics::new(sources);
+    let (model, _) = parse::model(sources, &Moment::default(), &mut diags);
+    finish(diags).map(|_| model)
+}
+
 /// As [`compile`], without the proof of the invariants: for tests, and to explain a policy that
 /// is refused. Never for enforcement.
 pub fn compile_unproved(sources: &Sources) -> Result<Compiled, Diagnostics> {
