@@ -57,6 +57,7 @@ mod compile;
 mod diagnostic;
 mod diff;
 mod explain;
+mod foreign;
 pub mod generate;
 mod hash;
 mod hygiene;
@@ -76,6 +77,7 @@ mod render;
 mod schema;
 mod service;
 mod source;
+mod syntax;
 pub mod until;
 mod yaml;
 

@@ -47,7 +47,7 @@ problems! {
     /// A scalar that cannot be read.
     "PC0007" "`{got}` is not {expected}" BadValue { got: String, expected: &'static str };
     /// A value that the design has and this version has not.
-    "PC0008" "`{what}` is not supported yet" NotSupportedYet { what: String };
+    "PC0008" "{what} are not supported yet" NotSupportedYet { what: String };
     /// `include:` of something that is not there.
     "PC0009" "`{path}` cannot be included: {why}" CannotInclude { path: String, why: String };
 

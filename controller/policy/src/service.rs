@@ -27,9 +27,53 @@ pub fn parse<'a>(
     own: impl Fn(&str) -> Option<Vec<Ports>>,
     names: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<Ports>, BadService> {
+    read(text, own, names).map_err(|bad| match rewritten(text) {
+        Some(meant) => BadService { help: Some(format!("did you mean `{meant}`?")), ..bad },
+        None => bad,
+    })
+}
+
+/// How other tools write it, in our words: `80/tcp`, `TCP:80`, `tcp/80,443`, `tcp/http`.
+fn rewritten(text: &str) -> Option<String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (protocol, numbers) = lower.split_once('/').unwrap_or((&lower, ""));
+    if numbers.contains(',') {
+        let each: Vec<String> =
+            numbers.split(',').map(|n| format!("{protocol}/{}", n.trim())).collect();
+        let fine = each.iter().all(|one| literal(one).is_ok());
+        return fine.then(|| format!("[{}]", each.join(", ")));
+    }
+    let words: Vec<&str> = text.split([' ', ',', ';']).filter(|w| !w.is_empty()).collect();
+    if words.len() > 1 && words.iter().all(|w| catalogue::find(w).is_some() || literal(w).is_ok()) {
+        return Some(format!("[{}]", words.join(", ")));
+    }
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, ""));
+    let candidates = [
+        lower.replace(' ', ""),
+        format!("{numbers}/{protocol}"),
+        format!("{protocol}/{}", numbers.replace(':', "-").replace("..", "-")),
+        format!("{protocol}/{last}-{first}"),
+        format!("{protocol}/{first}-65535"),
+        lower.replacen([':', ' ', '.', '-'], "/", 1),
+        numbers.to_owned(),
+        numbers.replace("echo-request", "ping"),
+        match lower.as_str() {
+            "all" | "*" | "everything" => "any".to_owned(),
+            _ => String::new(),
+        },
+    ];
+    let is_service = |c: &String| c == "any" || catalogue::find(c).is_some() || literal(c).is_ok();
+    candidates.into_iter().find(|c| c != text && is_service(c))
+}
+
+fn read<'a>(
+    text: &str,
+    own: impl Fn(&str) -> Option<Vec<Ports>>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Ports>, BadService> {
     if let Some((service, ports)) = text.split_once(" from ") {
         let source = source(ports.trim())?;
-        return from(parse(service.trim(), own, names)?, source, text);
+        return from(read(service.trim(), own, names)?, source, text);
     }
     if text == "any" {
         return Ok(Protocol::ALL.into_iter().map(Ports::all).collect());
@@ -172,12 +216,22 @@ mod tests {
         assert_eq!(show("tcp/70000"), "PC0304: ");
         assert_eq!(show("tcp/"), "PC0304: ");
         assert_eq!(show("tcp/+5"), "PC0304: ");
-        assert_eq!(show("tcp/90-80"), "PC0303: ");
+        assert_eq!(show("tcp/90-80"), "PC0303: did you mean `tcp/80-90`?");
+        assert_eq!(show("tcp/1024-"), "PC0304: did you mean `tcp/1024-65535`?");
+        assert_eq!(show("tcp / 80"), "PC0302: did you mean `tcp/80`?");
+        assert_eq!(show("ssh http"), "PC0301: did you mean `[ssh, http]`?");
         assert_eq!(show("tcp/80 from 70000"), "PC0304: ");
         assert_eq!(show("tcp/80 from 90-80"), "PC0303: ");
         assert_eq!(show("ping from 7"), "PC0302: ");
         assert_eq!(show("tcp/80 from 7 from 8"), "PC0304: ");
         assert_eq!(show("tpc/80"), "PC0302: did you mean `tcp/80`?");
+        assert_eq!(show("80/tcp"), "PC0302: did you mean `tcp/80`?");
+        assert_eq!(show("TCP:80"), "PC0301: did you mean `tcp/80`?");
+        assert_eq!(show("tcp/80:90"), "PC0304: did you mean `tcp/80-90`?");
+        assert_eq!(show("tcp/80,443"), "PC0304: did you mean `[tcp/80, tcp/443]`?");
+        assert_eq!(show("tcp/http"), "PC0304: did you mean `http`?");
+        assert_eq!(show("icmp/echo-request"), "PC0304: did you mean `ping`?");
+        assert_eq!(show("ALL"), "PC0301: did you mean `any`?");
         assert_eq!(show("htp"), "PC0301: did you mean `http`?");
         assert_eq!(show("8443"), "PC0301: say of which protocol: `tcp/8443` or `udp/8443`");
     }

@@ -160,6 +160,10 @@ fn unreadable(number: &str, rest: &str) -> BadEnd {
             why: "months are not all of one length",
             help: Some("say it in days or weeks, or write the date".to_owned()),
         },
+        _ if ["never", "forever", "none", "always"].contains(&word.as_str()) => BadEnd {
+            why: "it is neither a date nor a duration",
+            help: Some("leave `until` out for a rule that is to stay".to_owned()),
+        },
         _ => BadEnd { why: "it is neither a date nor a duration", help: Some(EXAMPLES.to_owned()) },
     }
 }

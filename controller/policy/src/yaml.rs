@@ -15,6 +15,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     problem::Problem,
     source::{Sources, Span},
+    syntax,
 };
 
 /// A value and its place.
@@ -81,7 +82,7 @@ pub fn lines(
                 let at = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
                 let at = base + at as u32;
                 let span = Span { file, start: at, end: at };
-                builder.diags.report(Problem::Syntax { message: error.info() }, span);
+                builder.diags.push(syntax::refused(error.info(), span, sources));
                 return None;
             }
         }
@@ -170,7 +171,9 @@ impl Builder<'_> {
     fn document(&mut self, span: Span) {
         self.documents += 1;
         if self.documents == 2 {
-            self.refuse("several documents in one file", span);
+            let problem = Problem::UnsupportedYaml { what: "several documents in one file" };
+            let help = "take the `---` out, or write several files";
+            self.diags.push(Diagnostic::new(problem, span).help(help));
         }
     }
 

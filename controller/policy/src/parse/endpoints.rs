@@ -1,7 +1,5 @@
 //! Endpoints where they are used, and `sets:`.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::{Builder, keys, reader};
@@ -14,8 +12,11 @@ use crate::{
 
 const ENDPOINT: &str = "guest, label, network or set";
 /// How a selector says how its terms go together.
-pub const COMBINE: &[(&str, Combine)] =
-    &[("all of", Combine::All), ("any of", Combine::Any), ("not", Combine::Not)];
+const COMBINE: &[(&str, &str, Combine)] = &[
+    ("all of", "`all of`", Combine::All),
+    ("any of", "`any of`", Combine::Any),
+    ("not", "`not`", Combine::Not),
+];
 /// Kept for names of the outside world whose addresses are looked up and pinned.
 pub const DOMAIN: &str = "domain";
 
@@ -26,9 +27,7 @@ impl Builder<'_> {
             Value::Map(_) => std::slice::from_ref(node),
             _ => reader::list(node, what, self.diags),
         };
-        if items.is_empty() && matches!(node.value, Value::List(_)) {
-            self.diags.report(Problem::EmptySelector { what: what.into() }, node.span);
-        }
+        reader::refuse_empty(node, what, self.diags);
         items.iter().filter_map(|item| self.term(item)).collect()
     }
 
@@ -52,17 +51,17 @@ impl Builder<'_> {
     fn selector(&mut self, node: &Node, entries: &[(Key, Node)]) -> Option<Term> {
         if let Some((key, _)) = entries.iter().find(|(key, _)| key.text == DOMAIN) {
             let what = "domain names as endpoints".to_owned();
-            let help = "list its addresses, by a name under `sets:`";
+            let help = "list its addresses, under a name in `sets:`";
             self.diags
                 .push(Diagnostic::new(Problem::NotSupportedYet { what }, key.span).help(help));
             return None;
         }
         let table = reader::table(node, "a selector", keys::SELECTOR, self.diags)?;
-        let mut said = COMBINE.iter().filter_map(|&(word, combine)| {
+        let mut said = COMBINE.iter().filter_map(|&(word, what, combine)| {
             let of = table.get(word)?;
-            Some((word, combine, of))
+            Some((word, what, combine, of))
         });
-        let Some((word, combine, of)) = said.next() else {
+        let Some((word, what, combine, of)) = said.next() else {
             if entries.is_empty() {
                 self.diags.report(Problem::EmptySelector { what: "a selector".into() }, node.span);
             }
@@ -74,7 +73,7 @@ impl Builder<'_> {
             let help = "put one inside the other: `all of: [web, { not: test }]`";
             self.diags.push(Diagnostic::new(problem, at).help(help));
         }
-        let terms = self.terms(of, word);
+        let terms = self.terms(of, what);
         if terms.is_empty() {
             return None;
         }
@@ -187,10 +186,8 @@ fn named_by(model: &Model, set: usize) -> Vec<usize> {
     found
 }
 
-/// Names begin with a letter and hold neither `:` nor `/`: what is neither is meant as an
+/// Names begin with a letter and hold neither `:` nor `/`: what is no name is meant as an
 /// address, and gets the address's error message when it is none.
 fn looks_like_address(text: &str) -> bool {
-    text.contains([':', '/'])
-        || text.parse::<IpAddr>().is_ok()
-        || text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    text.contains([':', '/']) || text.starts_with(|c: char| c.is_ascii_digit())
 }

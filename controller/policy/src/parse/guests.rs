@@ -62,6 +62,9 @@ impl Builder<'_> {
     /// `network`, `ip` and `mac` of the guest itself, or a list of NICs.
     fn nics(&mut self, guest: usize, key: &Key, table: &Table<'_>) -> Vec<NicDraft> {
         let Some(list) = table.get("nics") else {
+            if table.may_mean("nics") {
+                return Vec::new();
+            }
             return self.nic(guest, key.span, table).into_iter().collect();
         };
         for own in keys::NIC.iter().filter_map(|k| table.key(k)) {
@@ -69,9 +72,7 @@ impl Builder<'_> {
             self.diags.push(Diagnostic::new(problem, own.span).help("say it inside `nics`"));
         }
         let items = reader::strict_list(list, "`nics`", self.diags);
-        if items.is_empty() {
-            self.diags.report(Problem::EmptySelector { what: "`nics`".into() }, list.span);
-        }
+        reader::refuse_empty(list, "`nics`", self.diags);
         let mut drafts: Vec<NicDraft> = Vec::new();
         for item in items {
             let Some(table) = reader::table(item, "a NIC", keys::NIC, self.diags) else { continue };
@@ -118,12 +119,14 @@ impl Builder<'_> {
     fn addresses(&mut self, node: &Node) -> (Vec<(IpAddr, Span)>, bool) {
         let (mut addrs, mut auto) = (Vec::new(), false);
         let items = reader::list(node, "`ip`", self.diags);
-        if items.is_empty() && matches!(node.value, Value::List(_)) {
-            self.diags.report(Problem::EmptySelector { what: "`ip`".into() }, node.span);
-        }
+        reader::refuse_empty(node, "`ip`", self.diags);
         for item in items {
             match reader::text(item, "an address", self.diags) {
                 Some("auto") => auto = true,
+                Some(word @ ("dhcp" | "DHCP" | "dynamic" | "automatic")) => {
+                    let problem = Problem::BadAddress { got: word.to_owned() };
+                    self.diags.push(Diagnostic::new(problem, item.span).meant(Some("auto")));
+                }
                 Some(text) => {
                     let addr = reader::address(text, item.span, self.diags);
                     addrs.extend(addr.map(|a| (a, item.span)));
@@ -144,7 +147,7 @@ impl Builder<'_> {
 
     fn labels(&mut self, guest: usize, node: &Node) -> Vec<String> {
         let mut labels: Vec<String> = Vec::new();
-        for item in reader::list(node, "`labels`", self.diags) {
+        for item in reader::list(node, "a guest's `labels`", self.diags) {
             let Some(text) = reader::text(item, "a label", self.diags) else { continue };
             if labels.iter().any(|l| l == text) {
                 self.diags.report(Problem::DuplicateKey { key: text.to_owned() }, item.span);

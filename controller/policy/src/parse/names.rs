@@ -3,9 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
+    catalogue,
     diagnostic::{Diagnostic, Diagnostics},
+    foreign,
     model::Endpoint,
-    near::did_you_mean,
+    near::{did_you_mean, nearest},
     problem::Problem,
     source::Span,
     yaml::Key,
@@ -35,14 +37,15 @@ impl Names {
             return;
         }
         if matches!(key.text.as_str(), "any" | "host" | "world" | "auto") {
-            diags.report(Problem::ReservedName { name: key.text.clone() }, key.span);
+            let problem = Problem::ReservedName { name: key.text.clone() };
+            diags.push(Diagnostic::new(problem, key.span).help("call it something else"));
             return;
         }
         match self.known.get(&key.text) {
             Some(&(first, at)) => {
                 let problem =
                     Problem::DuplicateName { name: key.text.clone(), first: describe(first) };
-                diags.push(Diagnostic::new(problem, key.span).label(at, "here"));
+                diags.push(Diagnostic::new(problem, key.span).label(at, "first here"));
             }
             None => {
                 let known = Arc::make_mut(&mut self.known);
@@ -75,9 +78,36 @@ impl Names {
         let own = self.known.iter().map(|(name, &(endpoint, _))| (name.as_str(), endpoint));
         let candidates = own.chain(words).filter(|&(_, e)| fits(e)).map(|(name, _)| name);
         let problem = Problem::UnknownName { name: name.to_owned(), wanted };
-        let help = did_you_mean(name, candidates);
-        diags.push(Diagnostic::new(problem, span).maybe_help(help));
+        let diagnostic = Diagnostic::new(problem, span);
+        let foreign = || foreign::endpoint(name).filter(|_| fits(Endpoint::World));
+        let hint = hint(name).filter(|_| fits(Endpoint::World));
+        diags.push(match (hint, nearest(name, candidates).or_else(foreign)) {
+            (Some(hint), _) => diagnostic.help(hint),
+            (None, Some(meant)) => diagnostic.meant(Some(meant)),
+            (None, None) => diagnostic.maybe_help(is_domain(name).then_some(
+                "domain names cannot be endpoints yet: list the addresses under `sets`",
+            )),
+        });
     }
+}
+
+/// What is wrong with something that is no name of an endpoint at all.
+fn hint(name: &str) -> Option<String> {
+    let negated = name.strip_prefix(['!', '-', '~']).or_else(|| name.strip_prefix("not "));
+    if let Some(rest) = negated.map(str::trim).filter(|rest| !rest.is_empty()) {
+        return Some(format!("write `{{ not: {rest} }}`"));
+    }
+    let separators = [',', ';', '|', '&', ' '];
+    if name.contains(separators) {
+        let parts: Vec<&str> = name.split(separators).filter(|p| !p.is_empty()).collect();
+        return Some(format!("write a list: `[{}]`", parts.join(", ")));
+    }
+    let is_service = catalogue::find(name).is_some();
+    is_service.then(|| format!("`{name}` is a service; services stand in `for`"))
+}
+
+fn is_domain(name: &str) -> bool {
+    name.contains('.') && name.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
 fn describe(endpoint: Endpoint) -> &'static str {
@@ -103,9 +133,20 @@ pub fn check_name(key: &Key, diags: &mut Diagnostics) -> bool {
         && key.text.len() <= 63;
     if !ok {
         let problem = Problem::BadName { name: key.text.clone() };
-        diags.push(Diagnostic::new(problem, key.span).help(
+        let slug = slug(&key.text);
+        diags.push(Diagnostic::new(problem, key.span).meant(slug.as_deref()).help(
             "a name begins with a letter and has at most 63 letters, digits, `-`, `_` and `.`",
         ));
     }
     ok
+}
+
+/// A name that looks like this text, if only spaces and the like are wrong with it.
+fn slug(text: &str) -> Option<String> {
+    let between = |c: char| matches!(c, ' ' | '/' | '+' | '&' | '!' | ',');
+    let parts: Vec<&str> = text.split(between).filter(|part| !part.is_empty()).collect();
+    let slug = parts.join("-");
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let begins = slug.starts_with(|c: char| c.is_ascii_alphabetic());
+    (begins && slug.bytes().all(fits) && slug.len() <= 63).then_some(slug)
 }

@@ -8,8 +8,9 @@ use portcullis_pipeline::{addr::Mac, layout::NETWORKS};
 use super::{Builder, addresses, keys, reader};
 use crate::{
     diagnostic::Diagnostic,
+    foreign,
     model::{Endpoint, Kind, Network},
-    near::did_you_mean,
+    near::nearest,
     problem::Problem,
     source::Span,
     yaml::{Key, Node, Value},
@@ -77,9 +78,7 @@ impl Builder<'_> {
 
     fn subnets(&mut self, node: &Node, network: &mut Network) {
         let items = reader::list(node, "`subnets`", self.diags);
-        if items.is_empty() && matches!(node.value, Value::List(_)) {
-            self.diags.report(Problem::EmptySelector { what: "`subnets`".into() }, node.span);
-        }
+        reader::refuse_empty(node, "`subnets`", self.diags);
         for item in items {
             let Some(text) = reader::text(item, "a subnet", self.diags) else { continue };
             let Some(subnet) = reader::prefix(text, item.span, self.diags) else { continue };
@@ -141,6 +140,12 @@ impl Builder<'_> {
                 self.diags.push(reader::not_boolean(text, item.span));
                 continue;
             }
+            if text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains(':') {
+                let problem = Problem::BadAddress { got: text.into() };
+                let help = "`gateway: true` takes the first address of each subnet";
+                self.diags.push(Diagnostic::new(problem, item.span).help(help));
+                continue;
+            }
             let Some(addr) = reader::address(text, item.span, self.diags) else { continue };
             let Some(&subnet) = network.subnets.iter().find(|s| s.contains(&addr)) else {
                 let name = network.name.clone();
@@ -166,10 +171,11 @@ impl Builder<'_> {
         match Kind::of(text) {
             Some(kind) => network.kind = kind,
             None => {
-                let expected = "a kind: lan, dmz, isolated or external";
+                let expected = "a kind: `lan`, `dmz`, `isolated` or `external`";
                 let problem = Problem::BadValue { got: text.to_owned(), expected };
-                let help = did_you_mean(text, Kind::NAMES.iter().copied());
-                self.diags.push(Diagnostic::new(problem, node.span).maybe_help(help));
+                let near = || nearest(text, Kind::NAMES.iter().copied());
+                let meant = foreign::kind(text).or_else(near);
+                self.diags.push(Diagnostic::new(problem, node.span).meant(meant));
             }
         }
     }

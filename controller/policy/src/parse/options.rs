@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    hash,
+    foreign, hash,
     model::{Anchor, Log, Tier, Until},
-    near::did_you_mean,
+    near::nearest,
     problem::Problem,
     until::{self, End},
     yaml::{Node, Value},
@@ -23,13 +23,15 @@ impl Builder<'_> {
     /// `mode: observe`: does the rule only count and log?
     pub fn observes(&mut self, table: &Table<'_>) -> bool {
         let words = &[("enforce", false), ("observe", true)];
-        self.one_word(table, "mode", "a mode: enforce or observe", words).unwrap_or(false)
+        let expected = "a mode: `enforce` or `observe`";
+        self.one_word(table, "mode", expected, words, foreign::mode).unwrap_or(false)
     }
 
     /// `tier: platform` or `tier: tenant`.
     pub fn tier(&mut self, table: &Table<'_>) -> Tier {
         let words = &[("platform", Tier::Platform), ("tenant", Tier::Tenant)];
-        self.one_word(table, "tier", "a tier: platform or tenant", words).unwrap_or(Tier::Tenant)
+        let expected = "a tier: `platform` or `tenant`";
+        self.one_word(table, "tier", expected, words, |_| None).unwrap_or(Tier::Tenant)
     }
 
     /// The value of a key that has one of a few words.
@@ -39,14 +41,16 @@ impl Builder<'_> {
         key: &'static str,
         expected: &'static str,
         words: &[(&str, T)],
+        foreign: impl Fn(&str) -> Option<&'static str>,
     ) -> Option<T> {
         let node = table.get(key)?;
         let got = reader::text(node, expected, self.diags)?;
         let found = words.iter().find(|(word, _)| *word == got).map(|&(_, value)| value);
         if found.is_none() {
             let problem = Problem::BadValue { got: got.to_owned(), expected };
-            let help = did_you_mean(got, words.iter().map(|&(word, _)| word));
-            self.diags.push(Diagnostic::new(problem, node.span).maybe_help(help));
+            let near = || nearest(got, words.iter().map(|&(word, _)| word));
+            let meant = foreign(got).or_else(near);
+            self.diags.push(Diagnostic::new(problem, node.span).meant(meant));
         }
         found
     }
@@ -59,10 +63,10 @@ impl Builder<'_> {
             return match reader::boolean(text) {
                 Some(wanted) => wanted.then_some(LOG_DEFAULT),
                 None => {
-                    let expected = "true or false";
-                    let problem = Problem::BadValue { got: text.to_owned(), expected };
-                    let help = "a rate is written `log: { rate: 50/s }`";
-                    self.diags.push(Diagnostic::new(problem, node.span).help(help));
+                    let wrong = reader::not_boolean(text, node.span);
+                    let rate = text.starts_with(|c: char| c.is_ascii_digit());
+                    let help = rate.then_some("a rate is written `log: { rate: 50/s }`");
+                    self.diags.push(wrong.maybe_help(help));
                     None
                 }
             };

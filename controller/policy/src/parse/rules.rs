@@ -14,7 +14,7 @@ use crate::{
     problem::Problem,
     service,
     source::Span,
-    yaml::{Key, Node, Value},
+    yaml::{Key, Node},
 };
 
 const ACTIONS: &[(&str, Action)] =
@@ -41,7 +41,7 @@ impl Builder<'_> {
         }
         if let Some(first) = self.model.services.iter().find(|s| s.name == key.text) {
             let problem = Problem::DuplicateName { name: key.text.clone(), first: "a service" };
-            self.diags.push(Diagnostic::new(problem, key.span).label(first.span, "here"));
+            self.diags.push(Diagnostic::new(problem, key.span).label(first.span, "first here"));
             return;
         }
         let services = self.services(node, "a service", false);
@@ -52,9 +52,7 @@ impl Builder<'_> {
     /// A list of services. Services of the policy are made of built-in ones and literals.
     fn services(&mut self, node: &Node, what: &'static str, with_own: bool) -> Vec<Service> {
         let items = reader::list(node, what, self.diags);
-        if items.is_empty() && matches!(node.value, Value::List(_)) {
-            self.diags.report(Problem::EmptySelector { what: what.into() }, node.span);
-        }
+        reader::refuse_empty(node, what, self.diags);
         let mut services = Vec::new();
         for item in items {
             let Some(text) = reader::text(item, "a service", self.diags) else { continue };
@@ -65,7 +63,16 @@ impl Builder<'_> {
                     services.push(Service { name: text.to_owned(), span: item.span, ports });
                 }
                 Err(bad) => {
-                    self.diags.push(Diagnostic::new(bad.problem, item.span).maybe_help(bad.help))
+                    let help = match self.names.find(text) {
+                        Some(_) => Some(format!(
+                            "`{text}` is no service but somebody; that stands in `from` and `to`"
+                        )),
+                        None if self.model.services.iter().any(|s| s.name == text) => Some(
+                            "a service of your own is made of built-in ones and literals".into(),
+                        ),
+                        None => bad.help,
+                    };
+                    self.diags.push(Diagnostic::new(bad.problem, item.span).maybe_help(help));
                 }
             }
         }
@@ -126,7 +133,11 @@ impl Builder<'_> {
             ACTIONS.iter().filter_map(|&(word, action)| table.get(word).map(|node| (action, node)));
         let first = found.next();
         match (first, found.next()) {
-            (None, _) => self.diags.report(Problem::NoAction {}, span),
+            (None, _) if ACTIONS.iter().any(|(word, _)| table.may_mean(word)) => {}
+            (None, _) => {
+                let help = "say what it does: `allow: { from: world, to: web, for: https }`";
+                self.diags.push(Diagnostic::new(Problem::NoAction {}, span).help(help));
+            }
             (Some((first, _)), Some((second, _))) => {
                 let problem = Problem::TwoActions { first: first.name(), second: second.name() };
                 let at = table.key(second.name()).map_or(span, |k| k.span);
@@ -173,7 +184,7 @@ impl Builder<'_> {
                 name: key.text.clone(),
                 first: if what == "rule" { "a rule" } else { "an invariant" },
             };
-            self.diags.push(Diagnostic::new(problem, key.span).label(first, "here"));
+            self.diags.push(Diagnostic::new(problem, key.span).label(first, "first here"));
         }
         key.text
     }

@@ -53,7 +53,8 @@ fn json(node: &Node) -> Json {
         Value::Scalar(text) => match (text.as_str(), text.parse::<i64>()) {
             ("true", _) => true.into(),
             ("false", _) => false.into(),
-            (_, Ok(number)) => number.into(),
+            // 010 is ten in one YAML and eight in another: no number here.
+            (text, Ok(number)) if number.to_string() == text => number.into(),
             _ => text.as_str().into(),
         },
         Value::List(items) => items.iter().map(json).collect(),
@@ -102,8 +103,8 @@ fn random_policies_fit() {
 
 /// Codes of mistakes in the shape of a file: an editor shows them while one types.
 const SHAPE: &[&str] = &[
-    "PC0004", "PC0005", "PC0006", "PC0008", "PC0107", "PC0201", "PC0401", "PC0402", "PC0403",
-    "PC0405",
+    "PC0004", "PC0005", "PC0006", "PC0007", "PC0008", "PC0107", "PC0201", "PC0401", "PC0402",
+    "PC0403", "PC0405",
 ];
 
 #[test]
@@ -119,7 +120,7 @@ fn broken_shapes_do_not_fit() {
             seen += 1;
         }
     }
-    assert!(seen >= 9, "{seen}");
+    assert!(seen >= 120, "{seen}");
 }
 
 /// The keys of the schema are those of the parser: a key that it lacks is underlined in red, one
