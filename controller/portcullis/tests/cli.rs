@@ -1,63 +1,13 @@
 //! The command as scripts see it: exit statuses, JSON, help. No daemon, no privileges.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+mod bench;
+
+use std::{path::Path, process::Command};
 
 use portcullis::cli;
 use serde_json::Value;
-use tempfile::TempDir;
 
-const GOOD: &str = "networks:\n  lan: { vlan: 10, subnets: [10.10.0.0/24], gateway: true, kind: lan }\n\
-                    guests:\n  pc1: { network: lan, ip: 10.10.0.11 }\n  pc2: { network: lan, ip: auto }\n\
-                    rules:\n  - { name: web, allow: { from: host, to: pc1, for: http } }\n";
-
-struct Bench {
-    folder: TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        std::fs::write(self.path(name), text).unwrap();
-        name.to_owned()
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(args)
-            .current_dir(self.folder.path())
-            .env("PORTCULLIS_RUN_DIR", self.path("run"))
-            .env("PORTCULLIS_STATE_DIR", self.path("state"))
-            .output()
-            .unwrap()
-    }
-}
-
-fn status(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    assert_eq!(err(output), "", "with --format json, standard error stays empty");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
+use crate::bench::{Bench, GOOD, err, json, out, status};
 
 #[test]
 fn check_says_ok_with_0() {
