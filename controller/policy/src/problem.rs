@@ -146,8 +146,26 @@ problems! {
     "PC0902" "the invariant speaks about no possible connection" EmptyInvariant {};
     /// Nothing declared.
     "PC0903" "the policy declares no network: every port will stay closed" NoNetworks {};
+    /// No packet can be what the rule speaks about.
+    "PC0904" "the rule `{name}` can never match: {why}" NeverMatches { name: String, why: String };
+    /// Stronger rules say the opposite everywhere.
+    "PC0905" "the rule `{name}` has no effect: other rules overrule everything that it would {action}" Overruled { name: String, action: &'static str };
+    /// Declared, and worn by nobody.
+    "PC0906" "no guest wears the label `{name}`" UnwornLabel { name: String };
+    /// Defined, and named by nothing.
+    "PC0907" "the set `{name}` is not used" UnusedSet { name: String };
+    /// Defined, and named by nothing.
+    "PC0908" "the service `{name}` is not used" UnusedService { name: String };
+    /// A prefix around guests.
+    "PC0909" "`{prefix}` also covers addresses of `{network}` that no guest has" WiderThanGuests { prefix: String, network: String };
+    /// A rule that has ended.
+    "PC0910" "the rule `{name}` ended on {when}" ExpiredRule { name: String, when: String };
     /// `always` holds until a rule ends.
     "PC0911" "`{invariant}` will not hold any more from {when} on: {witness} will be denied" AlwaysWillEnd { invariant: String, when: String, witness: String };
+    /// A prefix where nobody is.
+    "PC0912" "no guest of `{network}` has an address in `{prefix}`" NobodyInside { prefix: String, network: String };
+    /// An address that nobody has.
+    "PC0913" "no guest of `{network}` has the address {addr}" NobodyHas { addr: String, network: String };
 }
 
 impl Problem {

@@ -1,18 +1,38 @@
 //! Diagnostics for people, in rustc's style.
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use std::collections::BTreeMap;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     source::{Sources, Span},
 };
 
+/// Diagnostics of one code that are written out; the rest of them is counted. Nobody reads the
+/// same sentence a thousand times, and what is different must not drown in it.
+const SHOWN: usize = 20;
+
 /// All diagnostics, each with its excerpts, and a line that counts them.
 pub fn render(all: &Diagnostics, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut out = String::new();
+    let mut seen: BTreeMap<&str, (Severity, usize)> = BTreeMap::new();
     for d in all.items() {
-        out.push_str(&one(&renderer, d, all.sources()));
+        let (_, count) = seen.entry(d.code()).or_insert((d.severity(), 0));
+        *count += 1;
+        if *count <= SHOWN {
+            out.push_str(&one(&renderer, d, all.sources()));
+            out.push_str("\n\n");
+        }
+    }
+    for (code, (severity, count)) in seen.into_iter().filter(|(_, (_, count))| *count > SHOWN) {
+        let level = match severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let text = format!("and {} more of these", count - SHOWN);
+        out.push_str(&renderer.render(&[Group::with_title(level.primary_title(text).id(code))]));
         out.push_str("\n\n");
     }
     out.push_str(&summary(all));

@@ -3,47 +3,12 @@
 
 mod judge;
 
-use judge::Judge;
+use judge::{Judge, with_invariants};
 use portcullis_policy::{
-    Cause, Compiled, Severity, Sources, Violation, compile, compile_unproved,
-    generate::{self, Random, Size},
+    Cause, Compiled, Severity, Sources, Violation, compile, compile_unproved, generate::Size,
     oracle, violations,
 };
 use proptest::prelude::*;
-
-/// A policy with some invariants.
-fn with_invariants(seed: u64, size: Size) -> String {
-    let mut r = Random::new(seed ^ 0x5eed);
-    let mut text = generate::policy(seed, size);
-    let names = [
-        "net1",
-        "net2",
-        "guest0",
-        "guest1",
-        "guest2",
-        "world",
-        "host",
-        "set0",
-        "10.1.0.0/25",
-        "any",
-    ];
-    let services =
-        ["ssh", "ping", "tcp/8000-8099", "proto/47", "udp/53", "tcp/700 from 600-1023", "any"];
-    for demand in ["never", "always"] {
-        text.push_str(&format!("{demand}:\n"));
-        for _ in 0..2 {
-            let (from, to) = (*r.pick(&names), *r.pick(&names));
-            let service = *r.pick(&services);
-            text.push_str(&format!("  - {{ from: {from}, to: {to}, for: {service} }}\n"));
-        }
-    }
-    // Two networks in four become more than they were.
-    if r.once_in(2) {
-        let kind = *r.pick(&["dmz", "isolated"]);
-        text = text.replacen("kind: lan", &format!("kind: {kind}"), 1);
-    }
-    text
-}
 
 /// More in the long form, `cargo xtask test --long`.
 fn cases() -> u32 {

@@ -98,7 +98,9 @@ impl Machine {
             (Origin::Undeclared, _, Place::Outside) => 2,
             (Origin::Undeclared, _, Place::Network(_)) => 3,
             (Origin::LinkLocal, ..) => 4,
-            (Origin::Undeclared | Origin::Unknown, ..) => 5,
+            (Origin::Undeclared, ..) => 5,
+            // No address to show: only if there is nobody else.
+            (Origin::Unknown, ..) => 100,
         };
         2 * who + u8::from(self.v6)
     }
@@ -191,6 +193,11 @@ impl Machines {
         };
         let v4 = if families & family::V4 != 0 { pair(&self.v4, &to.v4) } else { None };
         v4.or_else(|| if families & family::V6 != 0 { pair(&self.v6, &to.v6) } else { None })
+    }
+
+    /// Those that are not link-local.
+    pub fn anywhere(&self) -> impl Iterator<Item = &Machine> {
+        self.v4.iter().chain(&self.v6).chain(&self.places)
     }
 
     /// One machine as if it were a class.

@@ -18,6 +18,7 @@ mod machines;
 mod moments;
 mod naming;
 mod purposes;
+mod reach;
 mod relays;
 mod report;
 mod routes;
@@ -26,6 +27,7 @@ mod violation;
 
 use portcullis_pipeline::policy::Cell;
 
+pub(crate) use self::reach::{Reach, Reaches};
 pub use self::violation::{Cause, End, Hop, Violation};
 use self::{
     purposes::Purposes,

@@ -28,6 +28,9 @@ const KNOWN: &[&str] = &[
     "imap",
 ];
 
+/// More than the parts of any service: the first part of a service is the one to show.
+const PARTS: usize = 64;
+
 /// Well-known numbers by destination class, the best known first.
 pub struct Purposes<'a> {
     compiled: &'a Compiled,
@@ -41,10 +44,15 @@ impl<'a> Purposes<'a> {
         let mut known: HashMap<u32, Vec<(usize, Protocol, u16)>> = HashMap::new();
         let others = CATALOGUE.iter().map(|(name, _)| *name).filter(|n| !KNOWN.contains(n));
         for (rank, name) in KNOWN.iter().copied().chain(others).enumerate() {
-            for ports in catalogue::find(name).unwrap_or_default().iter().filter(|p| is_small(p)) {
+            let ports = catalogue::find(name).unwrap_or_default();
+            for (i, ports) in ports.iter().enumerate().filter(|(_, p)| is_small(p)) {
                 let table = &image.service_tables[ports.protocol.table() as usize];
                 let class = u32::from(table.class[usize::from(ports.first)]);
-                known.entry(class).or_default().push((rank, ports.protocol, ports.first));
+                known.entry(class).or_default().push((
+                    rank * PARTS + i,
+                    ports.protocol,
+                    ports.first,
+                ));
             }
         }
         Self { compiled, examples: compiled.build.services.examples(), known }
@@ -84,7 +92,7 @@ pub fn name_of(purpose: Purpose) -> Option<&'static str> {
     let size =
         |ports: &[Ports]| -> u32 { ports.iter().map(|p| u32::from(p.last - p.first) + 1).sum() };
     let all = CATALOGUE.iter().filter_map(|(name, _)| Some((*name, catalogue::find(name)?)));
-    let about = all.filter(|(_, ports)| ports.iter().any(covers) && size(ports) < 1024);
+    let about = all.filter(|(_, ports)| ports.iter().any(covers) && size(ports) <= 256);
     let rank = |name: &str| KNOWN.iter().position(|k| *k == name).unwrap_or(KNOWN.len());
     about.min_by_key(|(name, ports)| (rank(name), size(ports))).map(|(name, _)| name)
 }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Compiled,
     compile::InvariantKey,
-    model::{Demand, Endpoint, Invariant, Protocol},
+    model::{Demand, Endpoint, Invariant, Protocol, Purpose},
 };
 
 /// A connection between two machines that stand for their classes.
@@ -71,6 +71,17 @@ pub struct Prover<'a> {
     opens: Vec<cell::Cell<u8>>,
 }
 
+/// By service class: which families it is possible in.
+pub fn families(compiled: &Compiled) -> Vec<u8> {
+    let of = |p: &Purpose| match p.protocol {
+        Protocol::Icmp => family::V4,
+        Protocol::Icmpv6 => family::V6,
+        _ => family::BOTH,
+    };
+    let examples = compiled.build.services.examples();
+    examples.iter().map(|e| e.iter().map(of).fold(0, |a, b| a | b)).collect()
+}
+
 /// A row that was not looked at yet.
 const UNKNOWN: u8 = u8::MAX;
 
@@ -79,17 +90,11 @@ impl<'a> Prover<'a> {
         let (machines, relays) = machines::by_class(compiled);
         let image = &compiled.image;
         let rows = image.cells.len() / (image.services.max(1) as usize);
-        let of = |p: &crate::model::Purpose| match p.protocol {
-            Protocol::Icmp => family::V4,
-            Protocol::Icmpv6 => family::V6,
-            _ => family::BOTH,
-        };
-        let examples = compiled.build.services.examples();
         Self {
             compiled,
             machines,
             legs: relays::legs(&relays),
-            families: examples.iter().map(|e| e.iter().map(of).fold(0, |a, b| a | b)).collect(),
+            families: families(compiled),
             naming: Naming::new(compiled),
             opens: vec![cell::Cell::new(UNKNOWN); rows],
         }

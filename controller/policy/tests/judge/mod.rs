@@ -11,6 +11,7 @@ use std::{
 
 use portcullis_policy::{
     Model,
+    generate::{self, Random, Size},
     model::{
         Action, Demand, Endpoint, Invariant, Kind, Ports, Protocol, Purpose, Rule, Service, Term,
         Tier,
@@ -28,6 +29,8 @@ pub enum Owner {
     Host,
     /// Nobody declared it: on a network, or outside.
     Nobody(Option<usize>),
+    /// A link-local address that nobody declared, somewhere.
+    Stray,
 }
 
 /// An address on a wire.
@@ -56,7 +59,9 @@ impl Spot {
     /// No wire between these.
     fn same_nic(&self, other: &Self) -> bool {
         match (self.owner, other.owner) {
-            (Owner::Nobody(_), Owner::Nobody(_)) => self.addr == other.addr,
+            (Owner::Nobody(_) | Owner::Stray, Owner::Nobody(_) | Owner::Stray) => {
+                self.addr == other.addr
+            }
             (a, b) => a == b,
         }
     }
@@ -164,6 +169,7 @@ impl<'m> Judge<'m> {
         match from.owner {
             Owner::Host if from.scope == 0 => !self.model.networks[link].gateway.is_empty(),
             Owner::Nobody(None) => self.model.networks[link].kind == Kind::External,
+            Owner::Stray => true,
             _ => from.network == Some(link),
         }
     }
@@ -319,6 +325,7 @@ impl<'m> Judge<'m> {
             Owner::Host => Zone::Host,
             Owner::Nobody(Some(n)) if !external(n) => Zone::Network(n),
             Owner::Nobody(_) => Zone::World,
+            Owner::Stray => Zone::Nowhere,
             Owner::Nic { guest, nic } => Zone::Network(self.model.guests[guest].nics[nic].network),
         }
     }
@@ -339,7 +346,8 @@ impl<'m> Judge<'m> {
 
     /// `always`: about declared addresses and networks, and with a way between them.
     fn fails(&mut self, from: &[usize], to: &[usize], wanted: &[Purpose]) -> bool {
-        let global = |s: &&usize| self.spots[**s].scope == 0;
+        let global =
+            |s: &&usize| self.spots[**s].scope == 0 && self.spots[**s].owner != Owner::Stray;
         let from: Vec<usize> = from.iter().filter(global).copied().collect();
         let to: Vec<usize> = to.iter().filter(global).copied().collect();
         for (&a, &b) in pairs(&from, &to) {
@@ -379,6 +387,7 @@ enum Zone {
     Host,
     World,
     Network(usize),
+    Nowhere,
 }
 
 fn pairs<'a>(a: &'a [usize], b: &'a [usize]) -> impl Iterator<Item = (&'a usize, &'a usize)> {
@@ -526,6 +535,9 @@ fn spots(model: &Model) -> Vec<Spot> {
     );
     let real = all.into_iter().filter(|a| is_real(model, *a));
     let mut spots: Vec<Spot> = real.map(|addr| spot(model, addr)).collect();
+    for addr in ["fe80::1", "fe80::2"].map(|t| t.parse::<IpAddr>().expect("an address")) {
+        spots.push(Spot { addr, scope: 0, owner: Owner::Stray, network: None });
+    }
     for (guest, g) in model.guests.iter().enumerate() {
         for (nic, n) in g.nics.iter().enumerate() {
             spots.push(link_local(n.mac.octets(), n.network, Owner::Nic { guest, nic }));
@@ -618,4 +630,39 @@ fn purposes(model: &Model) -> Vec<Purpose> {
         }
     }
     found.into_values().collect()
+}
+
+/// A random policy with some invariants.
+pub fn with_invariants(seed: u64, size: Size) -> String {
+    let mut r = Random::new(seed ^ 0x5eed);
+    let mut text = generate::policy(seed, size);
+    let names = [
+        "net1",
+        "net2",
+        "guest0",
+        "guest1",
+        "guest2",
+        "world",
+        "host",
+        "set0",
+        "10.1.0.0/25",
+        "any",
+    ];
+    let services =
+        ["ssh", "ping", "tcp/8000-8099", "proto/47", "udp/53", "tcp/700 from 600-1023", "any"];
+    for demand in ["never", "always"] {
+        text.push_str(&format!("{demand}:\n"));
+        for i in 0..2 {
+            let (from, to) = (*r.pick(&names), *r.pick(&names));
+            let service = *r.pick(&services);
+            text.push_str(&format!(
+                "  - {{ name: {demand}{i}, from: {from}, to: {to}, for: {service} }}\n"
+            ));
+        }
+    }
+    if r.once_in(2) {
+        let kind = *r.pick(&["dmz", "isolated"]);
+        text = text.replacen("kind: lan", &format!("kind: {kind}"), 1);
+    }
+    text
 }

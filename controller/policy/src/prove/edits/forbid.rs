@@ -52,7 +52,7 @@ pub fn relayed(
     let mut edits = Vec::new();
     for step in &steps[1..] {
         let Some(guest) = step.src.guest().map(|g| &compiled.model.guests[g]) else { continue };
-        let title = format!("say that `{}` passes nothing on", guest.name);
+        let title = format!("say that `{}` passes nothing on: `forwards: false`", guest.name);
         edits.extend(text.set_key(guest.span, "forwards", "false", title));
     }
     for hop in case.violation.hops.iter().rev() {
@@ -77,7 +77,7 @@ fn deny(task: &Task<'_>, allow: &Rule, from: &str, to: &str, text: &mut Text) ->
     let services = words::services(&task.invariant.services);
     let item =
         format!("{{ name: {name}, {tier}deny: {{ from: {from}, to: {to}, for: {services} }} }}");
-    let title = format!("deny it: `{item}`");
+    let title = format!("add a rule that denies it: `{item}`");
     if is_written(allow) {
         return text.insert(allow.span, false, &item, title);
     }

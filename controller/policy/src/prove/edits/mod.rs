@@ -20,6 +20,7 @@ use crate::{
     compile::InvariantKey,
     compile_unproved_at,
     diagnostic::Edit,
+    lookup::lookup,
     model::{Demand, Invariant, Rule},
     source::Span,
 };
@@ -122,10 +123,24 @@ impl<'a> Editor<'a> {
             after.insert(moved_back(key(&changed, &left), edit));
         }
         let this = key(self.compiled, case);
+        if this.2 == DENIED && !is_allowed(&changed, case) {
+            return false;
+        }
         // Of `always` one violation is found at a time: there may be another behind it.
         let behind = |k: &Key| k.0 == this.0 && this.2 != ALLOWED && *k != this;
         !after.contains(&this) && after.iter().all(|k| self.broken.contains(k) || behind(k))
     }
+}
+
+/// Is what a violation shows as denied allowed now?
+fn is_allowed(compiled: &Compiled, case: &Case) -> bool {
+    case.violation.hops.iter().all(|hop| match (hop.from.addr, hop.to.addr) {
+        (Some(from), Some(to)) => {
+            let image = &compiled.image;
+            lookup(image, hop.network, from.into(), to.into(), hop.purpose).allows()
+        }
+        _ => false,
+    })
 }
 
 const ALLOWED: u8 = 0;

@@ -109,7 +109,7 @@ fn add(
 /// A rule that allows what the invariant asks for, behind the last one.
 fn allow(task: &Task<'_>, tier: Tier, text: &mut Text, words: &Words<'_>) -> Option<Edit> {
     let item = allow_item(task, tier, text, words)?;
-    let title = format!("allow it: `{item}`");
+    let title = format!("add a rule that allows it: `{item}`");
     match task.compiled.model.rules.last() {
         Some(rule) => text.insert(rule.span, true, &item, title),
         None => text.section("rules", &item, title),

@@ -1,0 +1,85 @@
+//! Could any packet be what a rule speaks about?
+
+use std::{cell::RefCell, collections::HashMap};
+
+use super::{
+    machines::{self, Machine, Machines, Place, family},
+    routes, search,
+};
+use crate::Compiled;
+
+/// What is possible between two lists of endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Some packet is.
+    Possible,
+    /// One of the lists is empty.
+    Nobody,
+    /// No address family in common.
+    Family,
+    /// The services belong to another family than the addresses.
+    Service,
+    /// Nothing is routed there: this network has no gateway.
+    NoWay {
+        /// Its index.
+        network: usize,
+    },
+}
+
+/// Answers for lists, each looked at once.
+pub struct Reaches<'a> {
+    compiled: &'a Compiled,
+    machines: Vec<Machines>,
+    services: Vec<u8>,
+    places: RefCell<HashMap<u32, Vec<Machine>>>,
+}
+
+impl<'a> Reaches<'a> {
+    pub fn new(compiled: &'a Compiled) -> Self {
+        let (machines, _) = machines::by_class(compiled);
+        let services = search::families(compiled);
+        Self { compiled, machines, services, places: RefCell::default() }
+    }
+
+    /// Between the endpoints of two lists, for the services of a third.
+    pub fn of(&self, from: u32, to: u32, services: u32) -> Reach {
+        self.look_at(from);
+        self.look_at(to);
+        let places = self.places.borrow();
+        let (from, to) = (&places[&from], &places[&to]);
+        if from.is_empty() || to.is_empty() {
+            return Reach::Nobody;
+        }
+        let pairs = || from.iter().flat_map(|a| to.iter().map(move |b| (a, b)));
+        if pairs().all(|(a, b)| a.v6 != b.v6) {
+            return Reach::Family;
+        }
+        let classes = self.compiled.build.services.of_list(services);
+        let families = classes.iter().fold(0, |all, &s| all | self.services[s as usize]);
+        let fits = |m: &Machine| families & if m.v6 { family::V6 } else { family::V4 } != 0;
+        let mut no_way = None;
+        for (a, b) in pairs().filter(|(a, b)| a.v6 == b.v6 && fits(a)) {
+            match routes::missing_gateway(&self.compiled.model, a, b) {
+                None => return Reach::Possible,
+                Some(network) => no_way = Some(network),
+            }
+        }
+        no_way.map_or(Reach::Service, |network| Reach::NoWay { network })
+    }
+
+    /// Where the machines of a list are, once for each place and family.
+    fn look_at(&self, list: u32) {
+        let mut known = self.places.borrow_mut();
+        known.entry(list).or_insert_with(|| {
+            let mut places: HashMap<(Place, bool), Machine> = HashMap::new();
+            for &class in self.compiled.build.classes.of_list(list) {
+                for machine in self.machines[class as usize].anywhere() {
+                    places.entry((machine.place, machine.v6)).or_insert(*machine);
+                }
+            }
+            let mut places: Vec<Machine> = places.into_values().collect();
+            places.sort_unstable_by_key(|m| (m.place, m.v6));
+            places
+        });
+    }
+}
