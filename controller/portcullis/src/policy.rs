@@ -97,18 +97,6 @@ pub fn now() -> Moment {
     Moment::at(crate::daemon::log::unix_seconds())
 }
 
-/// Checks, compiles and proves, at a moment: rules that have ended by then do not count.
-///
-/// # Errors
-/// Everything that is wrong with it, for people and for programs.
-pub fn compile_at(
-    sources: &[SourceFile],
-    moment: &Moment,
-    color: bool,
-) -> Result<Compiled, Refused> {
-    portcullis_policy::compile_at(&texts(sources), moment).map_err(|d| refused(&d, color))
-}
-
 /// Checks and compiles without proving invariants: enough to explain, never to enforce.
 ///
 /// # Errors
@@ -184,7 +172,7 @@ mod tests {
         let main = folder.path().join("main.yaml");
         fs::write(&main, "include: rules/\n").unwrap();
         let names: Vec<String> =
-            read(&[main.clone()]).unwrap().into_iter().map(|s| s.name).collect();
+            read(std::slice::from_ref(&main)).unwrap().into_iter().map(|s| s.name).collect();
         assert!(
             names[1].ends_with("rules/a.yaml") && names[2].ends_with("rules/b.yaml"),
             "{names:?}"

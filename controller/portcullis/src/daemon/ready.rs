@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_image::Image;
-use portcullis_policy::{Compiled, Moment, model};
+use portcullis_policy::{Compiled, Diagnostics, Moment, model};
 
 use crate::{
     api::{Refused, RuleEnd, SourceFile},
@@ -13,6 +13,8 @@ use crate::{
 /// Anchors of rules that the policy does not have any more, kept so that a rule that goes and
 /// comes back is not renewed; the youngest, at most so many.
 const REMEMBERED: usize = 4096;
+/// Errors and warnings that an answer holds.
+const TOLD_MAX: usize = 200;
 
 /// A policy that passed all checks at a moment.
 #[derive(Clone)]
@@ -48,19 +50,21 @@ impl Ready {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(sources: &[SourceFile], moment: &Moment, color: bool) -> Result<Self, Refused> {
-        policy::compile_at(sources, moment, color).map(|c| Self::new(c, moment, color))
+        check(sources, moment, color).map(|c| Self::new(c, moment, color))
     }
 
     /// From a policy that was compiled at this moment.
     pub fn new(compiled: Compiled, moment: &Moment, color: bool) -> Self {
-        let warnings = &compiled.warnings;
+        let (warnings, rest) = few(&compiled.warnings);
+        let rendered =
+            if warnings.is_empty() { String::new() } else { warnings.render(color) + &rest };
         Self {
             ends: ends(&compiled.model),
             since_unix_s: remember(&moment.since_unix_s, compiled.model.anchors()),
             at_unix_s: moment.now_unix_s,
             known_unix_s: moment.now_unix_s,
-            rendered: if warnings.is_empty() { String::new() } else { warnings.render(color) },
-            warnings: policy::to_json(warnings),
+            rendered,
+            warnings: policy::to_json(&warnings),
             image: Arc::new(compiled.image),
         }
     }
@@ -69,6 +73,35 @@ impl Ready {
     pub fn next_end(&self) -> Option<u64> {
         self.ends.iter().map(|e| e.until_unix_s).filter(|end| *end > self.known_unix_s).min()
     }
+}
+
+/// Checks, compiles and proves, and refuses in as many words as fit into an answer.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(sources: &[SourceFile], moment: &Moment, color: bool) -> Result<Compiled, Refused> {
+    let compiled = portcullis_policy::compile_at(&policy::texts(sources), moment);
+    compiled.map_err(|all| refused(&all, color))
+}
+
+/// A refusal that fits into an answer.
+pub fn refused(all: &Diagnostics, color: bool) -> Refused {
+    let (few, rest) = few(all);
+    let refused = policy::refused(&few, color);
+    let (violated, rendered) = (policy::is_violated(all), refused.rendered + &rest);
+    Refused { violated, rendered, ..refused }
+}
+
+/// The first diagnostics, and a word about the others. A policy of 100,000 rules may have a
+/// warning for each, which nobody reads and no message holds.
+fn few(all: &Diagnostics) -> (Diagnostics, String) {
+    let mut few = Diagnostics::new(all.sources());
+    all.items().iter().take(TOLD_MAX).for_each(|item| few.push(item.clone()));
+    let rest = match all.items().len().saturating_sub(TOLD_MAX) {
+        0 => String::new(),
+        more => format!("\nand {more} more: portcullis check FILE shows them all\n"),
+    };
+    (few, rest)
 }
 
 fn ends(model: &model::Model) -> Vec<RuleEnd> {
@@ -104,6 +137,22 @@ fn remember(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_of_warnings_fit_into_an_answer() {
+        let rule = |n| format!("  - {{ name: r{n}, allow: {{ from: a, to: b, for: ssh }} }}\n");
+        let text = "networks: { n: { vlan: 1, subnets: [10.0.0.0/24] } }\nguests: { a: { network: \
+                    n }, b: { network: n } }\nrules:\n"
+            .to_owned()
+            + &(0..5000).map(rule).collect::<String>();
+        let source = |text: &str| vec![SourceFile { name: "p.yaml".into(), text: text.into() }];
+        let ready = Ready::compile(&source(&text), &Moment::at(9), false).unwrap();
+        assert_eq!(ready.warnings.len(), TOLD_MAX);
+        assert!(ready.rendered.contains("more: portcullis check FILE"), "{}", ready.rendered);
+        let broken = text.replace("ssh", "shh");
+        let refused = Ready::compile(&source(&broken), &Moment::at(9), false).unwrap_err();
+        assert!(refused.rendered.contains("and 4800 more") && !refused.violated);
+    }
 
     #[test]
     fn anchors_are_kept_and_bounded() {

@@ -24,7 +24,7 @@ use super::{
     access::Access,
     actor::{Candidate, Job, Message, Order, Preview},
     log::{log, unix_seconds},
-    ready::Ready,
+    ready::{self, Ready},
 };
 use crate::{
     api::{Failure, Refused, Request, Response, SourceFile, code},
@@ -284,8 +284,8 @@ async fn preview(
     compiling(shared, move || {
         let before = from.as_ref().map_or_else(nothing, |policy| policy.sources.clone());
         let old = portcullis_policy::compile_unproved_at(&policy::texts(&before), &moment);
-        let old = old.map_err(|diagnostics| policy::refused(&diagnostics, color))?;
-        let new = policy::compile_at(&sources, &moment, color)?;
+        let old = old.map_err(|diagnostics| ready::refused(&diagnostics, color))?;
+        let new = ready::check(&sources, &moment, color)?;
         let difference = portcullis_policy::diff(&old, &new);
         // Plain data with string keys always has a JSON form.
         let changes = serde_json::to_value(&difference).unwrap_or_default();

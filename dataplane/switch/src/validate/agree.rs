@@ -110,6 +110,9 @@ impl Wanted<'_> {
         let image = self.image;
         for (table, wanted) in (0..).zip(&image.service_tables) {
             let sourced = table < SOURCE_TABLES && image.sources > 1;
+            if !sourced && image.sources == 1 && held.plainly(table, &wanted.class) {
+                continue;
+            }
             for number in 0..=u16::MAX {
                 let destination = u32::from(wanted.class[usize::from(number)]);
                 let source = if sourced { image.source_tables[table as usize].class[0] } else { 0 };

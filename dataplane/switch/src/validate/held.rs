@@ -68,6 +68,12 @@ impl Held {
         Some(class * self.shape.sources + source)
     }
 
+    /// Is the service class of every number this one, whatever the source port?
+    pub fn plainly(&self, table: u32, classes: &[u16]) -> bool {
+        let held = self.services.get(table as usize);
+        self.shape.sources <= 1 && held.is_some_and(|held| held == classes)
+    }
+
     /// Verdict and shadow for two identity classes and a service class.
     pub fn verdict(&self, src: u32, dst: u32, service: u32) -> (Cell, Cell) {
         let pair = u64::from(src) * u64::from(self.shape.classes) + u64::from(dst);

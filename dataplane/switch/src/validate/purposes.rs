@@ -1,7 +1,5 @@
 //! A packet's worth of every service class: protocol, destination number, source port.
 
-use std::collections::BTreeSet;
-
 use portcullis_image::Image;
 use portcullis_pipeline::{
     layout::{SOURCE_TABLES, service_table},
@@ -68,9 +66,15 @@ pub fn find(image: &Image) -> Vec<Purpose> {
 
 /// The first possible number of each class, with the class.
 fn firsts(classes: &[u16], is_possible: impl Fn(u16) -> bool) -> Vec<(u16, u16)> {
-    let mut seen = BTreeSet::new();
+    let mut seen = vec![false; usize::from(u16::MAX) + 1];
     let numbered = (0..=u16::MAX).zip(classes.iter().copied());
-    numbered.filter(|(n, class)| is_possible(*n) && seen.insert(*class)).collect()
+    let mut is_first = |(number, class): &(u16, u16)| {
+        let seen = &mut seen[usize::from(*class)];
+        let first = !*seen && is_possible(*number);
+        *seen |= first;
+        first
+    };
+    numbered.filter(|of| is_first(of)).collect()
 }
 
 /// Is there a packet with this number that is judged by it?

@@ -55,9 +55,12 @@ impl<'a> Reader<'a> {
         Ok(Held {
             shape,
             first_end: maps.settings()?.ends[self.slot as usize],
-            tables: self.tables()?,
+            tables: self.tables(image)?,
             services: self.classes(fd(maps.services.map()), name::SERVICES, SERVICE_TABLES)?,
-            sources: self.classes(fd(maps.sources.map()), name::SOURCES, SOURCE_TABLES)?,
+            sources: match shape.sources {
+                0 | 1 => Vec::new(),
+                _ => self.classes(fd(maps.sources.map()), name::SOURCES, SOURCE_TABLES)?,
+            },
             rows: numbers(
                 fd(maps.rows.map()),
                 name::ROWS,
@@ -70,7 +73,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn tables(&self) -> Result<Tables> {
+    fn tables(&self, image: &Image) -> Result<Tables> {
         let maps = self.maps;
         let ports: Vec<PortEntry> =
             entries(maps.ports.map().fd().as_fd(), name::PORTS, self.slot * PORTS, PORTS as usize)?;
@@ -87,16 +90,17 @@ impl<'a> Reader<'a> {
             ports: written(ports),
             networks: written(networks),
             vlans: vlans.collect(),
-            members: self.members()?,
+            members: self.members(image.networks.len() as u32 + 1)?,
             addresses: self.addresses()?,
             prefixes: self.prefixes()?,
         })
     }
 
-    fn members(&self) -> Result<BTreeMap<u32, Vec<u32>>> {
+    /// Of the networks below this id: nobody asks for those of a network without an entry.
+    fn members(&self, below: u32) -> Result<BTreeMap<u32, Vec<u32>>> {
         let fd = self.maps.members.map().fd().as_fd();
-        let all: Vec<Members> =
-            entries(fd, name::MEMBERS, self.slot * NETWORKS, NETWORKS as usize)?;
+        let count = below.min(NETWORKS) as usize;
+        let all: Vec<Members> = entries(fd, name::MEMBERS, self.slot * NETWORKS, count)?;
         let used = (0..).zip(all).filter(|(_, members)| members.count != 0);
         let ports = |m: Members| m.port[..(m.count as usize).min(MEMBERS)].to_vec();
         Ok(used.map(|(id, members)| (id, ports(members))).collect())
