@@ -83,7 +83,7 @@ pub fn load<'p>(
         };
         let (name, file) = (asked.name.clone(), files.len() as u32);
         for (entry, span) in entries_of(&name, &text) {
-            bad.extend(reading.include(&name, &entry, Span { file, ..span }).err());
+            bad.extend(reading.include(&name, &entry, Span { file, ..span }));
         }
         files.push((name, text));
     }
@@ -143,19 +143,20 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn include(&mut self, file: &str, entry: &str, span: Span) -> Result<(), Diagnostic> {
+    /// Asks for what an entry names, or says why there is nothing.
+    fn include(&mut self, file: &str, entry: &str, span: Span) -> Option<Diagnostic> {
         let path = join(folder_of(file), entry);
         let found = if is_glob(entry) { self.expand(&path) } else { self.one(&path) };
         match found {
             Ok(names) if !names.is_empty() => {
                 names.into_iter().for_each(|name| self.add(name, Some((entry, span))));
-                Ok(())
+                None
             }
-            Ok(_) if is_glob(entry) => Err(cannot(entry, "no file matches".to_owned(), span)),
-            Ok(_) => Err(cannot(entry, "the folder holds no `*.yaml` file".to_owned(), span)),
+            Ok(_) if is_glob(entry) => Some(cannot(entry, "no file matches".to_owned(), span)),
+            Ok(_) => Some(cannot(entry, "the folder holds no `*.yaml` file".to_owned(), span)),
             Err(error) => {
                 let help = self.suggest(path.trim_end_matches('/'));
-                Err(cannot(entry, error.to_string(), span).maybe_help(help))
+                Some(cannot(entry, error.to_string(), span).maybe_help(help))
             }
         }
     }

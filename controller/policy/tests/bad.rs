@@ -89,12 +89,18 @@ fn said(name: &str, text: &str) -> String {
     refused.err().map_or_else(|| "it is taken\n".to_owned(), |d| d.render(false))
 }
 
-/// Every message as it is shown, one file a topic: read them as the one who gets them.
+/// Every message as it is shown, one file a topic: read them as the one who gets them. What the
+/// proof says has messages of its own in `messages.rs`.
 #[test]
 fn messages_read_as_they_did() {
     let mut changed = Vec::new();
     for (topic, files) in corpus() {
-        let said: Vec<String> = files.iter().map(|(name, text)| said(name, text)).collect();
+        let proof = |codes: &Vec<String>| codes.iter().any(|code| code.starts_with("PC06"));
+        let files = files.iter().filter(|(_, text)| !expected(text).values().any(proof));
+        let said: Vec<String> = files.map(|(name, text)| said(name, text)).collect();
+        if said.is_empty() {
+            continue;
+        }
         let said = said.join("\n");
         let path = folder().join(format!("{topic}.txt"));
         if std::env::var_os("PORTCULLIS_WRITE").is_some() {

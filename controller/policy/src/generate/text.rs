@@ -269,13 +269,15 @@ impl Generator {
         let mut options = String::new();
         if self.r.once_in(4) {
             options += ", until: ";
-            options.push_str(*self.r.pick(ENDS));
+            let end = *self.r.pick(ENDS);
+            options.push_str(end);
         }
         if self.r.once_in(6) {
             options += ", mode: observe";
         }
         if self.r.once_in(8) {
-            options.push_str(*self.r.pick(&[", log: true", ", log: { rate: 3/s }"]));
+            let log = *self.r.pick(&[", log: true", ", log: { rate: 3/s }"]);
+            options.push_str(log);
         }
         if self.r.once_in(8) {
             options += ", owner: ops, ticket: OPS-1";
