@@ -53,7 +53,7 @@ denied: pc1 (10.10.0.11) -> web1 (10.20.0.5), tcp/22
   by default: no rule speaks about it
   way: from `lan` through the gateway to `dmz`
   to allow it: add `ssh` to `for` of the rule `web` (at p.yaml:11:53)
-  to allow it: add the rule `{ name: allow-question, allow: { from: pc1, to: web1, for: ssh } }` (at p.yaml:12:63)
+  to allow it: add a rule that allows it: `{ name: allow-question, allow: { from: pc1, to: web1, for: ssh } }` (at p.yaml:12:63)
 "
     );
 }

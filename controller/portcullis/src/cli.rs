@@ -243,10 +243,12 @@ pub enum Command {
         output: Output,
     },
     /// Print new connections of rules with `log`, and what observing rules would have done
-    #[command(after_help = "The daemon remembers the latest few thousand; its log has them all. With \
+    #[command(
+        after_help = "The daemon remembers the latest few thousand; its log has them all. With \
                             --format json each line is a JSON value.\n\nExample:\n  portcullis \
                             events\n  portcullis events --follow --rule quarantine\n  portcullis \
-                            events --observed --format json")]
+                            events --observed --format json"
+    )]
     Events {
         /// Go on with those that come
         #[arg(long, short)]

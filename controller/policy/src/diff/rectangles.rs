@@ -93,13 +93,12 @@ fn grow(
     for to_now in [to_first, !to_first] {
         for &(src, dst) in &wanted {
             if to_now && from.contains(&src) && !to.contains(&dst) {
-                if from.iter().all(|&f| may.allows((f, dst), services)) {
-                    to.insert(dst);
-                }
-            } else if !to_now && to.contains(&dst) && !from.contains(&src) {
-                if to.iter().all(|&t| may.allows((src, t), services)) {
-                    from.insert(src);
-                }
+                let fits = from.iter().all(|&f| may.allows((f, dst), services));
+                to.extend(fits.then_some(dst));
+            }
+            if !to_now && to.contains(&dst) && !from.contains(&src) {
+                let fits = to.iter().all(|&t| may.allows((src, t), services));
+                from.extend(fits.then_some(src));
             }
         }
     }

@@ -43,14 +43,7 @@ pub fn advice(compiled: &Compiled, case: &Case, asked: Option<[&str; 3]>) -> Adv
         return Advice { texts: by_hand(compiled, case), edits: Vec::new() };
     }
     let sources = &compiled.model.sources;
-    let text = |e: &Edit| {
-        // The title answers what would mend an `always`.
-        let title = match e.title.strip_prefix("allow it: ") {
-            Some(rule) => format!("add the rule {rule}"),
-            None => e.title.clone(),
-        };
-        format!("{title} (at {})", sources.position(e.span))
-    };
+    let text = |e: &Edit| format!("{} (at {})", e.title, sources.position(e.span));
     let texts = edits.iter().map(text).collect();
     Advice { texts, edits: edits.iter().map(|e| JsonEdit::new(e, sources)).collect() }
 }

@@ -50,10 +50,12 @@ pub enum Import {
         into: IntoArgs,
     },
     /// Take over the table `filter` of a host or router
-    #[command(after_help = "Say what is behind each interface: a network, or the world.\n\n\
-                            Example:\n  iptables-save > v4; ip6tables-save > v6\n  portcullis \
-                            import iptables-save v4 v6 --network lan=10,10.0.1.0/24,gateway,eth1 \
-                            --world eth0 --out policies/router.yaml")]
+    #[command(
+        after_help = "Save both tables first (iptables-save > v4, ip6tables-save > v6), and say \
+                            what is behind each interface: a network, or the world.\n\n\
+                            Example:\n  portcullis import iptables-save v4 v6 --network lan=10,10.0.1.0/24,gateway,eth1 \
+                            --world eth0 --out policies/router.yaml"
+    )]
     IptablesSave {
         /// Output of iptables-save, ip6tables-save, or both
         #[arg(required = true, value_name = "FILE")]
