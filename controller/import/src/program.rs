@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use portcullis_policy::model::Ports;
 use serde::Serialize;
 
-use crate::ranges::Ranges;
+use crate::{ranges::Ranges, services};
 
 /// A place in a source file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -66,6 +66,24 @@ pub struct Line {
     pub log: bool,
     /// What it does.
     pub target: Target,
+}
+
+impl Line {
+    /// A line that matches everything.
+    pub fn all(place: &Place, text: &str, name: String, target: Target) -> Self {
+        Self {
+            place: place.clone(),
+            text: text.to_owned(),
+            name,
+            from: Ranges::all(),
+            to: Ranges::all(),
+            services: services::any(),
+            words: Vec::new(),
+            maybe: false,
+            log: false,
+            target,
+        }
+    }
 }
 
 /// Lines in order; the first that matches and decides, decides.

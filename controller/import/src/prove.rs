@@ -19,7 +19,7 @@ use portcullis_policy::{
 
 use crate::{
     grid::{OWN_TABLES, pieces},
-    ranges::{Ranges, address, ends, number},
+    ranges::{Ranges, address, number},
 };
 
 /// A source format's own opinion.
@@ -35,6 +35,18 @@ pub trait Judge {
 
     /// Everything that it compares ports, ICMP types and protocols with.
     fn port_bounds(&self) -> Vec<Bound>;
+}
+
+/// The IP protocol of a connection.
+pub fn ip_protocol(purpose: Purpose) -> u16 {
+    match purpose.protocol {
+        Protocol::Icmp => 1,
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Icmpv6 => 58,
+        Protocol::Sctp => 132,
+        Protocol::Proto => purpose.number,
+    }
 }
 
 /// Numbers that a judge compares with.
@@ -149,9 +161,7 @@ fn address_points(image: &Image, judge: &dyn Judge, machines: &[Ranges]) -> Vec<
         bound(number(first), number(last));
     }
     machines.iter().flat_map(Ranges::iter).for_each(|(first, last)| bound(first, last));
-    for (first, last) in ["0.0.0.0/0"].iter().filter_map(|t| t.parse().ok()).map(ends) {
-        bound(first, last);
-    }
+    Ranges::v4().iter().for_each(|(first, last)| bound(first, last));
     let mut points = BTreeMap::new();
     for n in starts.into_iter().filter(|&n| unicast.has(n)) {
         let addr = address(n);
@@ -224,4 +234,77 @@ fn service_class(image: &Image, purpose: Purpose) -> u32 {
     let number = image.service_tables[table].class[usize::from(purpose.number)];
     let source = image.source_tables.get(table).map_or(0, |t| t.class[usize::from(purpose.source)]);
     u32::from(number) * image.sources + u32::from(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnet::IpNet;
+    use portcullis_policy::{Sources, compile};
+
+    use super::*;
+
+    /// Lets a prefix reach anybody by TCP, to some ports and from some.
+    struct One {
+        from: IpNet,
+        bound: Bound,
+    }
+
+    impl Judge for One {
+        fn allows(&self, from: IpAddr, _: IpAddr, purpose: Purpose) -> bool {
+            let within = |(first, last): (u16, u16), n: u16| first <= n && n <= last;
+            self.from.contains(&from)
+                && purpose.protocol == self.bound.protocol
+                && within(self.bound.number, purpose.number)
+                && within(self.bound.source, purpose.source)
+        }
+
+        fn address_bounds(&self) -> Vec<(IpAddr, IpAddr)> {
+            vec![(self.from.network(), self.from.broadcast())]
+        }
+
+        fn address_marks(&self, addr: IpAddr) -> Vec<bool> {
+            vec![self.from.contains(&addr)]
+        }
+
+        fn port_bounds(&self) -> Vec<Bound> {
+            vec![self.bound]
+        }
+    }
+
+    fn compared(rules: &str) -> Result<u64, Difference> {
+        let text =
+            format!("networks:\n  lan: {{ vlan: 1, subnets: [10.0.0.0/24] }}\nrules:\n{rules}");
+        let compiled = compile(&Sources::new([("p", text.as_str())])).map_err(|d| d.to_string());
+        let bound = Bound { protocol: Protocol::Tcp, number: (22, 25), source: (1024, u16::MAX) };
+        let judge = One { from: "10.0.0.0/8".parse().unwrap(), bound };
+        compare(&compiled.unwrap().image, &judge, &[])
+    }
+
+    fn rule(from: &str, service: &str) -> String {
+        format!("  - {{ name: r, allow: {{ from: {from}, to: any, for: {service} }} }}\n")
+    }
+
+    #[test]
+    fn what_is_equal_is_equal() {
+        let count = compared(&rule("10.0.0.0/8", "tcp/22-25 from 1024-65535")).unwrap();
+        assert!(count > 20, "{count}");
+    }
+
+    #[test]
+    fn the_smallest_difference_is_found() {
+        for (from, service, source_allows) in [
+            ("10.0.0.0/8", "tcp/22-26 from 1024-65535", false),
+            ("10.0.0.0/8", "tcp/22-24 from 1024-65535", true),
+            ("10.0.0.0/8", "tcp/22-25 from 1023-65535", false),
+            ("10.0.0.0/8", "tcp/22-25 from 1024-65534", true),
+            ("[10.0.0.0/8, 11.0.0.0]", "tcp/22-25 from 1024-65535", false),
+            ("{ all of: [10.0.0.0/8, { not: 10.7.7.7 }] }", "tcp/22-25 from 1024-65535", true),
+            ("[10.0.0.0/8, \"2001:db8::1\"]", "tcp/22-25 from 1024-65535", false),
+            ("10.0.0.0/8", "[tcp/22-25 from 1024-65535, icmp/8]", false),
+            ("10.0.0.0/8", "[tcp/22-25 from 1024-65535, proto/47]", false),
+        ] {
+            let difference = compared(&rule(from, service)).unwrap_err();
+            assert_eq!(difference.source_allows, source_allows, "{from} {service}: {difference}");
+        }
+    }
 }

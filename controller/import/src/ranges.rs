@@ -34,13 +34,6 @@ pub fn address(n: u128) -> IpAddr {
     }
 }
 
-/// First and last address of a prefix.
-pub fn ends(net: IpNet) -> (u128, u128) {
-    let first = number(net.network());
-    let host_bits = u32::from(net.max_prefix_len() - net.prefix_len());
-    (first, first | 1u128.checked_shl(host_bits).map_or(u128::MAX, |size| size - 1))
-}
-
 impl Ranges {
     /// Every address.
     pub fn all() -> Self {
@@ -68,9 +61,25 @@ impl Ranges {
         Self::unicast().and(&if v4 { Self::v4() } else { Self::v6() })
     }
 
-    /// From one address to another, both included; nothing if they are in the wrong order.
-    pub fn between(first: u128, last: u128) -> Self {
-        if first <= last { Self(vec![(first, last)]) } else { Self::default() }
+    /// Can anybody have one of these addresses?
+    pub fn is_somebody(&self) -> bool {
+        !self.and(&Self::unicast()).is_empty()
+    }
+
+    /// From one address to another of its family, both included.
+    pub fn between(first: IpAddr, last: IpAddr) -> Self {
+        let (is_v4, first, last) = (first.is_ipv4(), number(first), number(last));
+        if first > last {
+            return Self::default();
+        }
+        let all = Self(vec![(first, last)]);
+        // `::/0` does not mean the addresses that stand for IPv4 here.
+        if is_v4 { all } else { all.minus(&Self::v4()) }
+    }
+
+    /// From one number to another, both included.
+    pub fn of_numbers(first: u128, last: u128) -> Self {
+        Self(vec![(first, last)])
     }
 
     /// Is it empty?
@@ -148,8 +157,7 @@ impl Ranges {
 
 impl From<IpNet> for Ranges {
     fn from(net: IpNet) -> Self {
-        let (first, last) = ends(net);
-        Self(vec![(first, last)])
+        Self::between(net.network(), net.broadcast())
     }
 }
 
@@ -209,6 +217,7 @@ mod tests {
         assert_eq!(a.complement().complement(), a);
         assert!(Ranges::all().complement().is_empty());
         assert!(Ranges::v4().and(&Ranges::v6()).is_empty());
+        assert_eq!(set(&["::/0"]), Ranges::v6());
         assert!(a.has(number("10.255.255.255".parse().unwrap())));
         assert!(!a.has(number("11.0.0.0".parse().unwrap())));
     }

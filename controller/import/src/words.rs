@@ -182,12 +182,17 @@ pub fn show_net(net: &ipnet::IpNet) -> String {
 
 /// Disjoint rectangles as few literals.
 pub fn literals(ports: &[Ports]) -> Vec<String> {
-    let mut list = ports.to_vec();
-    // First along the numbers, then along the source ports, then what that has made equal.
-    along_numbers(&mut list);
-    along_sources(&mut list);
-    along_numbers(&mut list);
-    list.iter().flat_map(literal).collect()
+    // Which way to begin makes a difference; the one with fewer source ports reads better.
+    let (mut rows, mut columns) = (ports.to_vec(), ports.to_vec());
+    along_numbers(&mut rows);
+    along_sources(&mut rows);
+    along_sources(&mut columns);
+    along_numbers(&mut columns);
+    let cost = |list: &Vec<Ports>| {
+        (list.len(), list.iter().filter(|p| p.source != Sources16::ALL).count())
+    };
+    let best = [rows, columns].into_iter().min_by_key(cost).unwrap_or_default();
+    best.iter().flat_map(literal).collect()
 }
 
 fn along_numbers(list: &mut Vec<Ports>) {
@@ -259,6 +264,9 @@ impl Realm {
         }
         for (i, guest) in site.guests.iter().enumerate() {
             words.add(names.take(&guest.name, "guest"), self.guest(i));
+        }
+        for subnet in site.networks.iter().flat_map(|network| &network.subnets) {
+            words.add(show_net(subnet), (*subnet).into());
         }
         words.add("0.0.0.0/0", Ranges::v4());
         words.add("::/0", Ranges::v6());

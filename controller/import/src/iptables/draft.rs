@@ -6,7 +6,7 @@ use super::rules::{Chain, Condition, Rule, Ruleset, Target, Test};
 use crate::{
     finding::{Finding, Remark},
     program::{self, Gate, Line, Program},
-    ranges::{Ranges, number},
+    ranges::Ranges,
     services,
     site::{Realm, Site},
     translate::Draft,
@@ -49,21 +49,12 @@ fn gates(ruleset: &Ruleset, realm: &Realm, base: usize) -> Vec<Gate> {
     let gate = |(name, from, to): (&str, &Ranges, &Ranges)| {
         let index = ruleset.find(name)?;
         let chain = &ruleset.chains[index];
-        let default = Line {
-            place: chain.place.clone(),
-            text: chain.text.clone(),
-            name: format!("{}-policy", name.to_lowercase()),
-            from: Ranges::all(),
-            to: Ranges::all(),
-            services: services::any(),
-            words: Vec::new(),
-            maybe: false,
-            log: false,
-            target: match chain.accepts {
-                Some(true) => program::Target::Accept,
-                _ => program::Target::Drop,
-            },
+        let target = match chain.accepts {
+            Some(true) => program::Target::Accept,
+            _ => program::Target::Drop,
         };
+        let policy = format!("{}-policy", name.to_lowercase());
+        let default = Line::all(&chain.place, &chain.text, policy, target);
         Some(Gate { from: from.clone(), to: to.clone(), chain: base + index, default })
     };
     sides.into_iter().filter_map(gate).collect()
@@ -96,21 +87,11 @@ impl Lower<'_> {
     }
 
     fn rule(&mut self, rule: &Rule, chain: &str) -> Option<Line> {
-        let mut line = Line {
-            place: rule.place.clone(),
-            text: rule.text.clone(),
-            name: match &rule.comment {
-                Some(comment) => slug(comment),
-                None => format!("{chain}-{}", rule.place.line),
-            },
-            from: Ranges::all(),
-            to: Ranges::all(),
-            services: services::any(),
-            words: Vec::new(),
-            maybe: false,
-            log: false,
-            target: self.target(rule)?,
+        let name = match &rule.comment {
+            Some(comment) => slug(comment),
+            None => format!("{chain}-{}", rule.place.line),
         };
+        let mut line = Line::all(&rule.place, &rule.text, name, self.target(rule)?);
         let mut doubts = Doubts::default();
         for condition in &rule.conditions {
             self.condition(condition, &mut line, &mut doubts);
@@ -214,7 +195,7 @@ impl Lower<'_> {
 
     /// A range of addresses, which the language has by a set only.
     fn range(&mut self, first: IpAddr, last: IpAddr, line: &mut Line) -> Ranges {
-        let ranges = Ranges::between(number(first), number(last));
+        let ranges = Ranges::between(first, last);
         let text = format!("range-{first}-{last}").replace(':', ".");
         if !self.words.endpoints.iter().any(|w| w.text == text) {
             let members = ranges.prefixes().iter().map(show_net).collect();
@@ -292,8 +273,6 @@ impl Lower<'_> {
             let delete = "delete the line, or write it without this, if that is right for you";
             say(remark, help.or_else(|| Some(delete.into())));
         }
-        let unicast = Ranges::unicast();
-        let nobody = |set: &Ranges| set.and(&unicast).is_empty();
         let loopback = rule
             .conditions
             .iter()
@@ -303,7 +282,7 @@ impl Lower<'_> {
                 Remark::ByItself { what: "the host reaches itself without the switch".into() },
                 None,
             );
-        } else if nobody(&line.from) || nobody(&line.to) {
+        } else if !line.from.is_somebody() || !line.to.is_somebody() {
             let what = "broadcast, multicast and link-local addresses".to_owned();
             match line.target {
                 T::Accept => say(Remark::AcceptLeftOut { what }, None),

@@ -7,7 +7,7 @@ use portcullis_policy::model::{Protocol, Purpose};
 
 use super::rules::{Condition, Rule, Ruleset, Target, Test};
 use crate::{
-    prove::{Bound, Judge},
+    prove::{Bound, Judge, ip_protocol},
     site::{Realm, Site},
 };
 
@@ -137,17 +137,6 @@ impl<'w> Walker<'w> {
             answer = Some(answer == Some(true) || outside);
         }
         answer
-    }
-}
-
-fn ip_protocol(purpose: Purpose) -> u16 {
-    match purpose.protocol {
-        Protocol::Icmp => 1,
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Icmpv6 => 58,
-        Protocol::Sctp => 132,
-        Protocol::Proto => purpose.number,
     }
 }
 

@@ -13,7 +13,7 @@ use rules::Ruleset;
 
 use crate::{
     SourceText,
-    finding::{Finding, Remark},
+    finding::{Finding, Remark, Weight},
     prove::Judge,
     site::{Options, Realm, Site},
     translate::{Draft, ImportError, Imported, Source, translate},
@@ -33,7 +33,11 @@ pub fn import(files: &[SourceText], options: &Options) -> Result<Imported, Impor
             findings.push(Finding::anywhere(Remark::Twice { what }));
         }
     }
-    if site.host.is_empty() && site.networks.iter().all(|n| n.gateway == Default::default()) {
+    let readable = findings.iter().all(|f| f.weight() != Weight::Error);
+    if readable
+        && site.host.is_empty()
+        && site.networks.iter().all(|n| n.gateway == Default::default())
+    {
         let what = "which addresses the host has".to_owned();
         let help = "say it by `--host ADDRESS`, or give a network its `gateway`";
         findings.push(Finding::anywhere(Remark::NotSaid { what }).help(help));

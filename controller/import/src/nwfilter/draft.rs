@@ -5,8 +5,8 @@ use portcullis_policy::model::Ports;
 use super::filter::{Action, Direction, Instance, Ready, What};
 use crate::{
     finding::{Finding, Remark},
-    program::{Chain, Gate, Line, Place, Program, Target},
-    ranges::{Ranges, number},
+    program::{Chain, Gate, Line, Program, Target},
+    ranges::Ranges,
     services,
     site::{Realm, Site},
     translate::Draft,
@@ -68,7 +68,7 @@ impl Lower<'_> {
             true => (format!("{}: what no rule decides passes", instance.text), "default"),
             false => (instance.text.clone(), "open"),
         };
-        let default = line(place, &text, format!("{guest}-{name}-{way}"), Target::Accept);
+        let default = Line::all(place, &text, format!("{guest}-{name}-{way}"), Target::Accept);
         Some(Gate { from, to, chain, default })
     }
 
@@ -100,7 +100,7 @@ impl Lower<'_> {
             }
             let lines: Vec<Line> = pairs.map(|(_, line)| line).collect();
             let Some(first) = lines.first() else { continue };
-            let mut jump = line(&first.place, &first.text, String::new(), Target::Return);
+            let mut jump = Line::all(&first.place, &first.text, String::new(), Target::Return);
             if let Some(v4) = chain.family {
                 jump.from = if v4 { Ranges::v4() } else { Ranges::v6() };
             }
@@ -135,7 +135,7 @@ impl Lower<'_> {
             Action::Continue => return None,
         };
         let name = format!("{}-{}", rule.filter, rule.place.line);
-        let mut line = line(&rule.place, &rule.text, name, target);
+        let mut line = Line::all(&rule.place, &rule.text, name, target);
         for test in &rule.tests {
             self.test(&test.what, test.not, swap, &mut line);
         }
@@ -158,7 +158,7 @@ impl Lower<'_> {
                 line.to = line.to.and(&set);
             }
             Source(a, b) | Destination(a, b) => {
-                let set = Ranges::between(number(*a), number(*b));
+                let set = Ranges::between(*a, *b);
                 for net in set.prefixes() {
                     let text = show_net(&net);
                     self.words.add(text.clone(), net.into());
@@ -245,20 +245,4 @@ fn icmp(kinds: (u8, u8), codes: (u8, u8), not: bool) -> Vec<Ports> {
     let ranges = if not { services::outside(&ranges) } else { ranges };
     let both = [Protocol::Icmp, Protocol::Icmpv6].into_iter();
     both.flat_map(|p| ranges.iter().map(move |&(a, b)| Ports::range(p, a, b))).collect()
-}
-
-/// A line that matches everything.
-fn line(place: &Place, text: &str, name: String, target: Target) -> Line {
-    Line {
-        place: place.clone(),
-        text: text.to_owned(),
-        name,
-        from: Ranges::all(),
-        to: Ranges::all(),
-        services: services::any(),
-        words: Vec::new(),
-        maybe: false,
-        log: false,
-        target,
-    }
 }

@@ -61,7 +61,8 @@ impl<'m> Maker<'m> {
             let near = did_you_mean(&reference.filter, filters.iter().map(|f| f.name.as_str()));
             let give = format!("give its file too: `virsh nwfilter-dumpxml {}`", reference.filter);
             let finding = Finding::new(remark, &reference.place, &reference.text);
-            self.findings.push(finding.help(near.unwrap_or(give)));
+            self.findings
+                .push(finding.help(near.map_or(give.clone(), |near| format!("{near}, or {give}"))));
             return;
         };
         let mut variables = outer.clone();

@@ -6,7 +6,7 @@ use portcullis_policy::model::{Protocol, Purpose};
 
 use super::filter::{Action, Chain, Direction, Instance, Ready, Test, What};
 use crate::{
-    prove::{Bound, Judge},
+    prove::{Bound, Judge, ip_protocol},
     site::Realm,
 };
 
@@ -150,17 +150,6 @@ fn holds(test: &Test, p: Packet, straight: Packet) -> Option<bool> {
         What::Unknown(_) => return None,
     };
     Some(yes != test.not)
-}
-
-fn ip_protocol(purpose: Purpose) -> u16 {
-    match purpose.protocol {
-        Protocol::Icmp => 1,
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Icmpv6 => 58,
-        Protocol::Sctp => 132,
-        Protocol::Proto => purpose.number,
-    }
 }
 
 impl Walker<'_> {

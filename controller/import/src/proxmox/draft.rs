@@ -6,7 +6,7 @@ use portcullis_policy::model::Ports;
 
 use super::{
     Proxmox,
-    config::{Action, Address, Alias, Config, Direction, EntryKind, IpSet, Name, Rule, Scope},
+    config::{Action, Config, Direction, Rule},
     machine::Machine,
     macros,
 };
@@ -14,11 +14,11 @@ use crate::{
     finding::{Finding, Remark, did_you_mean},
     names::Names,
     program::{Chain, Gate, Line, Place, Program, Target},
-    ranges::{Ranges, number},
+    ranges::Ranges,
     services,
     site::{Realm, Site},
     translate::Draft,
-    words::{ServiceWord, SetText, Word, Words, show_net},
+    words::{ServiceWord, Words},
 };
 
 /// What the cluster's members and managers may always do on a node: the web interface, consoles,
@@ -53,23 +53,23 @@ pub fn draft(source: &Proxmox, site: &Site, realm: &Realm, findings: &mut Vec<Fi
     Draft { program: lower.program, words: lower.words, names: lower.names }
 }
 
-struct Lower<'l> {
-    source: &'l Proxmox,
-    site: &'l Site,
-    realm: &'l Realm,
-    words: Words,
-    names: Names,
-    findings: &'l mut Vec<Finding>,
-    program: Program,
+pub struct Lower<'l> {
+    pub source: &'l Proxmox,
+    pub site: &'l Site,
+    pub realm: &'l Realm,
+    pub words: Words,
+    pub names: Names,
+    pub findings: &'l mut Vec<Finding>,
+    pub program: Program,
     /// Chains of groups, by name and direction.
-    groups: HashMap<(String, bool), usize>,
+    pub groups: HashMap<(String, bool), usize>,
     /// Words of sets and aliases, by the place that defines them.
-    sets: HashMap<Place, (String, Ranges)>,
+    pub sets: HashMap<Place, (String, Ranges)>,
 }
 
 /// Where a rule stands: whose names it sees, and what its interface means.
 #[derive(Clone, Copy)]
-enum Env<'e> {
+pub enum Env<'e> {
     Guest(&'e Config, &'e Machine),
     Host,
     Group,
@@ -100,7 +100,7 @@ impl<'l> Lower<'l> {
             self.findings.push(finding.help(help));
             let line = |way: &str| {
                 let name = format!("{}-open-{way}", machine.name);
-                line(&nic.place, &nic.text, name, Target::Accept)
+                Line::all(&nic.place, &nic.text, name, Target::Accept)
             };
             let chain = self.chain(Chain::default());
             let all = Ranges::all;
@@ -149,7 +149,7 @@ impl<'l> Lower<'l> {
         }
         let chain = self.chain(Chain { lines });
         let default = match off {
-            true => line(
+            true => Line::all(
                 &cluster.place,
                 "the node's firewall is off",
                 "host-open".into(),
@@ -176,10 +176,15 @@ impl<'l> Lower<'l> {
         };
         let name = format!("{whose}-{way}-default");
         match config.option(key) {
-            Some(setting) => line(&setting.place, &setting.text, name, target),
+            Some(setting) => Line::all(&setting.place, &setting.text, name, target),
             None => {
                 let word = if target == Target::Accept { "ACCEPT" } else { "DROP" };
-                line(&config.place, &format!("{key}: {word} (nothing else is said)"), name, target)
+                Line::all(
+                    &config.place,
+                    &format!("{key}: {word} (nothing else is said)"),
+                    name,
+                    target,
+                )
             }
         }
     }
@@ -229,7 +234,7 @@ impl<'l> Lower<'l> {
             Action::Group(name) => Target::Jump(self.group(name, direction, rule)?),
         };
         let name = format!("{whose}-{}", rule.place.line);
-        let mut line = line(&rule.place, &rule.text, name, target);
+        let mut line = Line::all(&rule.place, &rule.text, name, target);
         line.log = rule.log;
         line.services = self.services(rule, &mut line.words);
         if let Some(address) = &rule.source {
@@ -238,13 +243,22 @@ impl<'l> Lower<'l> {
         if let Some(address) = &rule.dest {
             line.to = self.address(address, env, rule, &mut line.words)?;
         }
+        if !line.from.is_somebody() || !line.to.is_somebody() {
+            let what = "broadcast, multicast and link-local addresses, or nobody at all".to_owned();
+            let remark = match line.target {
+                Target::Accept => Remark::AcceptLeftOut { what },
+                _ => Remark::Differs { what: format!("{what}: nothing here to deny") },
+            };
+            self.say(rule, remark, None);
+        }
         if let Some(iface) = &rule.iface {
             self.interface(iface, env, direction, &mut line, rule);
         }
         Some(line)
     }
 
-    fn say(&mut self, rule: &Rule, remark: Remark, help: Option<String>) {
+    /// Reports something about a rule.
+    pub fn say(&mut self, rule: &Rule, remark: Remark, help: Option<String>) {
         self.findings.push(Finding::new(remark, &rule.place, &rule.text).maybe_help(help));
     }
 
@@ -315,161 +329,6 @@ impl<'l> Lower<'l> {
         ports
     }
 
-    fn address(
-        &mut self,
-        address: &Address,
-        env: Env<'l>,
-        rule: &Rule,
-        words: &mut Vec<String>,
-    ) -> Option<Ranges> {
-        let (kind, name) = match address {
-            Address::List(list) => {
-                let parts = list.iter().map(|(a, b)| Ranges::between(number(*a), number(*b)));
-                let set: Ranges = parts.collect();
-                for net in set.prefixes() {
-                    let text = show_net(&net);
-                    self.words.add(text.clone(), net.into());
-                    words.push(text);
-                }
-                return Some(set);
-            }
-            Address::Set(name) => ("IP set", name),
-            Address::Alias(name) => ("alias", name),
-        };
-        let found = match address {
-            Address::Set(_) => self.find_set(name, env).map(|(set, c)| self.set(set, c)),
-            _ => self.find_alias(name, env).map(|(alias, c)| Some(self.alias(alias, c))),
-        };
-        let Some(found) = found else {
-            let remark = Remark::UnknownName { what: kind, name: name.name.clone() };
-            let known: Vec<&str> = self
-                .scopes(name.scope, env)
-                .into_iter()
-                .flat_map(|c| {
-                    let sets = c.ipsets.iter().map(|s| s.name.as_str());
-                    sets.chain(c.aliases.iter().map(|a| a.name.as_str()))
-                })
-                .collect();
-            let help = did_you_mean(&name.name, known.into_iter());
-            self.say(rule, remark, help);
-            return None;
-        };
-        let (text, ranges) = found?;
-        words.push(text);
-        Some(ranges)
-    }
-
-    /// Files in which a name is looked for, in order.
-    fn scopes(&self, scope: Option<Scope>, env: Env<'l>) -> Vec<&'l Config> {
-        let own = match env {
-            Env::Guest(config, _) => Some(config),
-            Env::Host | Env::Group => None,
-        };
-        let cluster = self.source.cluster.as_ref();
-        match scope {
-            Some(Scope::Guest) => own.into_iter().collect(),
-            Some(Scope::Datacenter) => cluster.into_iter().collect(),
-            None => own.into_iter().chain(cluster).collect(),
-        }
-    }
-
-    fn find_set(&self, name: &Name, env: Env<'l>) -> Option<(&'l IpSet, &'l Config)> {
-        let mut scopes = self.scopes(name.scope, env).into_iter();
-        scopes.find_map(|c| Some((c.ipsets.iter().find(|s| s.name == name.name)?, c)))
-    }
-
-    fn find_alias(&self, name: &Name, env: Env<'l>) -> Option<(&'l Alias, &'l Config)> {
-        let mut scopes = self.scopes(name.scope, env).into_iter();
-        scopes.find_map(|c| Some((c.aliases.iter().find(|a| a.name == name.name)?, c)))
-    }
-
-    fn wanted_name(&self, name: &str, config: &Config) -> String {
-        match self.source.machine(&config.owner) {
-            Some(machine) => format!("{}-{name}", machine.name),
-            None => name.to_owned(),
-        }
-    }
-
-    fn alias(&mut self, alias: &Alias, config: &Config) -> (String, Ranges) {
-        if let Some(known) = self.sets.get(&alias.place) {
-            return known.clone();
-        }
-        let (members, ranges) = (vec![show_net(&alias.net)], Ranges::from(alias.net));
-        let wanted = self.wanted_name(&alias.name, config);
-        self.define(&wanted, members, Vec::new(), ranges, &alias.place, &alias.text)
-    }
-
-    /// A set: members, and exceptions where the longest entry takes something out.
-    fn set(&mut self, set: &'l IpSet, config: &'l Config) -> Option<(String, Ranges)> {
-        if let Some(known) = self.sets.get(&set.place) {
-            return Some(known.clone());
-        }
-        let mut entries = Vec::new();
-        for entry in &set.entries {
-            let (net, text) = match &entry.what {
-                EntryKind::Net(net) => (*net, show_net(net)),
-                EntryKind::Alias(name) => {
-                    // A guest's sets see the guest's aliases.
-                    let mut scopes = vec![config];
-                    scopes.extend(self.source.cluster.as_ref());
-                    let all = || scopes.iter().flat_map(|c| c.aliases.iter().map(move |a| (a, *c)));
-                    let Some((alias, owner)) = all().find(|(a, _)| a.name == name.name) else {
-                        let remark = Remark::UnknownName { what: "alias", name: name.name.clone() };
-                        let help = did_you_mean(&name.name, all().map(|(a, _)| a.name.as_str()));
-                        let finding = Finding::new(remark, &entry.place, &entry.text);
-                        self.findings.push(finding.maybe_help(help));
-                        return None;
-                    };
-                    (alias.net, self.alias(alias, owner).0)
-                }
-            };
-            entries.push((net, text, entry.nomatch));
-        }
-        // Shorter prefixes first, so that longer ones have the last word; of equals the one that
-        // takes out.
-        entries.sort_by_key(|(net, _, nomatch)| (net.prefix_len(), *nomatch));
-        let exact = entries.iter().fold(Ranges::default(), |all, (net, _, nomatch)| {
-            let part = Ranges::from(*net);
-            if *nomatch { all.minus(&part) } else { all.or(&part) }
-        });
-        let of = |wanted: bool| entries.iter().filter(move |e| e.2 == wanted);
-        let all = |wanted| of(wanted).map(|e| Ranges::from(e.0)).collect::<Ranges>();
-        let simple = all(false).minus(&all(true)) == exact;
-        let (members, except): (Vec<String>, Vec<String>) = match simple {
-            true => {
-                let texts = |wanted| of(wanted).map(|e| e.1.clone()).collect();
-                (texts(false), texts(true))
-            }
-            false => (exact.prefixes().iter().map(show_net).collect(), Vec::new()),
-        };
-        for (net, text, _) in &entries {
-            self.words.add(text.clone(), (*net).into());
-        }
-        let wanted = self.wanted_name(&set.name, config);
-        if members.is_empty() {
-            // An empty set has no name here: nothing is in it.
-            return Some((String::new(), Ranges::default()));
-        }
-        Some(self.define(&wanted, members, except, exact, &set.place, &set.text))
-    }
-
-    fn define(
-        &mut self,
-        wanted: &str,
-        members: Vec<String>,
-        except: Vec<String>,
-        ranges: Ranges,
-        place: &Place,
-        text: &str,
-    ) -> (String, Ranges) {
-        let name = self.names.take(wanted, "set");
-        let set = SetText { members, except, place: place.clone(), text: text.to_owned() };
-        let word = Word { text: name.clone(), ranges: ranges.clone(), set: Some(set) };
-        self.words.endpoints.push(word);
-        self.sets.insert(place.clone(), (name.clone(), ranges.clone()));
-        (name, ranges)
-    }
-
     /// What `-i` narrows a rule to.
     fn interface(
         &mut self,
@@ -535,7 +394,7 @@ impl<'l> Lower<'l> {
         let cluster = self.source.cluster.as_ref()?;
         let set = cluster.ipsets.iter().find(|set| set.name == "blacklist")?;
         let (word, ranges) = self.set(set, cluster)?;
-        let mut line = line(&set.place, &set.text, "blacklist".into(), Target::Drop);
+        let mut line = Line::all(&set.place, &set.text, "blacklist".into(), Target::Drop);
         line.from = ranges;
         line.words = vec![word];
         Some(line)
@@ -557,7 +416,7 @@ impl<'l> Lower<'l> {
         let managers = local.iter().chain(&set).map(|l| (l, "management", tcp.clone()));
         for (((word, ranges), place, text), name, ports) in managers.chain(corosync) {
             let text = format!("{text} (built in)");
-            let mut line = line(place, &text, format!("{name}-{way}"), Target::Accept);
+            let mut line = Line::all(place, &text, format!("{name}-{way}"), Target::Accept);
             line.services = ports;
             line.words = vec![word.clone()];
             match direction {
@@ -567,77 +426,5 @@ impl<'l> Lower<'l> {
             lines.push(line);
         }
         lines
-    }
-
-    /// What options say that is different here.
-    fn options(&mut self) {
-        let files = self.source.cluster.iter().chain(&self.source.node).chain(&self.source.guests);
-        for config in files {
-            for setting in &config.options {
-                if let Some(remark) = about_option(&setting.key, &setting.value) {
-                    self.findings.push(Finding::new(remark, &setting.place, &setting.text));
-                }
-            }
-        }
-        if let Some(cluster) = &self.source.cluster {
-            if !cluster.is_on("enable", false) {
-                let what = "the firewall of the cluster is off (enable: 1 is missing): its rules \
-                            are taken as if it were on";
-                let remark = Remark::Chosen { what: what.into() };
-                self.findings.push(Finding::new(remark, &cluster.place, ""));
-            }
-            if self.realm.host.is_empty() {
-                let what =
-                    "which addresses the node has is not said, so its own rules: they".into();
-                let help = "say it by `--host ADDRESS`";
-                let finding = Finding::new(Remark::LeftOut { what }, &cluster.place, "");
-                self.findings.push(finding.help(help));
-            }
-        }
-    }
-}
-
-/// A line that matches everything.
-fn line(place: &Place, text: &str, name: String, target: Target) -> Line {
-    Line {
-        place: place.clone(),
-        text: text.to_owned(),
-        name,
-        from: Ranges::all(),
-        to: Ranges::all(),
-        services: services::any(),
-        words: Vec::new(),
-        maybe: false,
-        log: false,
-        target,
-    }
-}
-
-fn about_option(key: &str, value: &str) -> Option<Remark> {
-    let by_itself = |what: &str| Some(Remark::ByItself { what: what.to_owned() });
-    let left_out = |what: &str| Some(Remark::LeftOut { what: what.to_owned() });
-    match (key, value) {
-        ("policy_forward", v) if !v.eq_ignore_ascii_case("ACCEPT") => {
-            let what = format!("`policy_forward: {v}`");
-            Some(Remark::DeniesElsewhere { what })
-        }
-        ("dhcp", "1") => by_itself("the switch answers DHCP"),
-        ("dhcp", _) => left_out("DHCP without the switch (`dhcp: 0`)"),
-        ("ndp", "1") => by_itself("neighbour discovery for declared addresses"),
-        ("ndp", _) => left_out("a network without neighbour discovery (`ndp: 0`)"),
-        ("radv", "1") => left_out("router advertisements from a guest (`radv: 1`)"),
-        ("macfilter" | "ipfilter", "1") => by_itself("a guest sends from its own addresses only"),
-        ("macfilter", _) => left_out("a guest that sends from foreign MACs (`macfilter: 0`)"),
-        ("enable" | "policy_in" | "policy_out" | "policy_forward" | "radv" | "ipfilter", _) => None,
-        ("log_level_in" | "log_level_out" | "log_level_forward", "nolog") => None,
-        ("log_level_in" | "log_level_out" | "log_level_forward", _) => {
-            let what =
-                "what is denied by default is counted by `portcullis status`, and not logged";
-            Some(Remark::Differs { what: what.into() })
-        }
-        _ => {
-            let what = format!("the option `{key}` is about the node's kernel or its log");
-            Some(Remark::Differs { what })
-        }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     macros,
 };
 use crate::{
-    prove::{Bound, Judge},
+    prove::{Bound, Judge, ip_protocol},
     site::{Realm, Site},
 };
 
@@ -241,14 +241,6 @@ impl<'w> Walker<'w> {
 }
 
 fn speaks_of(rule: &Rule, purpose: Purpose) -> bool {
-    let number = match purpose.protocol {
-        Protocol::Icmp => 1,
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Icmpv6 => 58,
-        Protocol::Sctp => 132,
-        Protocol::Proto => purpose.number,
-    };
     let listed = |list: &Option<Vec<(u16, u16)>>, port: u16| match list {
         None => true,
         Some(list) => {
@@ -269,7 +261,7 @@ fn speaks_of(rule: &Rule, purpose: Purpose) -> bool {
     let icmp =
         rule.icmp.is_none_or(|(k, c)| k.is_none_or(|k| k == kind) && c.is_none_or(|c| c == code));
     of_macro
-        && rule.protocol.is_none_or(|p| u16::from(p) == number)
+        && rule.protocol.is_none_or(|p| u16::from(p) == ip_protocol(purpose))
         && listed(&rule.dports, purpose.number)
         && listed(&rule.sports, purpose.source)
         && icmp

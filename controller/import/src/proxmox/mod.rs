@@ -5,11 +5,13 @@
 //! between two guests both; the node's and the cluster's rules are about the node itself. A NIC
 //! without `firewall=1`, or a guest whose firewall is off, is not filtered.
 
+mod addresses;
 mod config;
 mod draft;
 mod judge;
 mod machine;
 mod macros;
+mod options;
 mod parse;
 mod rule;
 
