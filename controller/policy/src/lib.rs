@@ -99,6 +99,7 @@ pub use crate::{
     lookup::lookup,
     model::Model,
     moment::Moment,
+    near::did_you_mean,
     problem::Problem,
     prove::{Cause, End, Hop, Violation, violations},
     schema::{schema, schema_text},
