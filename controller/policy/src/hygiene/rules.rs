@@ -17,7 +17,7 @@ use crate::{
 /// Other rules that are named in one message.
 const NAMED: usize = 3;
 /// Cells that are looked at to find out which rules cover another, over all of them.
-const WORK: usize = 4_000_000;
+const WORK: usize = 1_000_000;
 
 /// Warns of each rule that could as well not be there.
 pub fn check(compiled: &Compiled, diags: &mut Diagnostics) {
@@ -85,7 +85,7 @@ fn never_matches(
         Reach::Possible => return None,
         Reach::NoWay { .. } if rule.action != Action::Allow => return None,
         Reach::Nobody if waits(&compiled.model, rule) => return None,
-        Reach::Nobody => "one of its sides selects nobody".to_owned(),
+        Reach::Nobody => "one of its sides covers no address that a packet could have".to_owned(),
         Reach::Family => "its two sides have no address family in common".to_owned(),
         Reach::Service => "its services belong to the other address family".to_owned(),
         Reach::NoWay { network } => {

@@ -175,9 +175,14 @@ impl Machines {
         };
         let v4 = || pair(&self.v4, &to.v4, false);
         let v6 = || {
-            let routed = pair(&self.v6, &to.v6, false).or_else(|| pair(&self.link, &to.v6, false));
-            let outside = || pair(&self.v6, &to.link, true);
-            routed.or_else(|| pair(&self.neighbours, &to.link, true)).or_else(outside)
+            let ways = [
+                pair(&self.v6, &to.v6, false),
+                pair(&self.link, &to.v6, false),
+                pair(&self.neighbours, &to.link, true),
+                pair(&self.v6, &to.link, true),
+            ];
+            let rank = |(a, b): &(Machine, Machine)| u16::from(a.rank()) + u16::from(b.rank());
+            ways.into_iter().flatten().min_by_key(rank)
         };
         let first = if families & family::V4 != 0 { v4() } else { None };
         first.or_else(|| if families & family::V6 != 0 { v6() } else { None })

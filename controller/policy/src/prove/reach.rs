@@ -43,6 +43,16 @@ impl<'a> Reaches<'a> {
 
     /// Between the endpoints of two lists, for the services of a third.
     pub fn of(&self, from: u32, to: u32, services: u32) -> Reach {
+        let classes = self.compiled.build.services.of_list(services);
+        let families = classes.iter().fold(0, |all, &s| all | self.services[s as usize]);
+        match self.by_place(from, to, families) {
+            Reach::Family | Reach::Service if self.meet(from, to, families) => Reach::Possible,
+            reach => reach,
+        }
+    }
+
+    /// As far as declared addresses and networks go.
+    fn by_place(&self, from: u32, to: u32, families: u8) -> Reach {
         self.look_at(from);
         self.look_at(to);
         let places = self.places.borrow();
@@ -54,8 +64,6 @@ impl<'a> Reaches<'a> {
         if pairs().all(|(a, b)| a.v6 != b.v6) {
             return Reach::Family;
         }
-        let classes = self.compiled.build.services.of_list(services);
-        let families = classes.iter().fold(0, |all, &s| all | self.services[s as usize]);
         let fits = |m: &Machine| families & if m.v6 { family::V6 } else { family::V4 } != 0;
         let mut no_way = None;
         for (a, b) in pairs().filter(|(a, b)| a.v6 == b.v6 && fits(a)) {
@@ -65,6 +73,17 @@ impl<'a> Reaches<'a> {
             }
         }
         no_way.map_or(Reach::Service, |network| Reach::NoWay { network })
+    }
+
+    /// By link-local addresses too.
+    fn meet(&self, from: u32, to: u32, families: u8) -> bool {
+        let list = |l| self.compiled.build.classes.of_list(l).iter().map(|&c| c as usize);
+        list(from).any(|src| {
+            list(to).any(|dst| {
+                let (a, b) = (&self.machines[src], &self.machines[dst]);
+                a.meet(b, families, &self.compiled.model, |_, _| true).is_some()
+            })
+        })
     }
 
     /// Where the machines of a list are, once for each place and family.

@@ -67,14 +67,18 @@ impl<'p> Entered<'p> {
         let ways = prover.legs.iter().map(|_| Vec::new()).collect();
         let mut entered = Self { prover, ways, open: VecDeque::new() };
         for (l, leg) in prover.legs.iter().enumerate() {
+            let mut steps: Vec<Step> = Vec::new();
             for &class in classes {
                 for (to_class, to) in &leg.addresses {
                     let from = &prover.machines[class as usize];
                     let fits = |a: &Machine, _: &Machine| a.guest() != Some(leg.guest);
-                    if let Some(step) = prover.any_step((class, from), (*to_class, to), fits) {
-                        entered.add(l, Way { step, before: None, first: step.src });
-                    }
+                    steps.extend(prover.any_step((class, from), (*to_class, to), fits));
                 }
+            }
+            // One machine may be in several classes: by the address that reads best.
+            steps.sort_by_key(Step::rank);
+            for step in steps {
+                entered.add(l, Way { step, before: None, first: step.src });
             }
         }
         while let Some((l, w)) = entered.open.pop_front() {

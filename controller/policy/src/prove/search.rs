@@ -40,7 +40,7 @@ impl Step {
     }
 
     /// How well it reads in a message: the smaller the better.
-    fn rank(&self) -> u16 {
+    pub fn rank(&self) -> u16 {
         u16::from(self.src.rank()) + u16::from(self.dst.rank())
     }
 }

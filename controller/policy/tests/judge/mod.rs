@@ -582,7 +582,8 @@ fn host_has(model: &Model, addr: IpAddr) -> bool {
     gateway || model.host.iter().any(|h| h.addr == addr)
 }
 
-fn is_real(model: &Model, addr: IpAddr) -> bool {
+/// Could a packet carry it? Not the addresses of networks, broadcasts, loopback, multicast.
+pub fn is_real(model: &Model, addr: IpAddr) -> bool {
     let mut subnets = model.networks.iter().flat_map(|n| &n.subnets);
     let edge = |s: &&ipnet::IpNet| {
         let narrow = s.prefix_len() + 1 >= s.max_prefix_len();

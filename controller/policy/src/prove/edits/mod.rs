@@ -28,7 +28,7 @@ use crate::{
 /// Changes that are shown for one violation.
 const SHOWN: usize = 4;
 /// Rules and guests that may be compiled again to try changes, over all violations: people wait.
-const WORK: usize = 200_000;
+const WORK: usize = 100_000;
 /// Changes that are tried at most, and at least.
 const TRIED: (usize, usize) = (2, 100);
 
