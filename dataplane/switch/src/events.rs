@@ -1,7 +1,7 @@
 //! What the programs tell about new connections, read out of their ring and named: rules, guests,
 //! ports and networks instead of numbers.
 
-use std::{collections::VecDeque, os::fd::AsFd, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, os::fd::AsFd, sync::Arc};
 
 use portcullis_image::Image;
 use portcullis_pipeline::{
@@ -136,8 +136,8 @@ impl Switch {
             sport: (!is_icmp).then_some(entry.sport),
             dport: (!is_icmp).then_some(entry.dport),
             icmp: is_icmp.then_some([(entry.icmp >> 8) as u8, entry.icmp as u8]),
-            from_guest: image.and_then(|image| guest_of(image, entry.src)),
-            to_guest: image.and_then(|image| guest_of(image, entry.dst)),
+            from_guest: image.and_then(|image| guest_of(image, entry.src.into())),
+            to_guest: image.and_then(|image| guest_of(image, entry.dst.into())),
             from_port: self.port_name(entry.ingress),
             to_port: self.port_name(entry.egress),
             network: image.map(|image| name_of(image, entry.network)),
@@ -155,7 +155,8 @@ impl Switch {
 }
 
 /// The guest that has an address.
-pub(crate) fn guest_of(image: &Image, addr: Addr) -> Option<String> {
+pub fn guest_of(image: &Image, ip: IpAddr) -> Option<String> {
+    let addr = Addr::from(ip);
     let owns = |nic: &&portcullis_image::Nic| {
         nic.addrs.contains(&addr) || Addr::link_local_of(nic.mac) == addr
     };
@@ -183,8 +184,6 @@ fn nanoseconds(clock: ClockId) -> i128 {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
     use crate::testing;
 
@@ -192,10 +191,10 @@ mod tests {
     fn addresses_have_owners() {
         let image = testing::image();
         let pc1 = &image.nics[0];
-        assert_eq!(guest_of(&image, pc1.addrs[0]).as_deref(), Some("pc1"));
-        assert_eq!(guest_of(&image, Addr::link_local_of(pc1.mac)).as_deref(), Some("pc1"));
+        assert_eq!(guest_of(&image, pc1.addrs[0].into()).as_deref(), Some("pc1"));
+        assert_eq!(guest_of(&image, Addr::link_local_of(pc1.mac).into()).as_deref(), Some("pc1"));
         let stranger: IpAddr = "192.0.2.1".parse().unwrap();
-        assert_eq!(guest_of(&image, stranger.into()), None);
+        assert_eq!(guest_of(&image, stranger), None);
     }
 
     #[test]

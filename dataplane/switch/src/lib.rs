@@ -32,6 +32,7 @@ mod validate;
 mod writer;
 
 pub use error::{Error, Result};
+pub use events::guest_of;
 pub use place::{Leg, Place};
 pub use spec::{Config, PortKind, PortSpec};
 pub use status::*;

@@ -4,12 +4,11 @@
 use std::net::IpAddr;
 
 use portcullis_image::Image;
-use portcullis_pipeline::{addr::Addr, policy::Cell};
 use portcullis_policy::{
     lookup::{cell_of, class_of},
     model::{Protocol, Purpose},
 };
-use portcullis_switch::Flow;
+use portcullis_switch::{Flow, guest_of};
 
 use crate::api::{Cut, RulePlace};
 
@@ -30,33 +29,26 @@ impl<'a> Judge<'a> {
         Self { image, host }
     }
 
-    /// The cell that decides.
-    fn cell(&self, flow: &Flow) -> Cell {
+    /// Is it allowed, and by which rule's id is that decided?
+    fn verdict(&self, flow: &Flow) -> (bool, u32) {
         let scope = flow.network.as_deref().and_then(|name| self.image.network_id(name));
         let class = |ip: IpAddr| self.class(ip, scope.unwrap_or(0));
-        cell_of(self.image, class(flow.src), class(flow.dst), purpose(flow))
+        let cell = cell_of(self.image, class(flow.src), class(flow.dst), purpose(flow));
+        (cell.allows(), cell.rule())
     }
 
     fn class(&self, ip: IpAddr, scope: u32) -> u32 {
-        let addr = Addr::from(ip);
-        let declared = self.image.addresses.binary_search_by_key(&(addr, 0), |a| (a.addr, a.scope));
+        let known = &self.image.addresses;
+        let declared = known.binary_search_by_key(&(ip.into(), 0), |a| (a.addr, a.scope));
         match declared {
             Err(_) if self.host.contains(&ip) => self.image.host,
-            _ => class_of(self.image, scope, addr),
+            _ => class_of(self.image, scope, ip.into()),
         }
     }
 
-    fn rule(&self, cell: Cell) -> Option<RulePlace> {
-        let rule = self.image.rule(cell.rule())?;
+    fn rule(&self, id: u32) -> Option<RulePlace> {
+        let rule = self.image.rule(id)?;
         Some(RulePlace { rule: rule.name.clone(), file: rule.file.clone(), line: rule.line })
-    }
-
-    fn guest(&self, ip: IpAddr) -> Option<String> {
-        let addr = Addr::from(ip);
-        let owns = |nic: &&portcullis_image::Nic| {
-            nic.addrs.contains(&addr) || Addr::link_local_of(nic.mac) == addr
-        };
-        self.image.nics.iter().find(owns).map(|nic| nic.guest.clone())
     }
 }
 
@@ -85,10 +77,10 @@ pub struct Cuts {
 impl Cuts {
     /// Looks at one: is it allowed now, and not by the next policy?
     pub fn look(&mut self, flow: &Flow, now: Judge<'_>, next: Judge<'_>) {
-        let (allowed, denied) = (now.cell(flow), next.cell(flow));
-        if !allowed.allows() || denied.allows() {
+        let ((true, allowed_by), (false, denied_by)) = (now.verdict(flow), next.verdict(flow))
+        else {
             return;
-        }
+        };
         self.total += 1;
         if self.listed.len() == LISTED {
             return;
@@ -99,12 +91,12 @@ impl Cuts {
             protocol: flow.protocol,
             sport: flow.sport,
             dport: flow.dport,
-            from_guest: now.guest(flow.src),
-            to_guest: now.guest(flow.dst),
+            from_guest: guest_of(now.image, flow.src),
+            to_guest: guest_of(now.image, flow.dst),
             state: flow.state.to_owned(),
             idle_ms: flow.idle_ms,
-            allowed_by: now.rule(allowed),
-            denied_by: next.rule(denied),
+            allowed_by: now.rule(allowed_by),
+            denied_by: next.rule(denied_by),
         });
     }
 }
