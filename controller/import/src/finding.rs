@@ -1,5 +1,6 @@
 //! What an import has to say: each with a stable code, a place, why, and what to do about it.
 
+pub use portcullis_policy::did_you_mean;
 use serde::Serialize;
 
 use crate::program::Place;
@@ -198,17 +199,6 @@ pub fn sort(findings: &mut Vec<Finding>) {
         key(a).cmp(&key(b)).then_with(|| a.remark.to_string().cmp(&b.remark.to_string()))
     });
     findings.dedup();
-}
-
-/// The nearest of some names, as advice.
-pub fn did_you_mean<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    let folded = got.to_lowercase();
-    let slips = (got.chars().count() / 3).clamp(1, 3);
-    known
-        .map(|name| (strsim::damerau_levenshtein(&folded, &name.to_lowercase()), name))
-        .filter(|&(distance, _)| distance <= slips)
-        .min()
-        .map(|(_, name)| format!("did you mean `{name}`?"))
 }
 
 #[cfg(test)]

@@ -115,6 +115,13 @@ impl Possible {
                 shape.services = shape.services.minus(icmp);
             }
         }
+        // ICMP of one family says the family.
+        for (icmp, other) in [(&self.icmp, &self.v6), (&self.icmpv6, &self.v4)] {
+            if shape.services.is_within(icmp) {
+                shape.from = shape.from.minus(other);
+                shape.to = shape.to.minus(other);
+            }
+        }
         let inside = |m: &Bits| shape.from.is_within(m) && shape.to.is_within(m);
         if self.machines.iter().any(inside) {
             shape.from = shape.from.minus(&shape.from);
@@ -122,9 +129,14 @@ impl Possible {
         shape
     }
 
-    /// Addresses that cannot speak with any of these.
-    pub fn apart_from(&self, side: &Bits) -> Bits {
+    /// Addresses that cannot speak with any of these by any of these services.
+    pub fn apart_from(&self, side: &Bits, services: &Bits) -> Bits {
         let mut apart = side.minus(side);
+        for (icmp, other) in [(&self.icmp, &self.v6), (&self.icmpv6, &self.v4)] {
+            if services.is_within(icmp) {
+                apart = apart.or(other);
+            }
+        }
         for family in [&self.v4, &self.v6].into_iter().filter(|f| !side.meets(f)) {
             apart = apart.or(family);
         }

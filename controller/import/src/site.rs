@@ -126,24 +126,25 @@ impl Options {
     }
 }
 
-fn take<T>(got: Result<T, Finding>, into: &mut Vec<T>, findings: &mut Vec<Finding>) {
+fn take<T>(got: Result<T, Box<Finding>>, into: &mut Vec<T>, findings: &mut Vec<Finding>) {
     match got {
         Ok(value) => into.push(value),
-        Err(finding) => findings.push(finding),
+        Err(finding) => findings.push(*finding),
     }
 }
 
-fn bad(option: &'static str, value: &str, why: impl Into<String>) -> Finding {
-    Finding::anywhere(Remark::BadOption { option, value: value.into(), why: why.into() })
+fn bad(option: &'static str, value: &str, why: impl Into<String>) -> Box<Finding> {
+    let (value, why) = (value.into(), why.into());
+    Box::new(Finding::anywhere(Remark::BadOption { option, value, why }))
 }
 
 /// `NAME=REST`.
-pub fn pair<'t>(option: &'static str, text: &'t str) -> Result<(&'t str, &'t str), Finding> {
+pub fn pair<'t>(option: &'static str, text: &'t str) -> Result<(&'t str, &'t str), Box<Finding>> {
     let parts = text.split_once('=').filter(|(name, rest)| !name.is_empty() && !rest.is_empty());
     parts.ok_or_else(|| bad(option, text, "it wants NAME=VALUE"))
 }
 
-fn network(text: &str, name: &str, rest: &str) -> Result<Network, Finding> {
+fn network(text: &str, name: &str, rest: &str) -> Result<Network, Box<Finding>> {
     let mut network = Network { name: name.into(), ..Network::default() };
     network.remark = format!("--network {text}");
     for part in rest.split(',') {
@@ -179,7 +180,7 @@ fn network(text: &str, name: &str, rest: &str) -> Result<Network, Finding> {
     Ok(network)
 }
 
-fn guest(text: &str, name: &str, rest: &str) -> Result<Guest, Finding> {
+fn guest(text: &str, name: &str, rest: &str) -> Result<Guest, Box<Finding>> {
     let mut parts = rest.split(',');
     let network = parts.next().unwrap_or_default().to_owned();
     let mut nic = Nic { network, ..Nic::default() };

@@ -255,17 +255,22 @@ impl<'w> Writer<'w> {
         let line = piece.line;
         let name = self.rule_names.take_numbered(&line.name, "rule");
         let Shape { from, to, services } = &piece.shape;
-        let to_said = self.speaker.endpoints(to, &self.possible.apart_from(from), &line.words);
+        let to_said =
+            self.speaker.endpoints(to, &self.possible.apart_from(from, services), &line.words);
         let to_bits = self.bits(&to_said, to);
-        let from_said =
-            self.speaker.endpoints(from, &self.possible.apart_from(&to_bits), &line.words);
-        let free = self.possible.unused_services(from, to);
-        let services = self.speaker.services(services, &free, &line.words);
-        self.use_words(services.iter());
+        let from_said = self.speaker.endpoints(
+            from,
+            &self.possible.apart_from(&to_bits, services),
+            &line.words,
+        );
+        let from_bits = self.bits(&from_said, from);
+        let free = self.possible.unused_services(&from_bits, &to_bits);
+        let said = self.speaker.services(services, &free, &line.words);
+        self.use_words(said.iter());
         RuleText {
             from: self.short(from_said, &format!("{name}-from"), &line.place, &line.text),
             to: self.short(to_said, &format!("{name}-to"), &line.place, &line.text),
-            services: self.short_services(services, &name),
+            services: self.short_services(said, &name),
             allow: piece.allow,
             log: piece.log,
             comment: vec![format!("{}: {}", line.place, line.text)],

@@ -353,11 +353,11 @@ fn test<'v>(
 /// A guest sends from its own MAC only; a connection is not opened to a group address.
 fn mac(rule: &Rule, name: &str, text: &str) -> What {
     let own = text == "$MAC" || rule.attributes.iter().any(|a| a.name == name && a.value == "$MAC");
-    let of_guest = match (rule.direction, name) {
-        (Direction::Out, "srcmacaddr") | (Direction::In, "dstmacaddr") => true,
-        (Direction::InOut, "dstmacaddr") => true,
-        _ => false,
-    };
+    // `inout` is written for packets to the guest.
+    let of_guest = matches!(
+        (rule.direction, name),
+        (Direction::Out, "srcmacaddr") | (Direction::In | Direction::InOut, "dstmacaddr")
+    );
     let group =
         text.get(..2).and_then(|b| u8::from_str_radix(b, 16).ok()).is_some_and(|b| b & 1 == 1);
     if own && of_guest {

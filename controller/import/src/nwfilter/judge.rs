@@ -1,6 +1,6 @@
 //! What libvirt's chains would do with the first packet of a connection.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use portcullis_policy::model::{Protocol, Purpose};
 
@@ -29,18 +29,20 @@ enum End {
 /// Walks filters.
 pub struct Walker<'w> {
     instances: &'w [Instance],
-    realm: &'w Realm,
+    /// Who has an address.
+    owners: HashMap<IpAddr, &'w Instance>,
 }
 
 impl<'w> Walker<'w> {
     /// For some NICs.
-    pub fn new(instances: &'w [Instance], realm: &'w Realm) -> Self {
-        Self { instances, realm }
+    pub fn new(instances: &'w [Instance], realm: &Realm) -> Self {
+        let addrs = |i: &Instance| realm.guests[i.guest][i.nic].clone();
+        let owners = instances.iter().flat_map(|i| addrs(i).into_iter().map(move |a| (a, i)));
+        Self { instances, owners: owners.collect() }
     }
 
     fn owner(&self, addr: IpAddr) -> Option<&'w Instance> {
-        let has = |i: &&Instance| self.realm.guests[i.guest][i.nic].contains(&addr);
-        self.instances.iter().find(has)
+        self.owners.get(&addr).copied()
     }
 
     fn passes(&self, instance: &Instance, incoming: bool, packet: Packet) -> bool {
@@ -176,7 +178,7 @@ impl Judge for Walker<'_> {
             What::Source(a, b) | What::Destination(a, b) => Some((*a, *b)),
             _ => None,
         });
-        let own = self.realm.guests.iter().flatten().flatten().map(|a| (*a, *a));
+        let own = self.owners.keys().map(|a| (*a, *a));
         tested.chain(own).collect()
     }
 

@@ -39,7 +39,7 @@ pub fn import(files: &[SourceText], options: &Options) -> Result<Imported, Impor
             Ok((name, value)) => {
                 variables.entry(name.to_owned()).or_default().push(value.to_owned());
             }
-            Err(finding) => findings.push(finding),
+            Err(finding) => findings.push(*finding),
         }
     }
     for (i, filter) in read.filters.iter().enumerate() {

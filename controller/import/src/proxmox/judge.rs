@@ -1,6 +1,6 @@
 //! What Proxmox VE would do: walks a guest's and the node's rules for one connection.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use portcullis_policy::model::{Protocol, Purpose};
 
@@ -30,6 +30,16 @@ pub struct Walker<'w> {
     source: &'w Proxmox,
     site: &'w Site,
     realm: &'w Realm,
+    /// Who has an address.
+    owners: HashMap<IpAddr, Owner<'w>>,
+}
+
+/// A guest's NIC, and the guest's rules if they are in force.
+#[derive(Clone, Copy)]
+struct Owner<'w> {
+    machine: &'w Machine,
+    nic: &'w Nic,
+    config: Option<&'w Config>,
 }
 
 /// Whose rules are walked.
@@ -43,20 +53,21 @@ struct Place<'w> {
 impl<'w> Walker<'w> {
     /// For some files at a site.
     pub fn new(source: &'w Proxmox, site: &'w Site, realm: &'w Realm) -> Self {
-        Self { source, site, realm }
-    }
-
-    /// The guest and NIC that has an address.
-    fn owner(&self, addr: IpAddr) -> Option<(&'w Machine, &'w Nic)> {
-        for machine in &self.source.machines {
-            let index = self.site.guests.iter().position(|g| g.name == machine.name)?;
-            for (nic, addrs) in machine.nics.iter().zip(&self.realm.guests[index]) {
-                if addrs.contains(&addr) {
-                    return Some((machine, nic));
-                }
+        let mut owners = HashMap::new();
+        for machine in &source.machines {
+            let id = super::config::Owner::Guest(machine.vmid);
+            let config = source.guests.iter().find(|c| c.owner == id && c.is_on("enable", false));
+            let guest = site.guests.iter().position(|g| g.name == machine.name);
+            let nics = guest.map_or(&[][..], |guest| &realm.guests[guest]);
+            for (nic, addrs) in machine.nics.iter().zip(nics) {
+                owners.extend(addrs.iter().map(|&a| (a, Owner { machine, nic, config })));
             }
         }
-        None
+        Self { source, site, realm, owners }
+    }
+
+    fn owner(&self, addr: IpAddr) -> Option<Owner<'w>> {
+        self.owners.get(&addr).copied()
     }
 
     /// What the guest or node at one end says; `None` if nobody is there.
@@ -65,10 +76,7 @@ impl<'w> Walker<'w> {
         if self.realm.is_host(here) {
             return self.node(packet);
         }
-        let (machine, nic) = self.owner(here)?;
-        let config = self.source.guests.iter().find(|c| {
-            c.owner == super::config::Owner::Guest(machine.vmid) && c.is_on("enable", false)
-        });
+        let Owner { machine, nic, config } = self.owner(here)?;
         let Some(config) = config.filter(|_| nic.firewall) else { return Some(true) };
         if self.is_blacklisted(packet) {
             return Some(false);
@@ -179,7 +187,7 @@ impl<'w> Walker<'w> {
             let own = if incoming { p.to } else { p.from };
             let number: u32 = iface.strip_prefix("net")?.parse().ok()?;
             machine.nics.iter().find(|nic| nic.number == number)?;
-            return Some(self.owner(own).is_some_and(|(_, nic)| nic.number == number));
+            return Some(self.owner(own).is_some_and(|o| o.nic.number == number));
         }
         let peer = if incoming { p.from } else { p.to };
         let inside = |n: &crate::site::Network| n.subnets.iter().any(|s| s.contains(&peer));

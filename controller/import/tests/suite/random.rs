@@ -360,15 +360,13 @@ fn filter_rule(r: &mut Random, text: &mut String, chain: &str) {
             }
         }
         match protocol {
-            "tcp" | "udp" | "tcp-ipv6" => {
-                if r.once_in(2) {
-                    *text += *r.pick(&[
-                        " dstportstart='$P'",
-                        " dstportstart='20' dstportend='25'",
-                        " srcportstart='0' srcportend='1023'",
-                        " dstportstart='$P[1]'",
-                    ]);
-                }
+            "tcp" | "udp" | "tcp-ipv6" if r.once_in(2) => {
+                *text += *r.pick(&[
+                    " dstportstart='$P'",
+                    " dstportstart='20' dstportend='25'",
+                    " srcportstart='0' srcportend='1023'",
+                    " dstportstart='$P[1]'",
+                ]);
             }
             "ip" if r.once_in(3) => *text += " protocol='tcp' dstportstart='22'",
             "icmp" if r.once_in(2) => *text += " type='8'",
