@@ -5,7 +5,7 @@
 //! of anything that the policy mentions. Services the same way. These are cut here, from the
 //! model, and not by the compiler.
 
-mod judge;
+mod random;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,6 @@ use std::{
 
 use biodivine_lib_bdd::{Bdd, BddVariable, BddVariableSet};
 use ipnet::IpNet;
-use judge::with_invariants;
 use portcullis_pipeline::policy::Cell;
 use portcullis_policy::{
     Compiled, Model, Sources, compile_unproved,
@@ -23,6 +22,7 @@ use portcullis_policy::{
     model::{Action, Combine, Demand, Endpoint, Kind, Protocol, Purpose, Service, Term, Tier},
     violations,
 };
+use random::with_invariants;
 
 /// Bits of each of the three numbers.
 const BITS: usize = 9;
@@ -330,17 +330,17 @@ impl<'m> World<'m> {
         // Nobody sends to himself over a wire.
         let mut owners: Vec<Owner> = Vec::new();
         for (n, piece) in self.pieces.iter().enumerate() {
-            let same: Box<dyn Fn(usize, &Piece) -> bool> = match piece.owner {
+            let own: Vec<bool> = match piece.owner {
                 Owner::Nobody if piece.many => continue,
-                Owner::Nobody => Box::new(move |i, _| i == n),
+                Owner::Nobody => (0..self.pieces.len()).map(|i| i == n).collect(),
                 owner if owners.contains(&owner) => continue,
                 owner => {
                     owners.push(owner);
-                    Box::new(move |_, p| p.owner == owner)
+                    self.pieces.iter().map(|p| p.owner == owner).collect()
                 }
             };
-            let pieces = || self.pieces.iter().enumerate().map(|(i, p)| same(i, p));
-            let own = d.src.of(&d.set, pieces()).and(&d.dst.of(&d.set, pieces()));
+            let of = |number: &Number| number.of(&d.set, own.iter().copied());
+            let own = of(&d.src).and(&of(&d.dst));
             all = all.and_not(&own);
         }
         all

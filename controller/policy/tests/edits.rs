@@ -1,13 +1,13 @@
 //! Every change of the text that a violation is shown with really mends it: it is made, the
 //! policy is compiled again, and the oracle is asked about the same connection.
 
-mod judge;
+mod random;
 
-use judge::with_invariants;
 use portcullis_policy::{
     Cause, Compiled, Diagnostic, Edit, Model, Sources, Violation, compile, compile_unproved,
     generate::Size, oracle, violations,
 };
+use random::with_invariants;
 
 /// More in the long form, `cargo xtask test --long`.
 fn policies() -> u64 {

@@ -1,7 +1,7 @@
 //! A rule that is said to have no effect has none: without it the oracle answers every question
 //! as before. And a rule that decides something is not warned of.
 
-mod judge;
+mod real;
 
 use std::net::IpAddr;
 
@@ -38,7 +38,7 @@ fn questions(model: &Model, seed: u64) -> Vec<generate::Connection> {
     let all = (0..300).map(|_| connections.next_connection());
     let real = |addr: IpAddr| {
         let link_local = matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local());
-        link_local || judge::is_real(model, addr)
+        link_local || real::is_real(model, addr)
     };
     let possible = |q: &generate::Connection| {
         let family = match q.service.0 {

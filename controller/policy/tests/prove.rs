@@ -2,13 +2,15 @@
 //! answer can change; and every connection that the proof names is really as it says.
 
 mod judge;
+mod random;
 
-use judge::{Judge, with_invariants};
+use judge::Judge;
 use portcullis_policy::{
     Cause, Compiled, Severity, Sources, Violation, compile, compile_unproved, generate::Size,
     oracle, violations,
 };
 use proptest::prelude::*;
+use random::with_invariants;
 
 /// More in the long form, `cargo xtask test --long`.
 fn cases() -> u32 {

@@ -178,6 +178,9 @@ impl<'a> Prover<'a> {
 /// classes for which it does.
 type Blame = Vec<(u32, Vec<u32>)>;
 
+/// By relay at the end and rule: the chain that reads best, and the services of its last step.
+type Chains = BTreeMap<(usize, u32), (Vec<Step>, Vec<u32>)>;
+
 /// One invariant's walk over its pairs.
 struct Search<'p> {
     prover: &'p Prover<'p>,
@@ -315,7 +318,7 @@ impl Search<'_> {
     fn relayed(&mut self, from: &[u32], to: &[u32], found: &mut Vec<Found>) {
         let apart = self.invariant.demand == Demand::NeverUnnamed;
         let starts: Vec<&[u32]> = if apart { from.chunks(1).collect() } else { vec![from] };
-        let mut best: BTreeMap<(usize, u32), (Vec<Step>, Vec<u32>)> = BTreeMap::new();
+        let mut best: Chains = BTreeMap::new();
         for start in starts {
             let entered = Entered::new(self.prover, start);
             for exit in entered.exits() {
@@ -331,13 +334,7 @@ impl Search<'_> {
     }
 
     /// By one leg of a relay to where the invariant forbids it.
-    fn leave(
-        &mut self,
-        entered: &Entered<'_>,
-        exit: usize,
-        to: &[u32],
-        best: &mut BTreeMap<(usize, u32), (Vec<Step>, Vec<u32>)>,
-    ) {
+    fn leave(&mut self, entered: &Entered<'_>, exit: usize, to: &[u32], best: &mut Chains) {
         let prover = self.prover;
         let leg = &prover.legs[exit];
         let ends = |_: &Machine, last: &Machine| {

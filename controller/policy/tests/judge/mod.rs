@@ -2,7 +2,8 @@
 //! number at which an answer can change; and its own idea of wires, gateways, relays and of what
 //! it is to name somebody.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
+#[path = "../real/mod.rs"]
+mod real;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,13 +12,13 @@ use std::{
 
 use portcullis_policy::{
     Model,
-    generate::{self, Random, Size},
     model::{
         Action, Demand, Endpoint, Invariant, Kind, Ports, Protocol, Purpose, Rule, Service, Term,
         Tier,
     },
     oracle::{self, Judgement},
 };
+use real::{host_has, is_real, nic_with};
 
 /// Whose an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -571,35 +572,6 @@ fn link_local(mac: [u8; 6], network: usize, owner: Owner) -> Spot {
     Spot { addr: IpAddr::from(words), scope: network as u32 + 1, owner, network: Some(network) }
 }
 
-fn nic_with(model: &Model, addr: IpAddr) -> Option<(usize, usize)> {
-    model.guests.iter().enumerate().find_map(|(g, guest)| {
-        guest.nics.iter().position(|n| n.addrs.contains(&addr)).map(|n| (g, n))
-    })
-}
-
-fn host_has(model: &Model, addr: IpAddr) -> bool {
-    let gateway = model.networks.iter().flat_map(|n| &n.gateway).any(|g| g.0 == addr);
-    gateway || model.host.iter().any(|h| h.addr == addr)
-}
-
-/// Could a packet carry it? Not the addresses of networks, broadcasts, loopback, multicast.
-pub fn is_real(model: &Model, addr: IpAddr) -> bool {
-    let mut subnets = model.networks.iter().flat_map(|n| &n.subnets);
-    let edge = |s: &&ipnet::IpNet| {
-        let narrow = s.prefix_len() + 1 >= s.max_prefix_len();
-        !narrow && (s.network() == addr || addr.is_ipv4() && s.broadcast() == addr)
-    };
-    let declared = nic_with(model, addr).is_some() || host_has(model, addr);
-    let odd = match addr {
-        IpAddr::V4(a) => a.octets()[0] == 0 || a.octets()[0] == 127 || a.octets()[0] >= 224,
-        IpAddr::V6(a) => {
-            let first = a.segments()[0];
-            u128::from(a) >> 48 == 0 || first >= 0xff00 || first & 0xffc0 == 0xfe80
-        }
-    };
-    declared || subnets.find(edge).is_none() && !odd
-}
-
 /// A connection of each kind that the services of the policy can tell apart.
 fn purposes(model: &Model) -> Vec<Purpose> {
     let rules = model.rules.iter().map(|r| &r.services);
@@ -631,39 +603,4 @@ fn purposes(model: &Model) -> Vec<Purpose> {
         }
     }
     found.into_values().collect()
-}
-
-/// A random policy with some invariants.
-pub fn with_invariants(seed: u64, size: Size) -> String {
-    let mut r = Random::new(seed ^ 0x5eed);
-    let mut text = generate::policy(seed, size);
-    let names = [
-        "net1",
-        "net2",
-        "guest0",
-        "guest1",
-        "guest2",
-        "world",
-        "host",
-        "set0",
-        "10.1.0.0/25",
-        "any",
-    ];
-    let services =
-        ["ssh", "ping", "tcp/8000-8099", "proto/47", "udp/53", "tcp/700 from 600-1023", "any"];
-    for demand in ["never", "always"] {
-        text.push_str(&format!("{demand}:\n"));
-        for i in 0..2 {
-            let (from, to) = (*r.pick(&names), *r.pick(&names));
-            let service = *r.pick(&services);
-            text.push_str(&format!(
-                "  - {{ name: {demand}{i}, from: {from}, to: {to}, for: {service} }}\n"
-            ));
-        }
-    }
-    if r.once_in(2) {
-        let kind = *r.pick(&["dmz", "isolated"]);
-        text = text.replacen("kind: lan", &format!("kind: {kind}"), 1);
-    }
-    text
 }
