@@ -79,7 +79,8 @@ fn best(left: &BTreeMap<(usize, usize), Bits>, may: &mut May<'_>) -> Option<Rect
     best.map(|b| b.1)
 }
 
-/// As far as it goes from a pair: first one way, then the other.
+/// As far as it goes from a pair: one way, then the other, then the first again, because what the
+/// seed's own row did not need may fit once there are more.
 fn grow(
     left: &BTreeMap<(usize, usize), Bits>,
     may: &mut May<'_>,
@@ -90,7 +91,7 @@ fn grow(
     let (mut from, mut to) = (BTreeSet::from([seed.0]), BTreeSet::from([seed.1]));
     let wanted: Vec<(usize, usize)> =
         left.iter().filter(|(_, bits)| bits.meets(services)).map(|(&pair, _)| pair).collect();
-    for to_now in [to_first, !to_first] {
+    for to_now in [to_first, !to_first, to_first] {
         for &(src, dst) in &wanted {
             if to_now && from.contains(&src) && !to.contains(&dst) {
                 let fits = from.iter().all(|&f| may.allows((f, dst), services));
