@@ -15,6 +15,9 @@ use crate::{
 /// Longer lists get a name under `sets:` or `services:`.
 pub const INLINE_MAX: usize = 6;
 
+/// Dearer ways to say something may use names that were given for another reason.
+const COST_MAX: usize = 8;
+
 /// A set that the source defines.
 #[derive(Clone, Debug)]
 pub struct SetText {
@@ -37,6 +40,9 @@ pub struct Word {
     pub ranges: Ranges,
     /// Its definition, for a set.
     pub set: Option<SetText>,
+    /// Is it a name that only rules use that mean it: a set, a label? Others would change with
+    /// it one day.
+    pub particular: bool,
 }
 
 /// A name for some services.
@@ -64,8 +70,13 @@ impl Words {
     pub fn add(&mut self, text: impl Into<String>, ranges: Ranges) {
         let text = text.into();
         if !self.endpoints.iter().any(|w| w.text == text) {
-            self.endpoints.push(Word { text, ranges, set: None });
+            self.endpoints.push(Word { text, ranges, set: None, particular: false });
         }
+    }
+
+    /// Adds a label.
+    pub fn add_label(&mut self, text: String, ranges: Ranges) {
+        self.endpoints.push(Word { text, ranges, set: None, particular: true });
     }
 
     /// The same with bits, on a grid.
@@ -74,7 +85,9 @@ impl Words {
         let services = self.services.iter();
         Speaker {
             grid,
-            endpoints: endpoints.map(|w| (w.text.as_str(), grid.classes(&w.ranges))).collect(),
+            endpoints: endpoints
+                .map(|w| (w.text.as_str(), grid.classes(&w.ranges), w.particular))
+                .collect(),
             services: services.map(|w| (w.text.as_str(), grid.service_classes(&w.ports))).collect(),
         }
     }
@@ -89,6 +102,12 @@ pub enum Said {
     Except(String, Vec<String>),
 }
 
+impl Default for Said {
+    fn default() -> Self {
+        Self::Union(Vec::new())
+    }
+}
+
 impl Said {
     fn cost(&self) -> usize {
         match self {
@@ -101,7 +120,7 @@ impl Said {
 /// Says sets on a grid.
 pub struct Speaker<'w> {
     grid: &'w Grid,
-    endpoints: Vec<(&'w str, Bits)>,
+    endpoints: Vec<(&'w str, Bits, bool)>,
     services: Vec<(&'w str, Bits)>,
 }
 
@@ -109,24 +128,34 @@ impl Speaker<'_> {
     /// Says some addresses. `free` may be in it or not: no connection of the rule has them.
     /// `first` are names to prefer.
     pub fn endpoints(&self, need: &Bits, free: &Bits, first: &[String]) -> Said {
-        let may = need.or(&free.minus(need));
+        let may = need.or(free);
         let preferred = |text: &str| first.iter().any(|f| f == text);
-        let mut words: Vec<(&str, &Bits)> = self.endpoints.iter().map(|(t, b)| (*t, b)).collect();
-        words.sort_by_key(|(text, _)| !preferred(text));
-        let literal = self.literal(need);
-        let whole = words.iter().find(|(_, bits)| need.is_within(bits) && bits.is_within(&may));
+        let mut all: Vec<(&str, &Bits)> = self.endpoints.iter().map(|(t, b, _)| (*t, b)).collect();
+        all.sort_by_key(|(text, _)| !preferred(text));
+        let particular = |text: &str| self.endpoints.iter().any(|w| w.0 == text && w.2);
+        let fitting = |(text, _): &&(&str, &Bits)| preferred(text) || !particular(text);
+        let general: Vec<(&str, &Bits)> = all.iter().filter(fitting).copied().collect();
+        let said = self.say(&general, need, &may);
+        if said.cost() <= COST_MAX {
+            return said;
+        }
+        [said, self.say(&all, need, &may)].into_iter().min_by_key(Said::cost).unwrap_or_default()
+    }
+
+    fn say(&self, words: &[(&str, &Bits)], need: &Bits, may: &Bits) -> Said {
+        let whole = words.iter().find(|(_, bits)| need.is_within(bits) && bits.is_within(may));
         if let Some((text, _)) = whole {
             return Said::Union(vec![(*text).to_owned()]);
         }
-        let union = cover(&words, need, &may).map(Said::Union);
+        let union = cover(words, need, may).map(Said::Union);
         let except =
             words.iter().filter(|(_, bits)| need.is_within(bits)).filter_map(|(text, bits)| {
-                let out = bits.minus(&may);
-                let terms = cover(&words, &out, &self.grid.any().minus(need))?;
+                let out = bits.minus(may);
+                let terms = cover(words, &out, &self.grid.any().minus(need))?;
                 Some(Said::Except((*text).to_owned(), terms))
             });
-        let all = union.into_iter().chain(except).chain([Said::Union(literal)]);
-        all.min_by_key(Said::cost).unwrap_or(Said::Union(Vec::new()))
+        let all = union.into_iter().chain(except).chain([Said::Union(self.literal(need))]);
+        all.min_by_key(Said::cost).unwrap_or_default()
     }
 
     fn literal(&self, need: &Bits) -> Vec<String> {
@@ -257,7 +286,7 @@ impl Realm {
             let wears = |g: &&(usize, &Guest)| g.1.labels.contains(&label);
             let guests: Vec<_> = site.guests.iter().enumerate().collect();
             let wearers = guests.iter().filter(wears).map(|(i, _)| self.guest(*i)).collect();
-            words.add(names.take(&label, "label"), wearers);
+            words.add_label(names.take(&label, "label"), wearers);
         }
         for (network, members) in site.networks.iter().zip(&self.networks) {
             words.add(names.take(&network.name, "network"), members.clone());

@@ -201,7 +201,12 @@ impl Lower<'_> {
             let members = ranges.prefixes().iter().map(show_net).collect();
             let (place, source) = (line.place.clone(), line.text.clone());
             let set = SetText { members, except: Vec::new(), place, text: source };
-            let word = Word { text: text.clone(), ranges: ranges.clone(), set: Some(set) };
+            let word = Word {
+                text: text.clone(),
+                ranges: ranges.clone(),
+                set: Some(set),
+                particular: true,
+            };
             self.words.endpoints.push(word);
         }
         line.words.push(text);

@@ -166,7 +166,8 @@ impl<'l> Lower<'l> {
     ) -> (String, Ranges) {
         let name = self.names.take(wanted, "set");
         let set = SetText { members, except, place: place.clone(), text: text.to_owned() };
-        let word = Word { text: name.clone(), ranges: ranges.clone(), set: Some(set) };
+        let word =
+            Word { text: name.clone(), ranges: ranges.clone(), set: Some(set), particular: true };
         self.words.endpoints.push(word);
         self.sets.insert(place.clone(), (name.clone(), ranges.clone()));
         (name, ranges)
