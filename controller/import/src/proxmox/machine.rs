@@ -243,6 +243,12 @@ fn network_of(
         findings.push(Finding::new(remark, &nic.place, &nic.text).help(help));
         vlan
     });
+    let what = format!(
+        "nobody says that the switch routes for {interface}: its guests reach each other only"
+    );
+    let subnet = subnets.first().map_or_else(|| "SUBNET".to_owned(), IpNet::to_string);
+    let help = format!("say `--network NAME={vlan},{subnet},gateway,{interface}` if it shall");
+    findings.push(Finding::new(Remark::Chosen { what }, &nic.place, &nic.text).help(help));
     site.networks.push(site::Network {
         name: names.take(&interface.replace('.', "-"), "network"),
         vlan,
