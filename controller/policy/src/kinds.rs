@@ -18,7 +18,7 @@ use crate::model::{
 
 /// All rules and invariants of a policy, those of kinds among them, in the order of the text.
 /// The id of a rule is its place here, from 1. Rules that have ended are not here.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Expanded {
     /// Rule id `i + 1` is `rules[i]`.
     pub rules: Vec<Rule>,

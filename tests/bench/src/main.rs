@@ -4,6 +4,7 @@
 //! cargo xtask bench                 three rounds, tables on the terminal, JSON in target/
 //! cargo xtask bench --quick         does everything work? (its numbers mean nothing)
 //! cargo xtask bench --only testrun  the program alone
+//! cargo xtask bench policy          the compiler: no packets, no privileges
 //! ```
 //!
 //! Only ratios inside one run mean anything: every reading of a peer is set against a reading of
@@ -23,6 +24,7 @@ mod measure;
 mod netns;
 mod options;
 mod peers;
+mod policy;
 mod progress;
 mod report;
 mod results;
@@ -56,6 +58,9 @@ fn main() -> ExitCode {
 
 /// Runs, prints and writes; false when something could not be measured.
 fn bench(options: &options::Options) -> anyhow::Result<bool> {
+    if let Some(options::Part::Policy(options)) = &options.part {
+        return policy::bench(options);
+    }
     scratch::enter()?;
     let report = run::everything(options)?;
     println!("{}", report.text());

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use crate::{measure::Times, testrun::Counts};
+use crate::{measure::Times, policy, testrun::Counts};
 
 /// Measures Portcullis and its peers side by side, in namespaces of its own.
 #[derive(Parser, Debug)]
 #[command(name = "portcullis-bench", after_help = "Example: cargo xtask bench --rounds 5")]
 pub struct Options {
+    /// Something else than packets
+    #[command(subcommand)]
+    pub part: Option<Part>,
     /// Rounds; every number is the median over their readings
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -22,6 +25,13 @@ pub struct Options {
     /// Only this: `testrun`, or peers whose name contains TEXT
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+}
+
+/// What else can be measured.
+#[derive(Subcommand, Debug)]
+pub enum Part {
+    /// How long a policy takes from text to a proved image; needs no privileges
+    Policy(policy::Options),
 }
 
 impl Options {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Which lists of endpoints a policy uses, each once.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct EndpointLists {
     lists: Interned<Endpoint>,
 }
@@ -22,9 +22,30 @@ impl EndpointLists {
         self.lists.intern(terms.iter().map(|t| t.endpoint), user)
     }
 
-    /// The number of a list of one endpoint.
-    pub fn intern_one(&mut self, endpoint: Endpoint, user: Span) -> u32 {
-        self.lists.intern([endpoint], user)
+    /// The number of a list that is in use already.
+    pub fn use_known(&mut self, terms: &[Term]) -> Option<u32> {
+        self.lists.use_known(terms.iter().map(|t| t.endpoint))
+    }
+
+    /// Uses a list once less; is it still in use?
+    pub fn release(&mut self, list: u32) -> bool {
+        self.lists.release(list)
+    }
+
+    /// Adds each endpoint of each list as a list of its own.
+    pub fn take_apart(&mut self) {
+        for list in 0..self.lists.len() as u32 {
+            let user = self.user(list);
+            let endpoints = self.lists.get(list).to_vec();
+            for endpoint in endpoints {
+                self.add(endpoint, user);
+            }
+        }
+    }
+
+    /// Adds a list of one endpoint that nobody may use.
+    pub fn add(&mut self, endpoint: Endpoint, user: Span) {
+        self.lists.add([endpoint], user);
     }
 
     /// Where a list is used first.

@@ -3,6 +3,7 @@
 
 use portcullis_pipeline::layout;
 
+use super::rows::Limits;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     problem::Problem,
@@ -13,16 +14,18 @@ use crate::{
 pub const RULES: u64 = layout::RULES as u64 - 1;
 /// Most identity classes: the row table has a place for each pair.
 pub const CLASSES: u64 = 2048;
-/// Most cells of the verdict table.
-pub const CELLS: u64 = layout::CELL_CHUNKS as u64 * layout::CHUNK as u64;
 /// Most service classes: the service tables hold 16-bit numbers.
 pub const SERVICES: u64 = 1 << 16;
 /// Most members of all lists of one kind together, 4 bytes each, while compiling.
 pub const PLACES: u64 = 1 << 24;
-/// Most nodes of the tree of rules, 28 bytes each, while compiling.
-pub const NODES: u64 = 1 << 22;
-/// Most times that a rule is applied to something: a second or two.
-pub const STEPS: u64 = 1 << 31;
+/// For the verdict table.
+pub const LIMITS: Limits = Limits {
+    cells: layout::CELL_CHUNKS as u64 * layout::CHUNK as u64,
+    // 28 bytes each.
+    nodes: 1 << 22,
+    // A second or two.
+    steps: 1 << 31,
+};
 
 /// Places that a refusal names.
 const BLAMED: usize = 5;

@@ -1,6 +1,6 @@
 //! A policy's rules and invariants as numbers of lists.
 
-use super::{classes::EndpointLists, order::RuleKey, services::ServiceLists};
+use super::{classes::EndpointLists, order::RuleKey, reuse::Replaced, services::ServiceLists};
 use crate::{
     kinds::Expanded,
     model::{Demand, Endpoint, Invariant, Model, Rule},
@@ -15,42 +15,36 @@ pub struct InvariantKey {
 }
 
 /// The lists of a policy, and who uses them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Lists {
     pub endpoints: EndpointLists,
     pub services: ServiceLists,
+}
+
+/// Rules and invariants as numbers.
+#[derive(Clone, Default)]
+pub struct Keys {
     pub rules: Vec<RuleKey>,
     pub invariants: Vec<InvariantKey>,
 }
 
 impl Lists {
     /// Numbers every list of a policy.
-    pub fn of(model: &Model, expanded: &Expanded) -> Self {
+    pub fn of(model: &Model, expanded: &Expanded) -> (Self, Keys) {
         let mut lists = Self::default();
-        for rule in &expanded.rules {
-            let key = lists.rule(rule);
-            lists.rules.push(key);
-        }
-        for invariant in &expanded.invariants {
-            let key = lists.invariant(invariant);
-            lists.invariants.push(key);
-        }
+        let rules = expanded.rules.iter().map(|rule| lists.rule(rule)).collect();
         if expanded.invariants.iter().any(|i| i.demand == Demand::NeverUnnamed) {
-            lists.tell_zones_apart(model, expanded);
+            lists.tell_zones_apart(model);
         }
-        lists
+        let invariants = expanded.invariants.iter().map(|i| lists.invariant(i)).collect();
+        (lists, Keys { rules, invariants })
     }
 
     fn rule(&mut self, rule: &Rule) -> RuleKey {
-        RuleKey {
-            from: self.endpoints.intern(&rule.from, rule.span),
-            to: self.endpoints.intern(&rule.to, rule.span),
-            services: self.services.intern(&rule.services, rule.span),
-            tier: rule.tier,
-            action: rule.action,
-            observe: rule.observe,
-            until_unix_s: rule.until.as_ref().map_or(u64::MAX, |u| u.at_unix_s),
-        }
+        let from = self.endpoints.intern(&rule.from, rule.span);
+        let to = self.endpoints.intern(&rule.to, rule.span);
+        let services = self.services.intern(&rule.services, rule.span);
+        key(rule, [from, to, services])
     }
 
     fn invariant(&mut self, invariant: &Invariant) -> InvariantKey {
@@ -63,16 +57,50 @@ impl Lists {
 
     /// Whether a rule names a side is asked of each place by itself, and of each endpoint of the
     /// rule by itself: so classes must not mix these.
-    fn tell_zones_apart(&mut self, model: &Model, expanded: &Expanded) {
+    fn tell_zones_apart(&mut self, model: &Model) {
         for (i, network) in model.networks.iter().enumerate() {
-            self.endpoints.intern_one(Endpoint::Network(i), network.span);
+            self.endpoints.add(Endpoint::Network(i), network.span);
         }
-        self.endpoints.intern_one(Endpoint::Host, Default::default());
-        self.endpoints.intern_one(Endpoint::World, Default::default());
-        for rule in &expanded.rules {
-            for term in rule.from.iter().chain(&rule.to) {
-                self.endpoints.intern_one(term.endpoint, term.span);
-            }
+        self.endpoints.add(Endpoint::Host, Default::default());
+        self.endpoints.add(Endpoint::World, Default::default());
+        self.endpoints.take_apart();
+    }
+
+    /// Numbers the rules that took the place of others, if that leaves every list in use and
+    /// needs no new one. `None`: it does not, and the numbers are good for nothing.
+    pub fn replace(
+        &mut self,
+        rules: &mut Vec<RuleKey>,
+        change: &Replaced,
+        now: &[Rule],
+    ) -> Option<()> {
+        let new: Vec<RuleKey> = now[change.first..change.first + change.now]
+            .iter()
+            .map(|rule| {
+                let from = self.endpoints.use_known(&rule.from)?;
+                let to = self.endpoints.use_known(&rule.to)?;
+                let services = self.services.use_known(&rule.services)?;
+                Some(key(rule, [from, to, services]))
+            })
+            .collect::<Option<_>>()?;
+        let mut in_use = true;
+        for old in rules.splice(change.first..change.first + change.then, new) {
+            in_use &= self.endpoints.release(old.from);
+            in_use &= self.endpoints.release(old.to);
+            in_use &= self.services.release(old.services);
         }
+        in_use.then_some(())
+    }
+}
+
+fn key(rule: &Rule, [from, to, services]: [u32; 3]) -> RuleKey {
+    RuleKey {
+        from,
+        to,
+        services,
+        tier: rule.tier,
+        action: rule.action,
+        observe: rule.observe,
+        until_unix_s: rule.until.as_ref().map_or(u64::MAX, |u| u.at_unix_s),
     }
 }

@@ -16,21 +16,26 @@ mod rows;
 mod rowset;
 pub mod services;
 pub mod space;
+mod update;
 
 use ipnet::IpNet;
 use portcullis_image::Image;
 
 use self::{
     classes::Classes,
-    limits::{CELLS, CLASSES, NODES, PLACES, RULES, SERVICES, STEPS, TooMuch, largest},
-    lists::Lists,
+    limits::{CLASSES, LIMITS, PLACES, RULES, SERVICES, TooMuch, largest},
+    lists::{Keys, Lists},
     named::MayBeEmpty,
-    reuse::Before,
-    rows::Limits,
     services::ServiceClasses,
     space::Space,
 };
-pub use self::{image::rule as shown, lists::InvariantKey, order::RuleKey, reuse::Replaced};
+pub use self::{
+    image::rule as shown,
+    lists::InvariantKey,
+    order::RuleKey,
+    reuse::{Replaced, Touched},
+    update::update,
+};
 use crate::{
     diagnostic::Diagnostics,
     kinds::{self, Expanded},
@@ -51,6 +56,9 @@ pub struct Build {
     pub rules: Vec<RuleKey>,
     /// `from`, `to` and `for` of each invariant as list numbers.
     pub invariants: Vec<InvariantKey>,
+    lists: Lists,
+    /// Every prefix that is written somewhere, ascending.
+    literals: Vec<IpNet>,
 }
 
 /// Compiles a model without errors. `None`: it does not fit the tables, which was reported.
@@ -68,15 +76,16 @@ pub fn build(model: &Model, diags: &mut Diagnostics) -> Option<(Build, Image)> {
 fn try_build(model: &Model, diags: &mut Diagnostics) -> Result<Option<(Build, Image)>, TooMuch> {
     let expanded = kinds::expand(model);
     rules_fit(&expanded)?;
-    let space = Space::new(model, literals(model), PLACES)?;
+    let literals = literals(model);
+    let space = Space::new(model, literals.iter().copied(), PLACES)?;
     if refuse_empty(model, &space, diags) {
         return Ok(None);
     }
-    let lists = Lists::of(model, &expanded);
+    let (lists, Keys { rules, invariants }) = Lists::of(model, &expanded);
     let classes = identities(&space, &lists)?;
     let services = service_classes(&lists)?;
-    let limits = Limits { cells: CELLS, nodes: NODES, steps: STEPS };
-    let input = rows::Input { rules: &lists.rules, classes: &classes, services: &services, limits };
+    let input =
+        rows::Input { rules: &rules, classes: &classes, services: &services, limits: LIMITS };
     let rows = rows::build(&input).map_err(|rows::TooMuch { what, got, limit, by }| {
         let by = by.into_iter().map(|(rule, share)| (expanded.rules[rule as usize].span, share));
         let share = "rules with these endpoints make of that";
@@ -85,42 +94,8 @@ fn try_build(model: &Model, diags: &mut Diagnostics) -> Result<Option<(Build, Im
         TooMuch { what, got, limit, by: by.collect(), share, advice }
     })?;
     let image = image::assemble(model, &expanded.rules, &space, &classes, &services, rows);
-    let Lists { rules, invariants, .. } = lists;
-    Ok(Some((Build { space, classes, services, expanded, rules, invariants }, image)))
-}
-
-/// Brings a build and its image up to date after rules and invariants of the model changed and
-/// nothing else did. `build.expanded` and `image.rules` are up to date already. `None`: it does
-/// not fit any more; then both are good for nothing, and [`build`] says why.
-pub fn update(
-    model: &Model,
-    change: &Replaced,
-    build: &mut Build,
-    image: &mut Image,
-) -> Option<()> {
-    rules_fit(&build.expanded).ok()?;
-    let space = Space::new(model, literals(model), PLACES).ok()?;
-    let lists = Lists::of(model, &build.expanded);
-    let classes = identities(&space, &lists).ok()?;
-    let services = service_classes(&lists).ok()?;
-    let limits = Limits { cells: CELLS, nodes: NODES, steps: STEPS };
-    let input = rows::Input { rules: &lists.rules, classes: &classes, services: &services, limits };
-    let atoms = space.in_terms_of(&build.space);
-    let before = Before {
-        rules: &build.rules,
-        classes: &build.classes,
-        services: &build.services,
-        image,
-        atoms: Some(&atoms),
-    };
-    let rows = reuse::rebuild(&input, &before, change)?;
-    image::set_classes(image, model, &space, &classes);
-    image::set_services(image, &services);
-    image::set_rows(image, rows);
-    let Lists { rules, invariants, .. } = lists;
-    (build.space, build.classes, build.services) = (space, classes, services);
-    (build.rules, build.invariants) = (rules, invariants);
-    Some(())
+    let build = Build { space, classes, services, expanded, rules, invariants, lists, literals };
+    Ok(Some((build, image)))
 }
 
 fn rules_fit(expanded: &Expanded) -> Result<(), TooMuch> {
@@ -181,12 +156,16 @@ fn service_classes(lists: &Lists) -> Result<ServiceClasses, TooMuch> {
     Ok(services)
 }
 
-/// Every address and prefix that is written somewhere.
-fn literals(model: &Model) -> impl Iterator<Item = IpNet> + '_ {
-    all_terms(model).filter_map(|t| match t.endpoint {
+/// Every address and prefix that is written somewhere, ascending, each once.
+fn literals(model: &Model) -> Vec<IpNet> {
+    let prefix = |t: &Term| match t.endpoint {
         Endpoint::Prefix(net) => Some(net),
         _ => None,
-    })
+    };
+    let mut literals: Vec<IpNet> = all_terms(model).filter_map(prefix).collect();
+    literals.sort_unstable();
+    literals.dedup();
+    literals
 }
 
 fn all_terms(model: &Model) -> impl Iterator<Item = &Term> {

@@ -28,6 +28,8 @@ pub struct Before<'a> {
 /// Rules that others took the place of: `then` of the old ones, `now` of the new ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
+    /// Are all invariants those of before?
+    pub keeps_invariants: bool,
     /// Index of the first.
     pub first: usize,
     /// How many there were.
@@ -36,9 +38,28 @@ pub struct Replaced {
     pub now: usize,
 }
 
+/// What is judged anew.
+pub struct Touched {
+    classes: usize,
+    /// By `src * classes + dst`.
+    pairs: Vec<bool>,
+}
+
+impl Touched {
+    /// Is any pair of these classes judged anew?
+    pub fn any(&self, from: &[u32], to: &[u32]) -> bool {
+        let pair = |src: &u32, dst: &u32| self.pairs[*src as usize * self.classes + *dst as usize];
+        from.iter().any(|src| to.iter().any(|dst| pair(src, dst)))
+    }
+}
+
 /// The table after a change; equal to what [`super::rows::build`] makes of `input`. `None`: it
 /// would not fit, and that one says why.
-pub fn rebuild(input: &Input<'_>, before: &Before<'_>, change: &Replaced) -> Option<Rows> {
+pub fn rebuild(
+    input: &Input<'_>,
+    before: &Before<'_>,
+    change: &Replaced,
+) -> Option<(Rows, Touched)> {
     let classes = Known::new(input, before);
     let mask = classes.touched(input, before, change);
     let rules = rules_about(input, &mask);
@@ -53,7 +74,7 @@ pub fn rebuild(input: &Input<'_>, before: &Before<'_>, change: &Replaced) -> Opt
         let row = before.image.rows[src * before.classes.len() + dst];
         of_pair[pair] = copy.row(row, &mut set)?;
     }
-    Some(set.finish(of_pair))
+    Some((set.finish(of_pair), Touched { classes: count, pairs: mask }))
 }
 
 /// How the classes of now and then belong together.

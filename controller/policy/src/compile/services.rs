@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Which service lists a policy uses, each once.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ServiceLists {
     lists: Interned<Ports>,
 }
@@ -23,24 +23,39 @@ pub struct ServiceLists {
 impl ServiceLists {
     /// The number of a list; `user` is where it is used.
     pub fn intern(&mut self, services: &[Service], user: Span) -> u32 {
-        let mut ports: Vec<Ports> = services.iter().flat_map(|s| s.ports.iter().copied()).collect();
-        ports.sort_unstable();
-        ports.dedup_by(|next, last| {
-            let joins = next.protocol == last.protocol
-                && next.source == last.source
-                && u32::from(next.first) <= u32::from(last.last) + 1;
-            if joins {
-                last.last = last.last.max(next.last);
-            }
-            joins
-        });
-        self.lists.intern(ports, user)
+        self.lists.intern(joined(services), user)
+    }
+
+    /// The number of a list that is in use already.
+    pub fn use_known(&mut self, services: &[Service]) -> Option<u32> {
+        self.lists.use_known(joined(services))
+    }
+
+    /// Uses a list once less; is it still in use?
+    pub fn release(&mut self, list: u32) -> bool {
+        self.lists.release(list)
     }
 
     /// Where a list is used first.
     pub fn user(&self, list: u32) -> Span {
         self.lists.user(list)
     }
+}
+
+/// All numbers of some services, ranges that touch joined.
+fn joined(services: &[Service]) -> Vec<Ports> {
+    let mut ports: Vec<Ports> = services.iter().flat_map(|s| s.ports.iter().copied()).collect();
+    ports.sort_unstable();
+    ports.dedup_by(|next, last| {
+        let joins = next.protocol == last.protocol
+            && next.source == last.source
+            && u32::from(next.first) <= u32::from(last.last) + 1;
+        if joins {
+            last.last = last.last.max(next.last);
+        }
+        joins
+    });
+    ports
 }
 
 /// Numbers of one protocol that no list tells apart because no list ends between them.

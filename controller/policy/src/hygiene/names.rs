@@ -1,6 +1,6 @@
 //! Names that nobody uses: labels, sets, services.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},

@@ -1,7 +1,8 @@
 //! Rules without effect: that can never match, that others cover or overrule, that have ended.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
+use hashbrown::HashSet;
 use portcullis_pipeline::policy::Cell;
 
 use crate::{
@@ -135,12 +136,12 @@ impl Cover<'_> {
         let cells =
             if rule.observe && !image.shadows.is_empty() { &image.shadows } else { &image.cells };
         let services = build.services.of_list(key.services);
-        let mut rows: HashMap<u32, ()> = HashMap::new();
+        let mut rows: HashSet<u32> = HashSet::new();
         let (mut same, mut against) = (BTreeSet::new(), BTreeSet::new());
         for &src in build.classes.of_list(key.from) {
             for &dst in build.classes.of_list(key.to) {
                 let row = image.rows[(src * image.classes + dst) as usize];
-                if rows.insert(row, ()).is_some() || self.work < services.len() {
+                if !rows.insert(row) || self.work < services.len() {
                     continue;
                 }
                 self.work -= services.len();

@@ -1,7 +1,6 @@
 //! Prefixes in our own networks that reach further than anybody lives.
 
-use std::collections::HashSet;
-
+use hashbrown::HashSet;
 use ipnet::IpNet;
 
 use crate::{

@@ -18,13 +18,13 @@ use std::sync::Arc;
 use self::plan::{Instead, Plan};
 use crate::{
     Compiled,
-    compile::{self, Replaced},
+    compile::{self, Replaced, Touched},
     compile_unproved_at,
     diagnostic::Diagnostics,
-    kinds,
+    finish, hygiene, kinds,
     model::Rule,
     moment::Moment,
-    proved,
+    prove,
     source::{Sources, Span},
 };
 
@@ -43,7 +43,9 @@ struct Last {
     moment: Moment,
     /// What was said about the text, before the proof.
     unproved: Diagnostics,
-    /// What is wrong with it, if the proof failed.
+    /// What the proof had to say, if it refused nothing.
+    proof: Option<Diagnostics>,
+    /// What is wrong with it, if it is refused.
     refused: Option<Diagnostics>,
 }
 
@@ -85,16 +87,31 @@ impl Last {
         Ok(Self::proved(compiled, unproved, moment.clone()))
     }
 
-    fn proved(mut compiled: Compiled, unproved: Diagnostics, moment: Moment) -> Self {
-        compiled.warnings = unproved.clone();
-        let refused = match proved(&compiled) {
+    fn proved(compiled: Compiled, unproved: Diagnostics, moment: Moment) -> Self {
+        let mut proof = Diagnostics::new(&compiled.model.sources);
+        prove::prove(&compiled, &mut proof);
+        Self::with(compiled, unproved, proof, moment)
+    }
+
+    /// With what the proof had to say.
+    fn with(
+        mut compiled: Compiled,
+        unproved: Diagnostics,
+        proof: Diagnostics,
+        moment: Moment,
+    ) -> Self {
+        let mut all = unproved.clone();
+        proof.items().iter().cloned().for_each(|d| all.push(d));
+        hygiene::check(&compiled, &mut all);
+        let proof = Some(proof).filter(|proof| !proof.has_errors());
+        let refused = match finish(all) {
             Ok(warnings) => {
                 compiled.warnings = warnings;
                 None
             }
             Err(refused) => Some(refused),
         };
-        Self { compiled: Arc::new(compiled), moment, unproved, refused }
+        Self { compiled: Arc::new(compiled), moment, unproved, proof, refused }
     }
 
     fn answer(&self) -> Result<Arc<Compiled>, Diagnostics> {
@@ -108,8 +125,14 @@ impl Last {
     fn update(self, plan: Plan, sources: &Sources, moment: &Moment) -> Option<Self> {
         let mut compiled = Arc::unwrap_or_clone(self.compiled);
         let unproved = plan.shift.diagnostics(&self.unproved, sources);
-        carry_out(plan, &mut compiled, sources, moment)?;
-        Some(Self::proved(compiled, unproved, moment.clone()))
+        let same_invariants = !matches!(plan.instead, Instead::Invariants(..));
+        let proof = self.proof.filter(|_| same_invariants);
+        let proof = proof.map(|proof| plan.shift.diagnostics(&proof, sources));
+        let touched = carry_out(plan, &mut compiled, sources, moment)?;
+        Some(match proof.filter(|_| prove::still_holds(&compiled, &touched)) {
+            Some(proof) => Self::with(compiled, unproved, proof, moment.clone()),
+            None => Self::proved(compiled, unproved, moment.clone()),
+        })
     }
 }
 
@@ -119,20 +142,21 @@ fn carry_out(
     compiled: &mut Compiled,
     sources: &Sources,
     moment: &Moment,
-) -> Option<()> {
+) -> Option<Touched> {
     let rules = &compiled.build.expanded.rules;
     let place = |span: &Span| rules.partition_point(|r| r.span < *span);
     let then = place(&plan.gone.start)..place(&plan.gone.end);
     move_text(&plan, then.end, compiled);
     let Compiled { model, image, build, .. } = compiled;
     (model.sources, model.now_unix_s) = (sources.clone(), moment.now_unix_s);
-    let mut change = Replaced { first: then.start, then: 0, now: 0 };
+    let keeps_invariants = !matches!(plan.instead, Instead::Invariants(..));
+    let mut change = Replaced { keeps_invariants, first: then.start, then: 0, now: 0 };
     match plan.instead {
         Instead::Nothing => {}
         Instead::Rules(items, new) => {
             let in_force: Vec<Rule> =
                 new.iter().filter(|r| !r.is_expired(moment.now_unix_s)).cloned().collect();
-            change = Replaced { first: then.start, then: then.len(), now: in_force.len() };
+            (change.then, change.now) = (then.len(), in_force.len());
             let shown = in_force.iter().map(|r| compile::shown(r, sources));
             image.rules.splice(then.clone(), shown);
             build.expanded.rules.splice(then, in_force);

@@ -61,23 +61,28 @@ impl Plan {
             (then.files()[file as usize].text(), sources.files()[file as usize].text());
         let rules: Vec<Span> = last.model.rules.iter().map(|r| r.span).collect();
         let invariants: Vec<Span> = last.model.invariants.iter().map(|i| i.span).collect();
-        let change = difference.start..difference.old_end;
-        let in_rules = items::dirty(old, file, &rules, change.clone());
-        let (dirty, section) = match in_rules {
-            Some(dirty) => (dirty, Section::Rules),
-            None => {
+        let find = |change: Range<usize>| {
+            let in_rules = items::dirty(old, file, &rules, change.clone());
+            in_rules.map(|dirty| (dirty, Section::Rules)).or_else(|| {
                 let dirty = items::dirty(old, file, &invariants, change)?;
-                let all = &last.model.invariants[dirty.items.clone()];
-                (dirty, section_of(all)?)
-            }
+                let section = section_of(&last.model.invariants[dirty.items.clone()])?;
+                Some((dirty, section))
+            })
         };
-        let end = (dirty.bytes.end as i64 + difference.shift()) as usize;
-        let lines = new.get(dirty.bytes.start..end)?;
-        if !items::are_items(lines, dirty.indent) {
-            return None;
+        let change = difference.start..difference.old_end;
+        let lines_now = |dirty: &Dirty| {
+            let end = (dirty.bytes.end as i64 + difference.shift()) as usize;
+            new.get(dirty.bytes.start..end).filter(|lines| items::are_items(lines, dirty.indent))
+        };
+        let (mut dirty, mut section) = find(change.clone())?;
+        if lines_now(&dirty).is_none() {
+            // Where no item begins any more, the lines belong to the item before.
+            (dirty, section) = find(dirty.bytes.start.checked_sub(1)?..change.end)?;
         }
+        let lines = lines_now(&dirty)?;
         let rest = Rest { sources, moment, names: &last.names, services: &last.model.services };
-        let part = read(&rest, section, file, dirty.bytes.start..end)?;
+        let now = dirty.bytes.start..dirty.bytes.start + lines.len();
+        let part = read(&rest, section, file, now)?;
         let breaks = |text: &str| text.bytes().filter(|&b| b == b'\n').count() as i64;
         let lines = breaks(lines) - breaks(&old[dirty.bytes.clone()]);
         let shift = Shift { file, from: dirty.bytes.end as u32, by: difference.shift() };

@@ -12,6 +12,7 @@
 //! Rules that only observe do not count, rules that have ended do not exist, and what becomes of
 //! an invariant when a rule ends is looked at now (see [`moments`]).
 
+mod again;
 mod closest;
 mod edits;
 mod machines;
@@ -27,8 +28,11 @@ mod violation;
 
 use portcullis_pipeline::policy::Cell;
 
-pub(crate) use self::reach::{Reach, Reaches};
 pub use self::violation::{Cause, End, Hop, Violation};
+pub(crate) use self::{
+    again::still_holds,
+    reach::{Reach, Reaches},
+};
 use self::{
     purposes::Purposes,
     search::{Found, Prover},

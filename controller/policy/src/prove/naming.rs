@@ -1,7 +1,12 @@
 //! Which rules name the sides of a connection, as the invariants of kinds ask. See
 //! [`crate::kinds`].
 
-use std::collections::HashMap;
+use std::{
+    cell::{OnceCell, RefCell},
+    rc::Rc,
+};
+
+use hashbrown::HashMap;
 
 use crate::{
     Compiled,
@@ -9,66 +14,87 @@ use crate::{
     model::{Action, Demand, Endpoint, Term},
 };
 
-/// For each class, the allow rules that name it. Classes lie in one place each where a kind has
+/// Which allow rules name which classes. Classes lie in one place each where a kind has
 /// invariants, and every endpoint of a rule covers them as a whole or not at all.
-pub struct Naming {
-    /// By class, ascending rules that name it in `from`.
+///
+/// Everything is found when it is first asked for: mostly a connection is allowed by a rule that
+/// names both sides, and nobody asks for others.
+pub struct Naming<'a> {
+    compiled: &'a Compiled,
+    /// The classes that each endpoint names.
+    by_endpoint: RefCell<HashMap<Endpoint, Rc<[u32]>>>,
+    by_class: OnceCell<ByClass>,
+}
+
+/// For each class, the allow rules that name it.
+struct ByClass {
+    /// Ascending rules that name it in `from`.
     from: Vec<Vec<u32>>,
-    /// By class, ascending rules that name it in `to`.
+    /// Ascending rules that name it in `to`.
     to: Vec<Vec<u32>>,
 }
 
-impl Naming {
+impl<'a> Naming<'a> {
     /// `None` where no kind asks.
-    pub fn new(compiled: &Compiled) -> Option<Self> {
-        let build = &compiled.build;
-        if build.expanded.invariants.iter().all(|i| i.demand != Demand::NeverUnnamed) {
-            return None;
-        }
-        let count = build.classes.len();
-        let mut naming = Self { from: vec![Vec::new(); count], to: vec![Vec::new(); count] };
-        let mut named: HashMap<Endpoint, Vec<u32>> = HashMap::new();
-        for (i, rule) in build.expanded.rules.iter().enumerate() {
-            if rule.action != Action::Allow || rule.observe {
-                continue;
-            }
-            for (terms, by_class) in [(&rule.from, &mut naming.from), (&rule.to, &mut naming.to)] {
-                for class in classes(compiled, terms, &mut named) {
-                    by_class[class as usize].push(i as u32);
-                }
-            }
-        }
-        Some(naming)
+    pub fn new(compiled: &'a Compiled) -> Option<Self> {
+        let mut invariants = compiled.build.expanded.invariants.iter();
+        invariants.any(|i| i.demand == Demand::NeverUnnamed).then(|| Self {
+            compiled,
+            by_endpoint: RefCell::default(),
+            by_class: OnceCell::new(),
+        })
     }
 
-    /// Does this rule name both classes?
+    /// Does this allow rule name both classes?
     pub fn names(&self, rule: usize, src: u32, dst: u32) -> bool {
-        let is_in = |rules: &[u32]| rules.binary_search(&(rule as u32)).is_ok();
-        is_in(&self.from[src as usize]) && is_in(&self.to[dst as usize])
+        let rule = &self.compiled.build.expanded.rules[rule];
+        let names = |terms: &[Term], class: u32| {
+            terms.iter().any(|t| self.endpoint(t.endpoint).binary_search(&class).is_ok())
+        };
+        names(&rule.from, src) && names(&rule.to, dst)
     }
 
     /// The allow rules that name both classes, ascending.
     pub fn rules(&self, src: u32, dst: u32) -> impl Iterator<Item = usize> {
-        let (from, to) = (&self.from[src as usize], &self.to[dst as usize]);
+        let ByClass { from, to } = self.by_class.get_or_init(|| self.by_class());
+        let (from, to) = (&from[src as usize], &to[dst as usize]);
         let (few, many) = if from.len() <= to.len() { (from, to) } else { (to, from) };
         few.iter().filter(|r| many.binary_search(r).is_ok()).map(|&r| r as usize)
     }
-}
 
-/// The classes that some terms name, ascending.
-fn classes(
-    compiled: &Compiled,
-    terms: &[Term],
-    named: &mut HashMap<Endpoint, Vec<u32>>,
-) -> Vec<u32> {
-    let mut classes: Vec<u32> = Vec::new();
-    for term in terms {
-        let known = named.entry(term.endpoint);
-        classes.extend_from_slice(known.or_insert_with(|| one(compiled, term.endpoint)));
+    fn by_class(&self) -> ByClass {
+        let count = self.compiled.build.classes.len();
+        let mut found = ByClass { from: vec![Vec::new(); count], to: vec![Vec::new(); count] };
+        for (i, rule) in self.compiled.build.expanded.rules.iter().enumerate() {
+            if rule.action != Action::Allow || rule.observe {
+                continue;
+            }
+            for (terms, by_class) in [(&rule.from, &mut found.from), (&rule.to, &mut found.to)] {
+                for class in self.classes(terms) {
+                    by_class[class as usize].push(i as u32);
+                }
+            }
+        }
+        found
     }
-    classes.sort_unstable();
-    classes.dedup();
-    classes
+
+    /// The classes that some terms name, ascending.
+    fn classes(&self, terms: &[Term]) -> Vec<u32> {
+        let mut classes: Vec<u32> = Vec::new();
+        for term in terms {
+            classes.extend_from_slice(&self.endpoint(term.endpoint));
+        }
+        classes.sort_unstable();
+        classes.dedup();
+        classes
+    }
+
+    /// The classes that an endpoint names, ascending.
+    fn endpoint(&self, endpoint: Endpoint) -> Rc<[u32]> {
+        let mut known = self.by_endpoint.borrow_mut();
+        let classes = known.entry(endpoint).or_insert_with(|| one(self.compiled, endpoint).into());
+        Rc::clone(classes)
+    }
 }
 
 /// The classes that one endpoint names: all of it if it is a place itself or lies in one.

@@ -1,0 +1,77 @@
+//! How long a policy takes from text to a proved image, as a whole and after a small change.
+//!
+//! Run as `portcullis-bench policy`; needs no privileges and no network.
+
+mod child;
+mod readings;
+mod text;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+
+use self::readings::{Aim, Row, readings};
+use crate::{machine::Machine, table::Table};
+
+/// What the policy bench is to do.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Readings of each row; its number is their median
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    readings: u32,
+    /// Write JSON to this file too, `-` for JSON instead of the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
+    /// Compile this file once and print the most memory that took (the bench calls itself so)
+    #[arg(long, value_name = "FILE", hide = true)]
+    once: Option<PathBuf>,
+}
+
+/// All rows.
+#[derive(Serialize)]
+struct Report {
+    machine: Machine,
+    rows: Vec<Row>,
+}
+
+/// Measures and prints; false where an aim was missed.
+pub fn bench(options: &Options) -> anyhow::Result<bool> {
+    if let Some(file) = &options.once {
+        println!("{}", child::compile_once(file)?);
+        return Ok(true);
+    }
+    let report = Report { machine: Machine::this()?, rows: readings(options.readings)? };
+    let json = || serde_json::to_string_pretty(&report).context("writing JSON");
+    match &options.json {
+        Some(path) if path.as_os_str() == "-" => println!("{}", json()?),
+        Some(path) => {
+            print!("{}", report.table());
+            fs::write(path, json()?).with_context(|| path.display().to_string())?;
+        }
+        None => print!("{}", report.table()),
+    }
+    Ok(report.rows.iter().all(|row| row.is_met() != Some(false)))
+}
+
+impl Report {
+    fn table(&self) -> Table {
+        let mut table = Table::new(["", "median", "least", "most", "aim", ""]);
+        for row in &self.rows {
+            let number = |n: f64| format!("{n:.1} {}", row.unit);
+            let Row { spread, aim, .. } = row;
+            let (aim, met) = match (aim, row.is_met()) {
+                (Some(Aim(limit)), Some(met)) => {
+                    let verdict = if met { "met" } else { "MISSED" };
+                    (format!("under {}", number(*limit)), verdict.to_owned())
+                }
+                _ => (String::new(), String::new()),
+            };
+            let numbers = [number(spread.median), number(spread.min), number(spread.max)];
+            let [median, least, most] = numbers;
+            table.row([row.what.clone(), median, least, most, aim, met]);
+        }
+        table
+    }
+}
