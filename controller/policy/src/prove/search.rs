@@ -66,7 +66,7 @@ pub struct Prover<'a> {
     pub legs: Vec<Leg>,
     /// By service class: which families it is possible in.
     families: Vec<u8>,
-    naming: Option<Naming>,
+    naming: Option<Naming<'a>>,
     /// By row, found when first asked for: in which families it allows anything.
     opens: Vec<cell::Cell<u8>>,
 }
