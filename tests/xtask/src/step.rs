@@ -163,7 +163,7 @@ fn terminal_width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|w| w.parse().ok()).unwrap_or(80).max(40) - 1
 }
 
-/// The last line of a log that says something.
+/// The last line of a log that says something to people: cargo's messages to programs do not.
 fn last_line(log: &Path) -> String {
     let mut text = Vec::new();
     if let Ok(mut file) = File::open(log) {
@@ -172,6 +172,7 @@ fn last_line(log: &Path) -> String {
         let _ = file.read_to_end(&mut text);
     }
     let text = String::from_utf8_lossy(&text);
-    let line = text.split(['\n', '\r']).rev().map(str::trim).find(|line| !line.is_empty());
+    let says = |line: &&str| !line.is_empty() && !line.contains("\":\"");
+    let line = text.split(['\n', '\r']).rev().map(str::trim).find(says);
     line.unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
 }
