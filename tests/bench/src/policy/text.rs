@@ -106,7 +106,7 @@ pub fn rule(r: usize) -> String {
         s if s % 2 == 0 => SERVICES[s / 2 % SERVICES.len()].to_owned(),
         s => format!("tcp/{}", 9000 + s / 2 % NUMBERED),
     };
-    let action = if mixed(r) % 20 == 0 { "deny" } else { "allow" };
+    let action = if mixed(r).is_multiple_of(20) { "deny" } else { "allow" };
     let owner = r % 9;
     format!(
         "  - {{ name: rule{r}, {action}: {{ from: {from}, to: {to}, for: {service} }}, \
