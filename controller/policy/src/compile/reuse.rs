@@ -161,8 +161,8 @@ struct Copy<'a> {
     image: &'a Image,
     /// Has the table of now shadows?
     observed: bool,
-    /// For each service class of now, that of then.
-    services: Vec<u32>,
+    /// For each service class of now, that of then; nothing: all are the same.
+    services: Option<Vec<u32>>,
     change: &'a Replaced,
     /// For each row then, its number now.
     known: Vec<Option<u32>>,
@@ -173,29 +173,43 @@ impl<'a> Copy<'a> {
     fn new(input: &Input<'_>, before: &Before<'a>, change: &'a Replaced) -> Self {
         let rows = before.image.cells.len() / before.image.services as usize;
         let services = input.services.in_terms_of(before.services);
-        let (image, observed) = (before.image, input.is_observed());
-        Self { image, observed, services, change, known: vec![None; rows], row: Vec::new() }
+        let same = services.len() == before.services.len()
+            && services.iter().enumerate().all(|(now, &then)| now as u32 == then);
+        Self {
+            image: before.image,
+            observed: input.is_observed(),
+            services: (!same).then_some(services),
+            change,
+            known: vec![None; rows],
+            row: Vec::new(),
+        }
     }
 
     fn row(&mut self, row: u32, set: &mut RowSet) -> Option<u32> {
         if let Some(known) = self.known[row as usize] {
             return Some(known);
         }
+        let width = self.image.services as usize;
+        let at = row as usize * width..(row as usize + 1) * width;
+        let image = self.image;
         self.row.clear();
-        let first = (row * self.image.services) as usize;
-        let Self { image, services, change, .. } = self;
-        let cells = &image.cells[first..];
-        let shadows = if image.shadows.is_empty() { cells } else { &image.shadows[first..] };
-        let of = |from: &[u32]| -> Vec<u32> {
-            services.iter().map(|&s| change.id(from[s as usize])).collect()
-        };
-        self.row.extend(of(cells));
+        self.add(&image.cells[at.clone()]);
         if self.observed {
-            self.row.extend(of(shadows));
+            self.add(if image.shadows.is_empty() { &image.cells[at] } else { &image.shadows[at] });
         }
         let id = set.intern(&self.row).ok()?;
         self.known[row as usize] = Some(id);
         Some(id)
+    }
+
+    /// Adds cells of then to the row of now.
+    fn add(&mut self, cells: &[u32]) {
+        let Self { services, change, row, .. } = self;
+        match services {
+            None if change.then == change.now => row.extend_from_slice(cells),
+            None => row.extend(cells.iter().map(|&cell| change.id(cell))),
+            Some(then) => row.extend(then.iter().map(|&s| change.id(cells[s as usize]))),
+        }
     }
 }
 

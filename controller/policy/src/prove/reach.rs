@@ -1,6 +1,6 @@
 //! Could any packet be what a rule speaks about?
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{cell::OnceCell, collections::HashMap};
 
 use super::{
     machines::{self, Machine, Machines, Place, family},
@@ -31,14 +31,16 @@ pub struct Reaches<'a> {
     compiled: &'a Compiled,
     machines: Vec<Machines>,
     services: Vec<u8>,
-    places: RefCell<HashMap<u32, Vec<Machine>>>,
+    /// By list.
+    places: Vec<OnceCell<Vec<Machine>>>,
 }
 
 impl<'a> Reaches<'a> {
     pub fn new(compiled: &'a Compiled) -> Self {
         let (machines, _) = machines::by_class(compiled);
         let services = search::families(compiled);
-        Self { compiled, machines, services, places: RefCell::default() }
+        let places = compiled.build.classes.lists().iter().map(|_| OnceCell::new()).collect();
+        Self { compiled, machines, services, places }
     }
 
     /// Between the endpoints of two lists, for the services of a third.
@@ -53,10 +55,7 @@ impl<'a> Reaches<'a> {
 
     /// As far as declared addresses and networks go.
     fn by_place(&self, from: u32, to: u32, families: u8) -> Reach {
-        self.look_at(from);
-        self.look_at(to);
-        let places = self.places.borrow();
-        let (from, to) = (&places[&from], &places[&to]);
+        let (from, to) = (self.places(from), self.places(to));
         if from.is_empty() || to.is_empty() {
             return Reach::Nobody;
         }
@@ -87,9 +86,8 @@ impl<'a> Reaches<'a> {
     }
 
     /// Where the machines of a list are, once for each place and family.
-    fn look_at(&self, list: u32) {
-        let mut known = self.places.borrow_mut();
-        known.entry(list).or_insert_with(|| {
+    fn places(&self, list: u32) -> &[Machine] {
+        self.places[list as usize].get_or_init(|| {
             let mut places: HashMap<(Place, bool), Machine> = HashMap::new();
             for &class in self.compiled.build.classes.of_list(list) {
                 for machine in self.machines[class as usize].anywhere() {
@@ -99,6 +97,6 @@ impl<'a> Reaches<'a> {
             let mut places: Vec<Machine> = places.into_values().collect();
             places.sort_unstable_by_key(|m| (m.place, m.v6));
             places
-        });
+        })
     }
 }

@@ -233,6 +233,10 @@ impl Search<'_> {
         let floor = u16::from(from.best_rank) + u16::from(to.best_rank);
         for (rule, services) in self.blame(src, dst, true).iter() {
             let rule = *rule;
+            // Most connections are excused so, and all of their services at once.
+            if self.is_named(rule, src, dst) {
+                continue;
+            }
             if best.get(&rule).is_some_and(|(step, _)| step.rank() <= floor) {
                 continue;
             }
@@ -281,6 +285,13 @@ impl Search<'_> {
             Rc::new(by_rule.into_iter().collect())
         });
         Rc::clone(blame)
+    }
+
+    /// Does a rule name both classes, where a kind asks for that?
+    fn is_named(&self, rule: u32, src: u32, dst: u32) -> bool {
+        let naming = self.prover.naming.as_ref();
+        let asks = self.invariant.demand == Demand::NeverUnnamed;
+        naming.filter(|_| asks).is_some_and(|n| n.names(rule as usize - 1, src, dst))
     }
 
     /// The services for which no rule that allows the connection names both of its sides.

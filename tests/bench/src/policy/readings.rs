@@ -128,7 +128,7 @@ impl Rows {
                 with(&rule.replacen("for: ", "for: tcp/7777 } } #", 1)),
             ),
             ("one rule more", with(&format!("{rule}\n{other}"))),
-            ("one rule less", with("")),
+            ("one rule less", text.replacen(&format!("{rule}\n"), "", 1)),
         ];
         for (what, changed) in edits {
             self.change(what, Some(Aim(5.0)), text, &changed)?;
