@@ -4,10 +4,7 @@
 //! merge keys, tags and several documents in one file are refused with their place: a rule that
 //! stands in two places has no one line that could be shown for it.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    ops::Range,
-};
+use std::{collections::HashMap, ops::Range};
 
 use granit_parser::{Event, Parser, ScalarStyle};
 
@@ -109,6 +106,19 @@ fn last_byte(value: &Value) -> Option<u32> {
         }),
         _ => None,
     }
+}
+
+/// The entries whose key stood before, each with the first that has it.
+fn repeated(entries: &[(Key, Node)]) -> Vec<(usize, usize)> {
+    // Nearly all mappings have a handful of keys: looking is cheaper than hashing them.
+    if entries.len() <= 8 {
+        let before = |i: usize| entries[..i].iter().position(|(k, _)| k.text == entries[i].0.text);
+        return (1..entries.len()).filter_map(|i| Some((i, before(i)?))).collect();
+    }
+    let mut first: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
+    let keys = entries.iter().enumerate();
+    let known = keys.map(|(i, (key, _))| (i, *first.entry(&key.text).or_insert(i)));
+    known.filter(|(i, known)| i != known).collect()
 }
 
 /// A list or mapping that is still open.
@@ -213,18 +223,7 @@ impl Builder<'_> {
 
     /// Reports keys that stand twice and keeps the first of each.
     fn unique(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
-        let mut first: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
-        let again: Vec<(usize, usize)> = entries
-            .iter()
-            .enumerate()
-            .filter_map(|(i, (key, _))| match first.entry(&key.text) {
-                Entry::Occupied(known) => Some((i, *known.get())),
-                Entry::Vacant(free) => {
-                    free.insert(i);
-                    None
-                }
-            })
-            .collect();
+        let again = repeated(&entries);
         for &(i, first) in &again {
             let (key, first) = (&entries[i].0, entries[first].0.span);
             let problem = Problem::DuplicateKey { key: key.text.clone() };

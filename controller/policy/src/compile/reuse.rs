@@ -28,8 +28,8 @@ pub struct Before<'a> {
 /// Rules that others took the place of: `then` of the old ones, `now` of the new ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
-    /// Are all invariants those of before?
-    pub keeps_invariants: bool,
+    /// Are all invariants and selectors those of before?
+    pub keeps_lists: bool,
     /// Index of the first.
     pub first: usize,
     /// How many there were.

@@ -6,12 +6,13 @@ use super::{
     lists::{Keys, Lists},
     literals,
     order::RuleKey,
+    refuse_empty,
     reuse::{Before, Replaced, Touched, rebuild},
     rows::Input,
     rules_fit, service_classes,
     space::Space,
 };
-use crate::model::Model;
+use crate::{diagnostic::Diagnostics, model::Model};
 use portcullis_image::Image;
 
 /// Brings a build and its image up to date after rules or invariants of the model changed and
@@ -52,7 +53,7 @@ pub fn update(
 /// Are the same lists in use as before?
 fn keep_lists(change: &Replaced, build: &mut Build) -> bool {
     let Build { lists, rules, expanded, .. } = build;
-    change.keeps_invariants && lists.replace(rules, change, &expanded.rules).is_some()
+    change.keeps_lists && lists.replace(rules, change, &expanded.rules).is_some()
 }
 
 /// Divides addresses and services again.
@@ -65,6 +66,9 @@ fn divide_anew(
     image: &mut Image,
 ) -> Option<Touched> {
     let space = Space::new(model, literals.iter().copied(), PLACES).ok()?;
+    if refuse_empty(model, &space, &mut Diagnostics::default()) {
+        return None;
+    }
     let (lists, Keys { rules, invariants }) = Lists::of(model, &build.expanded);
     let classes = identities(&space, &lists).ok()?;
     let services = service_classes(&lists).ok()?;

@@ -10,12 +10,16 @@
 mod difference;
 mod items;
 mod plan;
+mod selectors;
 mod shift;
 mod unnamed;
 
 use std::sync::Arc;
 
-use self::plan::{Instead, Plan};
+use self::{
+    plan::{Instead, Plan},
+    unnamed::Renamed,
+};
 use crate::{
     Compiled,
     compile::{self, Replaced, Touched},
@@ -35,6 +39,7 @@ use crate::{
 #[derive(Default)]
 pub struct Compiler {
     last: Option<Last>,
+    reused: bool,
 }
 
 /// What was compiled last.
@@ -62,11 +67,18 @@ impl Compiler {
         sources: &Sources,
         moment: &Moment,
     ) -> Result<Arc<Compiled>, Diagnostics> {
-        let next = match self.next(sources, moment) {
+        let next = self.next(sources, moment);
+        self.reused = next.is_some();
+        let next = match next {
             Some(next) => next,
             None => Last::whole(sources, moment)?,
         };
         self.last.insert(next).answer()
+    }
+
+    /// Was the last answer made from the one before?
+    pub fn has_reused(&self) -> bool {
+        self.reused
     }
 
     /// What the last result becomes, if not much changed.
@@ -150,7 +162,11 @@ fn carry_out(
     let Compiled { model, image, build, .. } = compiled;
     (model.sources, model.now_unix_s) = (sources.clone(), moment.now_unix_s);
     let keeps_invariants = !matches!(plan.instead, Instead::Invariants(..));
-    let mut change = Replaced { keeps_invariants, first: then.start, then: 0, now: 0 };
+    let keeps_lists = keeps_invariants && plan.reselected.is_none();
+    let mut change = Replaced { keeps_lists, first: then.start, then: 0, now: 0 };
+    if let Some(reselected) = plan.reselected {
+        reselected.carry_out(model, &mut build.expanded.rules);
+    }
     match plan.instead {
         Instead::Nothing => {}
         Instead::Rules(items, new) => {
@@ -172,6 +188,8 @@ fn carry_out(
 
 /// Moves what stands behind a change: from the rule with this index on.
 fn move_text(plan: &Plan, first: usize, compiled: &mut Compiled) {
+    // While all places are those of before: afterwards the rules that go stand among others.
+    rename(&plan.renamed, compiled);
     let Compiled { model, image, names, build, .. } = compiled;
     let rules = &mut build.expanded.rules;
     plan.shift.model(model);
@@ -183,7 +201,13 @@ fn move_text(plan: &Plan, first: usize, compiled: &mut Compiled) {
     for (shown, _) in image.rules[first..].iter_mut().zip(behind) {
         shown.line = (i64::from(shown.line) + plan.lines) as u32;
     }
-    for (i, name) in &plan.renamed.rules {
+}
+
+/// Gives items that are called after their lines their new names.
+fn rename(renamed: &Renamed, compiled: &mut Compiled) {
+    let Compiled { model, image, build, .. } = compiled;
+    let rules = &mut build.expanded.rules;
+    for (i, name) in &renamed.rules {
         let rule = &mut model.rules[*i];
         rule.name.clone_from(name);
         let place = rules.partition_point(|r| r.span < rule.span);
@@ -192,7 +216,7 @@ fn move_text(plan: &Plan, first: usize, compiled: &mut Compiled) {
             image.rules[place].name.clone_from(name);
         }
     }
-    for (i, name) in &plan.renamed.invariants {
+    for (i, name) in &renamed.invariants {
         model.invariants[*i].name.clone_from(name);
     }
 }

@@ -5,13 +5,14 @@ use std::ops::Range;
 use super::{
     difference::Difference,
     items::{self, Dirty},
+    selectors::Reselected,
     shift::Shift,
     unnamed::Renamed,
 };
 use crate::{
     Compiled,
     diagnostic::Diagnostics,
-    model::{Demand, Endpoint, Invariant, Model, Rule, Term},
+    model::{Demand, Endpoint, Invariant, Model, Rule},
     moment::Moment,
     parse::{self, Rest, Section},
     source::{Sources, Span},
@@ -31,6 +32,8 @@ pub struct Plan {
     pub instead: Instead,
     /// What behind it is called otherwise now.
     pub renamed: Renamed,
+    /// Selectors that took the place of others; nothing: they are what they were.
+    pub reselected: Option<Reselected>,
 }
 
 /// Items that took the place of others in the model.
@@ -86,13 +89,10 @@ impl Plan {
         let breaks = |text: &str| text.bytes().filter(|&b| b == b'\n').count() as i64;
         let lines = breaks(lines) - breaks(&old[dirty.bytes.clone()]);
         let shift = Shift { file, from: dirty.bytes.end as u32, by: difference.shift() };
-        Some(Self {
-            shift,
-            lines,
-            gone: lines_of(file, &dirty.bytes),
-            instead: instead(last, section, dirty, part)?,
-            renamed: Renamed::new(&last.model, shift, lines)?,
-        })
+        let gone = lines_of(file, &dirty.bytes);
+        let renamed = Renamed::new(&last.model, shift, lines)?;
+        let (instead, reselected) = instead(&last.model, section, dirty, part)?;
+        Some(Self { shift, lines, gone, instead, renamed, reselected })
     }
 
     fn nothing() -> Self {
@@ -102,6 +102,7 @@ impl Plan {
             gone: lines_of(0, &(0..0)),
             instead: Instead::Nothing,
             renamed: Renamed::default(),
+            reselected: None,
         }
     }
 }
@@ -160,41 +161,37 @@ fn read(rest: &Rest<'_>, section: Section, file: u32, bytes: Range<usize>) -> Op
     }
     let root = yaml::lines(rest.sources, file, bytes, &mut diags)?;
     let part = parse::part(rest, section, &root, &mut diags)?;
-    // Selectors are numbered through the whole policy.
-    (diags.is_empty() && part.selectors.is_empty()).then_some(part)
+    diags.is_empty().then_some(part)
 }
 
 /// Puts new items in the place of old ones, if what they say depends on themselves alone.
-fn instead(last: &Compiled, section: Section, dirty: Dirty, part: Model) -> Option<Instead> {
+fn instead(
+    model: &Model,
+    section: Section,
+    dirty: Dirty,
+    part: Model,
+) -> Option<(Instead, Option<Reselected>)> {
     let Dirty { items, followed, .. } = dirty;
-    let model = &last.model;
-    let (count, names_clash, selects) = match section {
-        Section::Rules => {
-            let names: Vec<&str> = part.rules.iter().map(|r| r.name.as_str()).collect();
-            let others = model.rules.iter().map(|r| r.name.as_str());
-            let selects = model.rules[items.clone()].iter().any(|r| selects(&r.from, &r.to));
-            (names.len(), clash(&names, others, &items), selects)
-        }
-        Section::Never | Section::Always => {
-            let names: Vec<&str> = part.invariants.iter().map(|i| i.name.as_str()).collect();
-            let others = model.invariants.iter().map(|i| i.name.as_str());
-            let selects = model.invariants[items.clone()].iter().any(|i| selects(&i.from, &i.to));
-            (names.len(), clash(&names, others, &items), selects)
-        }
-    };
+    let Model { mut rules, invariants, selectors, .. } = part;
     // A list whose last item went is no list any more.
-    if names_clash || selects || count == 0 && !followed {
+    if rules.is_empty() && invariants.is_empty() && !followed {
         return None;
     }
-    Some(match section {
-        Section::Rules => Instead::Rules(items, part.rules),
-        Section::Never | Section::Always => Instead::Invariants(items, part.invariants),
-    })
-}
-
-fn selects(from: &[Term], to: &[Term]) -> bool {
-    let is_selector = |t: &Term| matches!(t.endpoint, Endpoint::Selector(_));
-    from.iter().chain(to).any(is_selector)
+    if section == Section::Rules {
+        let names: Vec<&str> = rules.iter().map(|r| r.name.as_str()).collect();
+        if clash(&names, model.rules.iter().map(|r| r.name.as_str()), &items) {
+            return None;
+        }
+        let reselected = Reselected::new(model, &items, &mut rules, selectors);
+        return Some((Instead::Rules(items, rules), reselected));
+    }
+    let names: Vec<&str> = invariants.iter().map(|i| i.name.as_str()).collect();
+    let clash = clash(&names, model.invariants.iter().map(|i| i.name.as_str()), &items);
+    let selects = |i: &Invariant| {
+        i.from.iter().chain(&i.to).any(|t| matches!(t.endpoint, Endpoint::Selector(_)))
+    };
+    let selects = !selectors.is_empty() || model.invariants[items.clone()].iter().any(selects);
+    (!clash && !selects).then_some((Instead::Invariants(items, invariants), None))
 }
 
 /// Has one of these names another item already?

@@ -66,7 +66,8 @@ pub fn cuts(cuts: &[Cut], total: u64, paint: Paint) -> String {
     if total == 0 {
         return String::new();
     }
-    let heading = format!("{total} running connections would be cut:");
+    let s = if total == 1 { "" } else { "s" };
+    let heading = format!("{total} running connection{s} would be cut:");
     let mut text = paint.paint(Style::Bad, heading) + "\n";
     for cut in cuts {
         let from = party(cut.src, Some(cut.sport).filter(|p| *p != 0), cut.from_guest.as_deref());

@@ -97,7 +97,7 @@ fn a_dry_run_names_the_connections_that_would_be_cut() {
     let next = without_ping(&host);
     let generation = host.json(&["status"])["generation"].clone();
     let said = host.ok(&["apply", "--dry-run", &next]);
-    assert!(said.contains("1 running connections would be cut"), "{said}");
+    assert!(said.contains("1 running connection would be cut"), "{said}");
     assert!(said.contains("pc1 10.10.0.11 -> web1 10.20.0.5 icmp"), "{said}");
     assert!(said.contains("no rule would allow it") && said.contains("http"), "{said}");
     let cut = &host.json(&["apply", "--dry-run", &next])["cuts"][0];
