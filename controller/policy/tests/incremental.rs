@@ -248,10 +248,8 @@ fn changes_of_rules_reuse_what_is_there() {
     assert!(reused > 50, "{reused} of 250 changes");
 }
 
-/// Seeds and sizes that showed a difference once.
+/// A seed that showed a difference once.
 #[test]
 fn what_was_found_stays_found() {
-    for (seed, rules) in [(6_204_166_564_138_127_019, 4)] {
-        edit_and_compare(seed, rules, 25, false);
-    }
+    edit_and_compare(6_204_166_564_138_127_019, 4, 25, false);
 }
