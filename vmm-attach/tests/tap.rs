@@ -3,6 +3,7 @@
 use std::{
     os::fd::{AsFd, AsRawFd},
     os::unix::net::UnixStream,
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -10,7 +11,11 @@ use nix::sched::{CloneFlags, unshare};
 use portcullis_ports::{Netns, link, tap};
 use vmm_attach::{Error, inherit, open_queues, receive, send};
 
+/// One test at a time: between fork and exec the command of one holds the queues of all.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn in_namespace(test: impl FnOnce() + Send) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let netns = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
         let file = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
