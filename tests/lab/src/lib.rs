@@ -14,12 +14,16 @@ pub mod host;
 pub mod lab;
 pub mod probe;
 pub mod process;
+pub mod random;
 pub mod server;
+pub mod shifting;
 pub mod small;
 pub mod space;
 pub mod stream;
 pub mod sys;
 pub mod tap;
+pub mod timed;
+pub mod timeline;
 pub mod world;
 
 pub use error::{Error, Result};
