@@ -6,16 +6,17 @@ use aya_ebpf::{
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::map,
     maps::{
-        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key,
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf,
+        lpm_trie::Key,
     },
 };
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Chunk, EVENT_RING, EventEntry, FlowEntry,
-        FlowKey, GenerationEntry, Members, NETWORKS, NeighbourEntry, NeighbourKey, NetworkEntry,
-        PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES,
-        SLOTS, SOURCE_TABLES, ServiceTable, Settings,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Chunk, DropKey, EVENT_RING, EventEntry,
+        FlowEntry, FlowKey, GenerationEntry, Members, NETWORKS, NeighbourEntry, NeighbourKey,
+        NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry,
+        SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
     },
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
@@ -36,6 +37,8 @@ const PREFIXES_MAX: u32 = 262_144;
 const FLOWS_MAX: u32 = 262_144;
 /// Datagrams whose later fragments are under way.
 const FRAGMENTS_MAX: u32 = 16_384;
+/// Counters of drops by port and reason: a dozen for each port that there can be.
+const PORT_DROPS_MAX: u32 = 262_144;
 /// Neighbours behind uplinks.
 const NEIGHBOURS_MAX: u32 = 16_384;
 
@@ -75,6 +78,12 @@ static NEIGHBOURS: LruHashMap<NeighbourKey, NeighbourEntry> =
     LruHashMap::with_max_entries(NEIGHBOURS_MAX, 0);
 #[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0);
+#[map(name = "TRAFFIC")]
+static PORT_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(TRAFFIC, 0);
+/// By port and reason: made when they happen, since most never do.
+#[map]
+static PORT_DROPS: PerCpuHashMap<DropKey, u64> =
+    PerCpuHashMap::with_max_entries(PORT_DROPS_MAX, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 #[map]
 static RULE_HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS * RULES, 0);
 /// What is told to the log, see [`portcullis_pipeline::event`]; and how many did not fit.
@@ -182,6 +191,21 @@ fn look_up_neighbour(hi: u64, lo: u64, network: u32) -> Option<&'static Neighbou
 fn insert_neighbour(hi: u64, lo: u64, network: u32, mac: u64, seen: u64) {
     let key = NeighbourKey { addr: Addr { hi, lo }, network, reserved: 0 };
     let _ = NEIGHBOURS.insert(&key, &NeighbourEntry { mac, seen }, 0);
+}
+
+/// Counts by port and reason. Where the kernel has no memory for another counter the port's
+/// [`Traffic::dropped`] and the counter of all ports still tell of it.
+#[inline(never)]
+fn add_port_drop(place: u32, reason: u32) {
+    let key = DropKey { place, reason };
+    if PORT_DROPS.get_ptr_mut(&key).is_none() {
+        // Zero on every processor; another one may have been faster.
+        let _ = PORT_DROPS.insert(&key, &0, aya_ebpf::bindings::BPF_NOEXIST as u64);
+    }
+    if let Some(p) = PORT_DROPS.get_ptr_mut(&key) {
+        // SAFETY: this processor's own word.
+        unsafe { *p = (*p).wrapping_add(1) };
+    }
 }
 
 /// The kernel's maps.
@@ -338,8 +362,14 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count_drop(&self, reason: DropReason) {
+    fn traffic(&self, port: u32) -> Option<&Traffic> {
+        PORT_TRAFFIC.get(port & (PORTS - 1))
+    }
+
+    #[inline(always)]
+    fn count_drop(&self, port: u32, reason: DropReason) {
         add(&DROPS, reason as u32);
+        add_port_drop(port & (PORTS - 1), reason as u32);
     }
 
     #[inline(always)]

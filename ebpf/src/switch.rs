@@ -19,8 +19,8 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use portcullis_pipeline::{
-    DropReason, Tables, Verdict, answer, decide, decide::flood as may_have, layout::MEMBERS, probe,
-    verdict::Flood,
+    DropReason, Tables, Verdict, account, answer, decide, decide::flood as may_have,
+    layout::MEMBERS, probe, verdict::Flood,
 };
 
 use crate::{
@@ -44,51 +44,64 @@ pub fn ingress(ctx: TcContext) -> i32 {
         Verdict::Flood(_) => {
             // SAFETY: does not return unless the slot is empty.
             unsafe { TAILS.tail_call(&ctx, tail::FLOOD) };
-            TC_ACT_SHOT
+            fault(port)
         }
         Verdict::Answer(_) => {
             // SAFETY: as above.
             unsafe { TAILS.tail_call(&ctx, tail::ANSWER) };
-            TC_ACT_SHOT
+            fault(port)
         }
     }
+}
+
+/// Drops a frame whose verdict cannot be finished.
+#[inline(always)]
+fn fault(port: u32) -> i32 {
+    account::dropped(&Maps, Maps.traffic(port), port, DropReason::Fault);
+    TC_ACT_SHOT
 }
 
 /// Sends the frame back to where it came from, as the answer that `ingress` asked for.
 #[classifier]
 pub fn answer(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
-    let Some(wanted) = pass::answer(skb) else { return TC_ACT_SHOT };
-    if !answer::build(&mut Skb::new(skb), &Maps, &wanted) {
-        Maps.count_drop(DropReason::Fault);
+    // SAFETY: a live context.
+    let port = unsafe { (*skb).ifindex };
+    let Some(wanted) = pass::answer(skb) else { return fault(port) };
+    let built = answer::build(&mut Skb::new(skb), &Maps, &wanted);
+    // SAFETY: a live context.
+    account::answered(&Maps, port, &wanted, built, unsafe { (*skb).len });
+    if !built {
         return TC_ACT_SHOT;
     }
-    // SAFETY: a live context.
-    unsafe { bpf_redirect((*skb).ifindex, 0) as i32 }
+    // SAFETY: no pointer arguments.
+    unsafe { bpf_redirect(port, 0) as i32 }
 }
 
 /// What the loop over the members needs.
 struct Copies {
     skb: *mut __sk_buff,
     flood: Flood,
-    sent: u32,
+    length: u32,
 }
 
 /// Sends a copy to each member of the network that may have it.
 #[classifier]
 pub fn flood(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
-    let Some(flood) = pass::flood(skb) else { return TC_ACT_SHOT };
-    let Some(m) = members(flood.generation & 1, flood.network) else { return TC_ACT_SHOT };
+    // SAFETY: a live context.
+    let (port, length) = unsafe { ((*skb).ifindex, (*skb).len) };
+    let Some(flood) = pass::flood(skb) else { return fault(port) };
+    let Some(m) = members(flood.generation & 1, flood.network) else { return fault(port) };
     let count = if m.count < MEMBERS as u32 { m.count } else { MEMBERS as u32 };
-    let mut copies = Copies { skb, flood, sent: 0 };
+    let Some(scratch) = scratch() else { return fault(port) };
+    scratch.copies = 0;
+    let mut copies = Copies { skb, flood, length };
     // SAFETY: the callback has the signature that the helper calls, and its context outlives it.
     unsafe {
         bpf_loop(count, copy_to as *const () as *mut c_void, (&raw mut copies).cast::<c_void>(), 0)
     };
-    if copies.sent == 0 {
-        Maps.count_drop(DropReason::NoListener);
-    }
+    account::copied(&Maps, port, Maps.forget(scratch).copies);
     TC_ACT_SHOT
 }
 
@@ -106,7 +119,10 @@ extern "C" fn copy_to(index: u64, context: *mut c_void) -> i64 {
     if may_have(&Maps, &c.flood, member) {
         // SAFETY: a live context.
         if unsafe { bpf_clone_redirect(c.skb, member, 0) } == 0 {
-            c.sent += 1;
+            if let Some(s) = scratch() {
+                s.copies += 1;
+            }
+            account::left(&Maps, member, c.length);
         }
     }
     0

@@ -3,6 +3,7 @@
 
 mod difference;
 mod event;
+mod traffic;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     difference::{Cut, Difference, RulePlace},
     event::{Event, EventCounts, EventQuery, Events, Seen},
+    traffic::Traffic,
 };
 
 /// Version of this vocabulary; the two sides must agree.
@@ -353,6 +355,8 @@ pub struct Port {
     pub closed: Option<String>,
     /// Why it does not, for programs: an object with the word `why` and what belongs to it.
     pub closed_by: Option<serde_json::Value>,
+    /// What has passed it since its interface was made; only `status` tells.
+    pub traffic: Option<Traffic>,
 }
 
 impl From<switch::PortStatus> for Port {
@@ -368,6 +372,7 @@ impl From<switch::PortStatus> for Port {
             open: p.open,
             closed: p.closed.as_ref().map(ToString::to_string),
             closed_by: p.closed.as_ref().and_then(|c| serde_json::to_value(c).ok()),
+            traffic: p.traffic.map(Into::into),
         }
     }
 }
@@ -503,6 +508,8 @@ pub struct Status {
     pub ports: Vec<Port>,
     /// The policy's guests.
     pub guests: Vec<Nic>,
+    /// What has passed all ports, those that are gone included.
+    pub traffic: Traffic,
     /// Drops by reason, those that happened.
     pub drops: Vec<Drops>,
     /// Rules that decided something.

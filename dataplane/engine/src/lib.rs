@@ -11,7 +11,7 @@ mod prefixes;
 mod tables;
 
 use portcullis_pipeline::{
-    DropReason, Scratch, Tables as _, Verdict, answer, decide, decide::flood as may_have,
+    Answer, Frame as _, Scratch, Verdict, account, answer, decide, decide::flood as may_have,
 };
 
 pub use crate::{
@@ -52,25 +52,30 @@ impl Engine {
             Verdict::Forward(port) => send(*port, frame),
             Verdict::Drop(_) => {}
             Verdict::Answer(wanted) => {
-                if answer::build(frame, &self.tables, wanted) {
+                if self.answer(frame, ingress, wanted) {
                     send(ingress, frame);
-                } else {
-                    self.tables.count_drop(DropReason::Fault);
                 }
             }
             Verdict::Flood(flood) => {
-                let mut sent = false;
+                let mut copies = 0;
                 for member in self.tables.members(flood.generation & 1, flood.network) {
                     if may_have(&self.tables, flood, *member) {
                         send(*member, frame);
-                        sent = true;
+                        account::left(&self.tables, *member, frame.length());
+                        copies += 1;
                     }
                 }
-                if !sent {
-                    self.tables.count_drop(DropReason::NoListener);
-                }
+                account::copied(&self.tables, ingress, copies);
             }
         }
         verdict
+    }
+
+    /// Turns a frame from port `ingress` into the answer that a verdict asks for. False if that
+    /// is not possible.
+    pub fn answer(&self, frame: &mut Buffer, ingress: u32, wanted: &Answer) -> bool {
+        let built = answer::build(frame, &self.tables, wanted);
+        account::answered(&self.tables, ingress, wanted, built, frame.length());
+        built
     }
 }

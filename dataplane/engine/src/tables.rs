@@ -9,7 +9,7 @@ use portcullis_pipeline::{
     event::Budget,
     layout::{
         AddressEntry, EVENT_RING, EventEntry, FlowEntry, FlowKey, FlowSide, GenerationEntry,
-        NetworkEntry, PortEntry, PrefixEntry, RuleEntry, ServiceTable,
+        NetworkEntry, PORTS, PortEntry, PrefixEntry, RuleEntry, ServiceTable, Traffic,
     },
     reason::REASONS,
     route::NEIGHBOUR_FRESH,
@@ -71,6 +71,10 @@ pub struct Tables {
     fragments: RefCell<HashMap<FlowKey, u64>>,
     neighbours: RefCell<HashMap<(u32, Addr), (u64, u64)>>,
     drops: Box<[Cell<u64>]>,
+    /// By place in the port table.
+    traffic: Box<[Traffic]>,
+    /// By place in the port table and reason.
+    port_drops: RefCell<HashMap<(u32, DropReason), u64>>,
     rule_hits: RefCell<HashMap<(u32, u32), u64>>,
     /// By slot and rule id. What earlier generations left is known by its number.
     budgets: [Vec<Word>; 2],
@@ -90,6 +94,8 @@ impl Tables {
             fragments: RefCell::default(),
             neighbours: RefCell::default(),
             drops: (0..REASONS).map(|_| Cell::new(0)).collect(),
+            traffic: (0..PORTS).map(|_| Traffic::new()).collect(),
+            port_drops: RefCell::default(),
             rule_hits: RefCell::default(),
             budgets: [Vec::new(), Vec::new()],
             events: Events::new(EVENTS),
@@ -147,6 +153,16 @@ impl Tables {
     /// Frames dropped for a reason.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].get()
+    }
+
+    /// What has passed a port.
+    pub fn port_traffic(&self, port: u32) -> &Traffic {
+        &self.traffic[(port & (PORTS - 1)) as usize]
+    }
+
+    /// Frames from a port that were dropped for a reason.
+    pub fn port_drops(&self, port: u32, reason: DropReason) -> u64 {
+        self.port_drops.borrow().get(&(port & (PORTS - 1), reason)).copied().unwrap_or(0)
     }
 
     /// Decisions by a rule (0: the default) of a slot.
@@ -277,9 +293,14 @@ impl portcullis_pipeline::Tables for Tables {
         true
     }
 
-    fn count_drop(&self, reason: DropReason) {
+    fn traffic(&self, port: u32) -> Option<&Traffic> {
+        Some(self.port_traffic(port))
+    }
+
+    fn count_drop(&self, port: u32, reason: DropReason) {
         let c = &self.drops[reason as usize];
         c.set(c.get() + 1);
+        *self.port_drops.borrow_mut().entry((port & (PORTS - 1), reason)).or_default() += 1;
     }
 
     fn count_rule(&self, slot: u32, rule: u32) {

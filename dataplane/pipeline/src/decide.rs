@@ -2,6 +2,7 @@
 //! [`crate::query`], how a frame is rewritten on its way out in [`crate::send`].
 
 use crate::{
+    account,
     addr::{Addr, Mac},
     conntrack::{self, Event, Step},
     expiry, flow,
@@ -31,16 +32,24 @@ pub fn decide<F: Frame, T: Tables>(
     ingress: u32,
     scratch: &mut Scratch,
 ) -> Verdict {
+    let came = f.length();
     let mut done = judge_frame(f, t, ingress, scratch);
     let outcome = &t.forget(scratch).outcome;
     let vlan = outcome.egress_vlan();
+    let leaves = f.length();
     if done.is_ok() && vlan != 0 && !f.push_tag(vlan) {
         done = Err(DropReason::Fault);
     }
+    let own = account::arrived(t, ingress, came);
     match done {
-        Ok(()) => outcome.verdict(),
+        Ok(()) => {
+            if outcome.leaves() {
+                account::forwarded(t, own, outcome.port(), leaves);
+            }
+            outcome.verdict()
+        }
         Err(reason) => {
-            t.count_drop(reason);
+            account::dropped(t, own, ingress, reason);
             Verdict::Drop(reason)
         }
     }

@@ -43,6 +43,18 @@ impl Outcome {
         if self.kind == FORWARD { self.extra as u16 } else { 0 }
     }
 
+    /// Does the frame itself leave by a port?
+    #[inline(always)]
+    pub const fn leaves(&self) -> bool {
+        self.kind == FORWARD
+    }
+
+    /// The port that it leaves by, if it does.
+    #[inline(always)]
+    pub const fn port(&self) -> u32 {
+        self.place as u32
+    }
+
     /// Copies to the members of a network.
     #[inline(always)]
     pub const fn flood(f: Flood) -> Self {

@@ -29,6 +29,9 @@ pub struct Scratch {
     pub outcome: Outcome,
     /// What the log is told.
     pub event: EventEntry,
+    /// Copies made of a broadcast. Not on the stack of the loop over the members: the verifier
+    /// would follow every number ("The sequence of 8193 jumps is too complex").
+    pub copies: u64,
 }
 
 impl Scratch {
@@ -39,6 +42,7 @@ impl Scratch {
         claim: Claim::NEW,
         outcome: Outcome::NONE,
         event: EventEntry::EMPTY,
+        copies: 0,
     };
 }
 

@@ -2,6 +2,7 @@
 //! trunk.
 
 use crate::{
+    account,
     addr::Mac,
     conntrack,
     frame::Frame,
@@ -77,7 +78,8 @@ fn hop<F: Frame, T: Tables>(
     if !t.error_budget() {
         return Err(DropReason::RateLimit);
     }
-    t.count_drop(reason);
+    // The packet ends here; what leaves is a new one.
+    account::dropped(t, t.traffic(i.port), i.port, reason);
     *o = Outcome::error(error, p.generation, i.id, p.v6(), link::answer_tag(i));
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     event,
     layout::{
         AddressEntry, EventEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, PortEntry,
-        PrefixEntry, RuleEntry,
+        PrefixEntry, RuleEntry, Traffic,
     },
     link,
     packet::{Packet, Scratch},
@@ -88,8 +88,10 @@ pub trait Tables {
     /// May one more ICMP error be sent now?
     fn error_budget(&self) -> bool;
 
-    /// Counts a drop.
-    fn count_drop(&self, reason: DropReason);
+    /// This processor's counters of a port (interface index).
+    fn traffic(&self, port: u32) -> Option<&Traffic>;
+    /// Counts a drop of a frame that came in at `port`.
+    fn count_drop(&self, port: u32, reason: DropReason);
     /// Counts a decision for a new connection by a rule (0: the default).
     fn count_rule(&self, slot: u32, rule: u32);
 

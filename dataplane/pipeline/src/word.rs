@@ -39,6 +39,12 @@ impl Word {
         }
     }
 
+    /// Adds to the value; for words that have one writer.
+    #[inline(always)]
+    pub fn add(&self, n: u64) {
+        self.set(self.get().wrapping_add(n));
+    }
+
     /// Replaces the value.
     #[inline(always)]
     pub fn set(&self, value: u64) {

@@ -24,6 +24,7 @@ use crate::{
     spec::PortSpec,
     status::{Closed, Installed, Validation},
     switch::{Made, Port, State, build, nic_of, place_all},
+    traffic,
     validate::{Wanted, validate},
     writer::{Writer, check_fits},
 };
@@ -112,6 +113,7 @@ impl Switch {
                 None => {
                     let leg = legs::make(&wanted, &self.alias)?;
                     made.interfaces.push(leg.port.clone());
+                    traffic::retire(&mut self.maps, leg.ifindex)?;
                     leg
                 }
             };
@@ -166,6 +168,7 @@ impl Switch {
         let device = device::ensure(spec, &self.alias, nic, taken)?;
         if device.made {
             made.interfaces.push(spec.name.clone());
+            traffic::retire(&mut self.maps, device.link.index)?;
         } else if !spec.kind.is_ours() && !self.links.ports()?.contains(&spec.name) {
             made.uplinks.push(spec.name.clone());
         }

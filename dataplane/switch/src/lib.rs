@@ -27,6 +27,7 @@ mod sweep;
 mod switch;
 #[cfg(test)]
 mod testing;
+mod traffic;
 mod uplink;
 mod validate;
 mod writer;

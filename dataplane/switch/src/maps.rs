@@ -3,12 +3,15 @@
 
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, RingBuf};
+use aya::maps::{
+    Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, PerCpuHashMap, RingBuf,
+};
 use portcullis_pipeline::{
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, EVENT_RING, FlowEntry, FlowKey,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, DropKey, EVENT_RING, FlowEntry, FlowKey,
         GenerationEntry, Members, NETWORKS, NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey,
-        ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings,
+        ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC,
+        Traffic,
     },
     reason::REASONS,
 };
@@ -40,6 +43,8 @@ pub mod name {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     pub const NEIGHBOURS: &str = "NEIGHBOURS";
     pub const DROPS: &str = "DROPS";
+    pub const TRAFFIC: &str = "TRAFFIC";
+    pub const PORT_DROPS: &str = "PORT_DROPS";
     pub const RULE_HITS: &str = "RULE_HITS";
     pub const EVENTS: &str = "EVENTS";
     pub const EVENTS_LOST: &str = "EVENTS_LOST";
@@ -66,6 +71,8 @@ pub mod name {
         FRAGMENTS,
         NEIGHBOURS,
         DROPS,
+        TRAFFIC,
+        PORT_DROPS,
         RULE_HITS,
         EVENTS,
         EVENTS_LOST,
@@ -117,6 +124,10 @@ pub struct Maps {
     pub flows: HashOf<{ size::<FlowKey>() }, { size::<FlowEntry>() }>,
     /// Drop counters.
     pub drops: PerCpuArray<MapData, u64>,
+    /// What passed each port, by processor.
+    pub traffic: PerCpuArray<MapData, [u64; size::<Traffic>() / 8]>,
+    /// Drops by port and reason.
+    pub port_drops: PerCpuHashMap<MapData, Bytes<{ size::<DropKey>() }>, u64>,
     /// Rule counters, one word a processor: read in large pieces only.
     pub rule_hits: MapData,
     /// What is told to the log.
@@ -154,6 +165,8 @@ impl Maps {
             rules: raw(dir, RULES)?,
             flows: open(dir, FLOWS)?,
             drops: open(dir, DROPS)?,
+            traffic: open(dir, TRAFFIC)?,
+            port_drops: open(dir, PORT_DROPS)?,
             rule_hits: raw(dir, RULE_HITS)?,
             events: open(dir, EVENTS)?,
             events_lost: open(dir, EVENTS_LOST)?,
@@ -190,6 +203,7 @@ fn expected_entries(map: &str) -> Option<u32> {
         name::ROWS => SLOTS * ROW_CHUNKS,
         name::CELLS => SLOTS * CELL_CHUNKS,
         name::DROPS => REASONS,
+        name::TRAFFIC => TRAFFIC,
         name::RULES | name::RULE_HITS | name::EVENT_BUDGETS => SLOTS * RULES,
         name::EVENTS => EVENT_RING,
         name::EVENTS_LOST | name::SETTINGS => 1,

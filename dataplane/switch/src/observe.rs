@@ -16,6 +16,7 @@ use crate::{
     status::{Closed, Drops, FlowStatus, NetworkStatus, PortStatus, RuleHits, SwitchStatus},
     sweep,
     switch::Port,
+    traffic::Counted,
 };
 
 /// Bytes of a counter of one processor.
@@ -28,11 +29,16 @@ impl Switch {
             FlowStatus { used: sweep::count(&self.maps)?, capacity: self.maps.flow_capacity };
         let mut ports = self.port_statuses();
         close_missing(&mut ports, &link::list()?);
+        let counted = Counted::read(&self.maps)?;
+        for port in ports.iter_mut().filter(|p| p.ifindex != 0) {
+            port.traffic = Some(counted.of(port.ifindex));
+        }
         Ok(SwitchStatus {
             generation: self.state.generation,
             hook: self.links.hook(),
             networks: self.network_statuses(),
             ports,
+            traffic: counted.total(),
             drops: self.drops()?,
             rules: self.rule_hits()?,
             events: self.event_counts()?,
@@ -58,6 +64,7 @@ impl Switch {
             ifindex: port.ifindex,
             open: port.place.is_ok(),
             closed: port.place.clone().err(),
+            traffic: None,
         };
         let Some(image) = &self.state.image else {
             status.closed.get_or_insert(Closed::NoPolicy);
@@ -92,6 +99,7 @@ impl Switch {
                 ifindex: leg.ifindex,
                 open: true,
                 closed: None,
+                traffic: None,
             })
         })
     }

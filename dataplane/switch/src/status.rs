@@ -1,6 +1,6 @@
 //! What the switch tells about itself. Everything here is observed, not desired.
 
-use std::{fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use serde::Serialize;
 
@@ -191,6 +191,34 @@ pub struct PortStatus {
     pub open: bool,
     /// Why it does not.
     pub closed: Option<Closed>,
+    /// What has passed it; only [`Switch::status`](crate::Switch::status) tells.
+    pub traffic: Option<Traffic>,
+}
+
+/// What has passed a port since its interface was made, or all ports since the switch was started
+/// first. Packets are frames as the kernel hands them over, one still to be segmented counts once;
+/// bytes begin with the Ethernet header. Of what came in every packet is one of `forwarded`,
+/// `flooded`, `answered` and `dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Packets that came in here.
+    pub in_packets: u64,
+    /// Their bytes.
+    pub in_bytes: u64,
+    /// Packets that left here: forwarded ones, copies of broadcasts, answers of the switch.
+    pub out_packets: u64,
+    /// Their bytes.
+    pub out_bytes: u64,
+    /// Of those that came in, forwarded to another port.
+    pub forwarded: u64,
+    /// Of those that came in, copied to one port or more.
+    pub flooded: u64,
+    /// Of those that came in, answered by the switch.
+    pub answered: u64,
+    /// Of those that came in, dropped.
+    pub dropped: u64,
+    /// Of those dropped, how many for which reason.
+    pub reasons: BTreeMap<&'static str, u64>,
 }
 
 /// A network as it is.
@@ -364,6 +392,8 @@ pub struct SwitchStatus {
     pub networks: Vec<NetworkStatus>,
     /// Ports, host legs last.
     pub ports: Vec<PortStatus>,
+    /// What has passed all ports, those that are gone included.
+    pub traffic: Traffic,
     /// Drops by reason, those that happened.
     pub drops: Vec<Drops>,
     /// Rules that decided something.

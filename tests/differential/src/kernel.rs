@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf},
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
     programs::SchedClassifier,
 };
 use nix::{
@@ -12,7 +12,7 @@ use nix::{
 };
 use portcullis_pipeline::{
     event::Budget,
-    layout::{EventEntry, FlowKey, RULES, Settings},
+    layout::{EventEntry, FlowKey, PORTS, RULES, Settings, Traffic},
 };
 use zerocopy::FromBytes;
 
@@ -169,6 +169,25 @@ impl Kernel {
     fn counter(&mut self, name: &str, index: u32) -> Result<u64> {
         let array: PerCpuArray<_, u64> = map(&mut self.ebpf, name)?.try_into()?;
         Ok(array.get(&index, 0)?.iter().sum())
+    }
+
+    /// What passed a port, on this processor.
+    pub fn traffic(&mut self, port: u32) -> Result<Traffic> {
+        let array: PerCpuArray<_, [u8; 64]> = map(&mut self.ebpf, "TRAFFIC")?.try_into()?;
+        let bytes = array.get(&(port & (PORTS - 1)), 0)?[self.cpu];
+        let Ok(traffic) = Traffic::read_from_bytes(&bytes) else { bail!("a counter of 64 bytes") };
+        Ok(traffic)
+    }
+
+    /// Frames from a port that were dropped for the reason with this number.
+    pub fn port_drops(&mut self, port: u32, reason: u32) -> Result<u64> {
+        let hash: PerCpuHashMap<_, [u32; 2], u64> =
+            map(&mut self.ebpf, "PORT_DROPS")?.try_into()?;
+        match hash.get(&[port & (PORTS - 1), reason], 0) {
+            Ok(each) => Ok(each.iter().sum()),
+            Err(MapError::KeyNotFound) => Ok(0),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Frames dropped for the reason with this number.

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
 use portcullis_engine::{Buffer, Engine, Tables};
-use portcullis_pipeline::{Answer, DropReason, Tables as _, Verdict, answer, layout::FlowEntry};
+use portcullis_pipeline::{
+    Answer, DropReason, Tables as _, Verdict, account,
+    layout::{FlowEntry, Traffic as Passed},
+};
 use portcullis_policy::generate::Connections;
 use portcullis_ports::tap;
 
@@ -16,7 +19,7 @@ use crate::{
     kernel::{FLOWS, Kernel, Ran},
     told::{Told, compare_budgets, hits},
     traffic::Traffic,
-    world::{PORTS_MAX, Policy, World},
+    world::{Kind, PORTS_MAX, Policy, World},
 };
 
 /// What a run is to do.
@@ -196,7 +199,7 @@ impl Bed<'_> {
         };
         let before = hits(&self.engine, self.policy(), self.generation);
         let verdict = self.engine.decide(&mut native, port);
-        let fate = finish(&self.engine, &mut native, verdict);
+        let fate = finish(&self.engine, &mut native, port, verdict);
         compare(verdict, fate, &native, &ran)?;
         let after = hits(&self.engine, self.policy(), self.generation);
         let told = Told::compare(&mut self.kernel, &mut self.engine, &before, &after)?;
@@ -224,6 +227,11 @@ impl Bed<'_> {
         report.flows += compare_flows(&mut self.kernel, &self.engine)?;
         let rules = self.world.policies.iter().map(|p| p.rules.len()).max().unwrap_or(0) as u32;
         compare_budgets(&mut self.kernel, &self.engine, rules)?;
+        for port in &self.world.ports {
+            // Tags stand beside the bytes in the kernel, and among them here.
+            let tagged = port.kind == Kind::Uplink;
+            compare_port(&mut self.kernel, &self.engine, port.ifindex, tagged)?;
+        }
         compare_counters(&mut self.kernel, &self.engine, rules)
     }
 
@@ -243,12 +251,14 @@ pub(crate) enum Fate {
     Stays,
 }
 
-pub(crate) fn finish(engine: &Engine, native: &mut Buffer, verdict: Verdict) -> Fate {
+pub(crate) fn finish(engine: &Engine, native: &mut Buffer, port: u32, verdict: Verdict) -> Fate {
     match verdict {
         Verdict::Forward(_) => Fate::Leaves,
-        Verdict::Answer(wanted) if answer::build(native, &engine.tables, &wanted) => Fate::Leaves,
-        Verdict::Answer(_) => {
-            engine.tables.count_drop(DropReason::Fault);
+        Verdict::Answer(wanted) if engine.answer(native, port, &wanted) => Fate::Leaves,
+        // The kernel's copies are not sent here, for want of the program that makes them.
+        Verdict::Flood(_) => {
+            let own = engine.tables.traffic(port);
+            account::dropped(&engine.tables, own, port, DropReason::Fault);
             Fate::Stays
         }
         _ => Fate::Stays,
@@ -347,6 +357,33 @@ fn entry_words(e: &FlowEntry) -> [u64; 8] {
         |s: &portcullis_pipeline::layout::FlowSide| [s.from.get(), s.path.get(), s.half.get()];
     let ([a, b, c], [d, f, g]) = (side(&e.a), side(&e.b));
     [e.judged.get(), e.last.get(), a, b, c, d, f, g]
+}
+
+/// What passed a port: both say the same, and every packet that came in has one end.
+fn compare_port(kernel: &mut Kernel, engine: &Engine, port: u32, tagged: bool) -> Result<()> {
+    let words = |t: &Passed| {
+        let ends = [&t.forwarded, &t.flooded, &t.answered, &t.dropped].map(|w| w.get());
+        let bytes = [&t.in_bytes, &t.out_bytes].map(|w| if tagged { 0 } else { w.get() });
+        ([t.in_packets.get(), t.out_packets.get()], bytes, ends)
+    };
+    let (program, native) = (kernel.traffic(port)?, engine.tables.port_traffic(port));
+    let (passed, bytes, ends) = words(&program);
+    ensure!(
+        (passed, bytes, ends) == words(native),
+        "port {port}: {:?}, native {:?}",
+        words(&program),
+        words(native)
+    );
+    ensure!(passed[0] == ends.iter().sum::<u64>(), "port {port}: {} came in, {ends:?}", passed[0]);
+    let mut dropped = 0;
+    for reason in DropReason::ALL {
+        let program = kernel.port_drops(port, *reason as u32)?;
+        let native = engine.tables.port_drops(port, *reason);
+        ensure!(program == native, "port {port}: {reason} {program}, native {native}");
+        dropped += program;
+    }
+    ensure!(dropped == ends[3], "port {port}: {dropped} dropped by reason of {}", ends[3]);
+    Ok(())
 }
 
 fn compare_counters(kernel: &mut Kernel, engine: &Engine, rules: u32) -> Result<()> {

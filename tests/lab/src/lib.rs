@@ -20,6 +20,7 @@ pub mod shifting;
 pub mod small;
 pub mod space;
 pub mod stream;
+pub mod sums;
 pub mod sys;
 pub mod tap;
 pub mod timed;

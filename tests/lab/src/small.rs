@@ -7,6 +7,7 @@ use crate::{
     Error, Lab, Result, Space,
     frame::{Mac, Udp, parse_mac},
     host::Host,
+    sums,
     world::{Guest, Nic, attach},
 };
 
@@ -109,6 +110,12 @@ impl Small {
             port,
             ttl: 64,
         }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        sums::check_at_end(&self.host);
     }
 }
 

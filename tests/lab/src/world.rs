@@ -13,6 +13,7 @@ use crate::{
     Error, Lab, Result, Space,
     host::Host,
     server::{Server, UdpEcho},
+    sums,
     tap::Pump,
 };
 
@@ -74,6 +75,12 @@ pub struct Dmz {
     pub policy: PathBuf,
     /// Owner of all of it.
     pub lab: Lab,
+}
+
+impl Drop for Dmz {
+    fn drop(&mut self) {
+        sums::check_at_end(&self.host);
+    }
 }
 
 /// UDP ports that an echo answers on everywhere, so that what does not come through was stopped.

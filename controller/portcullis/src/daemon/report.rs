@@ -24,6 +24,7 @@ pub fn status(
         guests: image.map_or_else(Vec::new, |image| guests(image, &observed.ports)),
         networks: observed.networks.into_iter().map(Into::into).collect(),
         ports: observed.ports.into_iter().map(Into::into).collect(),
+        traffic: observed.traffic.into(),
         drops: observed.drops.into_iter().map(Into::into).collect(),
         rules: observed.rules.into_iter().map(Into::into).collect(),
         events: observed.events.into(),
@@ -51,6 +52,7 @@ pub fn add_waiting(ports: &mut Vec<api::Port>, specs: &[PortSpec], waiting: &Wai
             ifindex: 0,
             open: false,
             closed: Some(closed),
+            traffic: None,
         }));
     }
 }

@@ -20,6 +20,7 @@ pub fn render(status: &Status, now_unix_s: u64, paint: Paint) -> String {
     let sections = [
         ("networks", networks(status)),
         ("ports", ports(status)),
+        ("traffic", traffic(status)),
         ("guests without a port", unattached(status)),
         ("drops", drops(status)),
         ("rules", rules(status)),
@@ -116,6 +117,49 @@ fn state(port: &Port) -> Cell {
     }
 }
 
+/// Reasons that are shown of a port; JSON has them all.
+const REASONS_SHOWN: usize = 3;
+
+fn traffic(status: &Status) -> Table {
+    let mut table =
+        Table::new(&["port", ">in", ">bytes", ">out", ">bytes", ">answered", ">dropped", "for"]);
+    let ports = status.ports.iter().filter_map(|p| Some((p.name.as_str(), p.traffic.as_ref()?)));
+    for (name, t) in ports.chain([("all, ever", &status.traffic)]) {
+        let mut reasons: Vec<_> = t.reasons.iter().collect();
+        reasons.sort_by_key(|(word, packets)| (std::cmp::Reverse(**packets), *word));
+        let more = if reasons.len() > REASONS_SHOWN { ", ..." } else { "" };
+        reasons.truncate(REASONS_SHOWN);
+        let shown: Vec<_> = reasons.iter().map(|(word, n)| format!("{n} {word}")).collect();
+        table.row([
+            name.into(),
+            t.in_packets.to_string().into(),
+            bytes(t.in_bytes).into(),
+            t.out_packets.to_string().into(),
+            bytes(t.out_bytes).into(),
+            t.answered.to_string().into(),
+            t.dropped.to_string().into(),
+            or_dash(shown.join(", ") + more),
+        ]);
+    }
+    table
+}
+
+/// An amount for people, in its largest unit.
+fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut unit = 0;
+    let mut whole = n;
+    let mut tenths = 0;
+    while whole >= 1000 && unit + 1 < UNITS.len() {
+        (whole, tenths) = (whole / 1000, whole % 1000 / 100);
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{n} B"),
+        _ => format!("{whole}.{tenths} {}", UNITS[unit]),
+    }
+}
+
 fn unattached(status: &Status) -> Table {
     let mut table = Table::new(&["guest", "network", "mac", "addresses"]);
     for nic in status.guests.iter().filter(|nic| nic.port.is_none()) {
@@ -196,6 +240,7 @@ fn age(seconds: u64) -> String {
 mod tests {
     use crate::api::{
         Drops, EventCounts, Flows, Info, Network, Nic, Policy, RuleEnd, RuleHits, Size, Started,
+        Traffic,
     };
 
     use super::*;
@@ -212,6 +257,15 @@ mod tests {
             open: closed.is_none(),
             closed: closed.map(Into::into),
             closed_by: None,
+            traffic: Some(Traffic {
+                in_packets: 12,
+                in_bytes: 1_250_000,
+                dropped: 9,
+                reasons: [("no-rule", 6), ("fragment", 1), ("martian", 1), ("hairpin", 1)]
+                    .map(|(word, n)| (word.to_owned(), n))
+                    .into(),
+                ..Traffic::default()
+            }),
         };
         Status {
             daemon: Info {
@@ -255,6 +309,7 @@ mod tests {
                 addresses: vec![],
                 port: None,
             }],
+            traffic: Traffic { in_packets: 30, ..Traffic::default() },
             drops: vec![Drops {
                 reason: "no-rule".into(),
                 explanation: "No rule.".into(),
@@ -285,6 +340,8 @@ mod tests {
             "closed: the policy knows no guest web2",
             "guests without a port\n",
             "no-rule        9  No rule.",
+            "web        12  1.2 MB    0    0 B         0        9  6 no-rule, 1 fragment, 1 hairpin, ...",
+            "all, ever  30     0 B    0    0 B         0        0  -",
             "public-web  allow                 12  dmz.yaml:30",
             "3 events of logged rules, 40 more suppressed by their rates",
             "debug  1970-01-01T00:20:00Z  in force  dmz.yaml:31",

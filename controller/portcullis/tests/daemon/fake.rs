@@ -122,6 +122,7 @@ impl FakePlane {
             ifindex: 7,
             open: closed.is_none(),
             closed,
+            traffic: None,
         }
     }
 }
@@ -180,6 +181,7 @@ impl DataPlane for FakePlane {
             hook: Hook::Tcx,
             networks: vec![],
             ports: kernel.ports.values().map(|spec| Self::port(&kernel, spec)).collect(),
+            traffic: Default::default(),
             drops: vec![],
             rules: vec![],
             events: self.event_counts()?,

@@ -1,0 +1,88 @@
+//! What becomes of every frame, by port: it comes in, and is then forwarded, copied, answered or
+//! dropped, once and for one reason. See [`Traffic`].
+
+use crate::{layout::Traffic, reason::DropReason, tables::Tables, verdict::Answer, word::Word};
+
+/// A frame of so many bytes came in at a port (interface index), whose counters are the answer.
+#[inline(always)]
+pub fn arrived<T: Tables>(t: &T, port: u32, bytes: u32) -> Option<&Traffic> {
+    let own = t.traffic(port);
+    if let Some(c) = own {
+        c.in_packets.add(1);
+        c.in_bytes.add(bytes as u64);
+    }
+    own
+}
+
+/// It leaves by the port `egress`; `own`: the counters of the port that it came from.
+#[inline(always)]
+pub fn forwarded<T: Tables>(t: &T, own: Option<&Traffic>, egress: u32, bytes: u32) {
+    if let Some(c) = own {
+        c.forwarded.add(1);
+    }
+    left(t, egress, bytes);
+}
+
+/// A frame, a copy or an answer left by a port.
+#[inline(always)]
+pub fn left<T: Tables>(t: &T, port: u32, bytes: u32) {
+    if let Some(c) = t.traffic(port) {
+        c.out_packets.add(1);
+        c.out_bytes.add(bytes as u64);
+    }
+}
+
+/// A frame that came in at `port`, whose counters are `own`, was dropped.
+#[inline(always)]
+pub fn dropped<T: Tables>(t: &T, own: Option<&Traffic>, port: u32, reason: DropReason) {
+    if let Some(c) = own {
+        c.dropped.add(1);
+    }
+    t.count_drop(port, reason);
+}
+
+/// It was copied, so many times; each copy is counted where it [`left`].
+#[inline(always)]
+pub fn copied<T: Tables>(t: &T, port: u32, copies: u64) {
+    let own = t.traffic(port);
+    if copies == 0 {
+        dropped(t, own, port, DropReason::NoListener);
+    } else if let Some(c) = own {
+        c.flooded.add(1);
+    }
+}
+
+/// It was to be turned into an answer, which has so many bytes if it was `built`. The packet that
+/// an ICMP error is about has been counted as dropped already.
+#[inline(always)]
+pub fn answered<T: Tables>(t: &T, port: u32, answer: &Answer, built: bool, bytes: u32) {
+    if built {
+        left(t, port, bytes);
+    }
+    if matches!(answer, Answer::Error { .. }) {
+        return;
+    }
+    let own = t.traffic(port);
+    if !built {
+        dropped(t, own, port, DropReason::Fault);
+    } else if let Some(c) = own {
+        c.answered.add(1);
+    }
+}
+
+impl Traffic {
+    /// Nothing yet.
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self {
+            in_packets: Word::new(0),
+            in_bytes: Word::new(0),
+            out_packets: Word::new(0),
+            out_bytes: Word::new(0),
+            forwarded: Word::new(0),
+            flooded: Word::new(0),
+            answered: Word::new(0),
+            dropped: Word::new(0),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What has passed each port, added up over the processors.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use aya::maps::{IterableMap, PerCpuValues};
+use portcullis_pipeline::{
+    layout::{DropKey, PORTS, Traffic as Words},
+    reason::DropReason,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::{
+    batch::{self, Cursor, Sizes},
+    error::{Error, Result},
+    maps::{Bytes, Maps, name},
+    place::table_index,
+    status::Traffic,
+};
+
+/// Entries that one call reads.
+const PIECE: usize = 1024;
+const WORDS: usize = size_of::<Words>();
+const KEY: usize = size_of::<DropKey>();
+
+/// The counters of all ports, by place in the port table. Those of interfaces that are gone stand
+/// there until another interface gets the place.
+pub(crate) struct Counted(BTreeMap<u32, Traffic>);
+
+impl Counted {
+    /// Reads all of them. What passes meanwhile may be in some of the counters only.
+    pub(crate) fn read(maps: &Maps) -> Result<Self> {
+        let mut counted = BTreeMap::new();
+        let sizes = Sizes { key: size_of::<u32>(), value: WORDS * maps.processors };
+        pieces(maps.traffic.map().fd().as_fd(), sizes, name::TRAFFIC, |key, value| {
+            let traffic = sum(value);
+            if traffic != Traffic::default() {
+                counted.insert(u32::read_from_bytes(key).expect("a key of that size"), traffic);
+            }
+        })?;
+        let sizes = Sizes { key: KEY, value: size_of::<u64>() * maps.processors };
+        pieces(maps.port_drops.map().fd().as_fd(), sizes, name::PORT_DROPS, |key, value| {
+            let key = DropKey::read_from_bytes(key).expect("a key of that size");
+            let reason = DropReason::ALL.get(key.reason as usize);
+            if let (Some(reason), Some(at)) = (reason, counted.get_mut(&key.place)) {
+                at.reasons.insert(reason.word(), total(value));
+            }
+        })?;
+        Ok(Self(counted))
+    }
+
+    /// Of a port.
+    pub(crate) fn of(&self, ifindex: u32) -> Traffic {
+        self.0.get(&table_index(ifindex)).cloned().unwrap_or_default()
+    }
+
+    /// Of all ports that there ever were.
+    pub(crate) fn total(&self) -> Traffic {
+        self.0.values().fold(Traffic::default(), |sum, port| sum.plus(port))
+    }
+}
+
+/// A new interface has no past: what stood at its place belonged to one that is gone.
+pub(crate) fn retire(maps: &mut Maps, ifindex: u32) -> Result<()> {
+    let place = table_index(ifindex);
+    let read = |maps: &Maps, at: u32| -> Result<Traffic> {
+        let of_each = maps.traffic.get(&at, 0).map_err(Error::map("read", name::TRAFFIC))?;
+        Ok(sum(of_each.as_flattened().as_bytes()))
+    };
+    let past = read(maps, place)?;
+    if past == Traffic::default() {
+        return Ok(());
+    }
+    let gone = read(maps, PORTS)?.plus(&past);
+    for (at, traffic) in [(PORTS, gone), (place, Traffic::default())] {
+        let values = spread(maps.processors, words(&traffic))?;
+        let set = maps.traffic.set(at, values, 0);
+        set.map_err(Error::map("write", name::TRAFFIC))?;
+    }
+    for reason in DropReason::ALL {
+        retire_drops(maps, place, *reason as u32)?;
+    }
+    Ok(())
+}
+
+fn retire_drops(maps: &mut Maps, place: u32, reason: u32) -> Result<()> {
+    let key = |place| -> Bytes<KEY> {
+        let key = DropKey { place, reason };
+        key.as_bytes().try_into().expect("a key of that size")
+    };
+    let count = |maps: &Maps, place| {
+        maps.port_drops.get(&key(place), 0).map_or(0, |each| each.iter().sum::<u64>())
+    };
+    let past = count(maps, place);
+    if past == 0 {
+        return Ok(());
+    }
+    let values = spread(maps.processors, count(maps, PORTS) + past)?;
+    maps.port_drops
+        .insert(key(PORTS), values, 0)
+        .and_then(|()| maps.port_drops.remove(&key(place)))
+        .map_err(Error::map("write", name::PORT_DROPS))
+}
+
+/// The value on the first processor, nothing on the others.
+fn spread<V: aya::Pod + Default>(processors: usize, value: V) -> Result<PerCpuValues<V>> {
+    let mut each: Vec<V> = (0..processors).map(|_| V::default()).collect();
+    each[0] = value;
+    PerCpuValues::try_from(each).map_err(|e| Error::file("write", "per-processor values", e))
+}
+
+/// Shows every entry of a table to `each`, a piece at a time.
+fn pieces(
+    map: BorrowedFd<'_>,
+    sizes: Sizes,
+    name: &'static str,
+    mut each: impl FnMut(&[u8], &[u8]),
+) -> Result<()> {
+    let mut from = Some(Cursor::default());
+    while let Some(cursor) = from {
+        let piece = batch::read(map, sizes, cursor, PIECE)
+            .map_err(|source| Error::Batch { map: name, source })?;
+        for (key, value) in
+            piece.keys.chunks_exact(sizes.key).zip(piece.values.chunks_exact(sizes.value))
+        {
+            each(key, value);
+        }
+        from = piece.next;
+    }
+    Ok(())
+}
+
+/// One word a processor.
+fn total(words: &[u8]) -> u64 {
+    let word = |w: &[u8]| u64::from_ne_bytes(w.try_into().expect("chunks of that size"));
+    words.chunks_exact(size_of::<u64>()).map(word).fold(0, u64::wrapping_add)
+}
+
+/// One entry a processor.
+fn sum(entries: &[u8]) -> Traffic {
+    let entry = |e: &[u8]| {
+        let words = Words::read_from_bytes(e).expect("chunks of that size");
+        Traffic {
+            in_packets: words.in_packets.get(),
+            in_bytes: words.in_bytes.get(),
+            out_packets: words.out_packets.get(),
+            out_bytes: words.out_bytes.get(),
+            forwarded: words.forwarded.get(),
+            flooded: words.flooded.get(),
+            answered: words.answered.get(),
+            dropped: words.dropped.get(),
+            reasons: BTreeMap::new(),
+        }
+    };
+    entries.chunks_exact(WORDS).map(entry).fold(Traffic::default(), |sum, one| sum.plus(&one))
+}
+
+const fn words(t: &Traffic) -> [u64; WORDS / 8] {
+    [
+        t.in_packets,
+        t.in_bytes,
+        t.out_packets,
+        t.out_bytes,
+        t.forwarded,
+        t.flooded,
+        t.answered,
+        t.dropped,
+    ]
+}
+
+impl Traffic {
+    /// Both together.
+    fn plus(mut self, other: &Self) -> Self {
+        for (reason, packets) in &other.reasons {
+            *self.reasons.entry(reason).or_default() += packets;
+        }
+        Self {
+            in_packets: self.in_packets + other.in_packets,
+            in_bytes: self.in_bytes + other.in_bytes,
+            out_packets: self.out_packets + other.out_packets,
+            out_bytes: self.out_bytes + other.out_bytes,
+            forwarded: self.forwarded + other.forwarded,
+            flooded: self.flooded + other.flooded,
+            answered: self.answered + other.answered,
+            dropped: self.dropped + other.dropped,
+            reasons: self.reasons,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_processors_add_up_and_go_back() {
+        let one: Vec<u64> = (1..=8).collect();
+        let entries = [one.as_bytes(), one.as_bytes(), one.as_bytes()].concat();
+        let traffic = sum(&entries);
+        assert_eq!((traffic.in_packets, traffic.forwarded, traffic.dropped), (3, 15, 24));
+        assert_eq!(sum(words(&traffic).as_bytes()), traffic);
+    }
+
+    #[test]
+    fn reasons_add_up() {
+        let port = Traffic { reasons: BTreeMap::from([("no-rule", 2)]), ..Traffic::default() };
+        let both = port.clone().plus(&port);
+        assert_eq!(both.reasons, BTreeMap::from([("no-rule", 4)]));
+    }
+}

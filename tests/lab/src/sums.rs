@@ -1,0 +1,109 @@
+//! Every packet is accounted for: at the end of a lab the switch's counters add up, and agree with
+//! those that the kernel keeps of the same interfaces.
+
+use std::{thread, thread::sleep, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    Error, Result, Space,
+    host::{Host, Status},
+};
+
+/// How often the counters are read until nothing moves between two readings.
+const TRIES: usize = 40;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// For the end of a lab: complains if the counters of its host's switch do not add up. Nothing to
+/// ask where the daemon is gone, nothing to add where the test has failed already.
+pub fn check_at_end(host: &Host) {
+    if thread::panicking() || host.daemon().is_empty() {
+        return;
+    }
+    if let Err(what) = check(host) {
+        panic!("the packets do not add up: {what}");
+    }
+}
+
+/// Compares as soon as nothing moves: what is under way is counted in one place and not yet in
+/// another.
+fn check(host: &Host) -> std::result::Result<(), String> {
+    let mut last = "the counters do not come to rest".to_owned();
+    for _ in 0..TRIES {
+        let read = || -> Result<_> {
+            let before = interfaces(host.space())?;
+            let status = host.status()?;
+            Ok((before == interfaces(host.space())?).then_some((before, status)))
+        };
+        match read() {
+            Ok(Some((interfaces, status))) => match compare(&interfaces, &status) {
+                Ok(()) => return Ok(()),
+                Err(what) => last = what,
+            },
+            Ok(None) => {}
+            Err(error) => last = error.to_string(),
+        }
+        sleep(PAUSE);
+    }
+    Err(last)
+}
+
+fn interfaces(space: &Space) -> Result<Value> {
+    let output = space.ip("-s -j link show")?;
+    serde_json::from_str(&output)
+        .map_err(|_| Error::Output { command: "ip -s -j link show".into(), output })
+}
+
+fn compare(interfaces: &Value, status: &Status) -> std::result::Result<(), String> {
+    let ports = status.0["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for port in ports.iter().filter(|port| port["traffic"].is_object()) {
+        adds_up(&port["name"], &port["traffic"])?;
+        let all = interfaces.as_array().map(Vec::as_slice).unwrap_or_default();
+        let Some(own) = all.iter().find(|link| link["ifindex"] == port["ifindex"]) else {
+            continue;
+        };
+        // An uplink has a past before it was attached.
+        if port["kind"] != "uplink" {
+            agrees(port, &own["stats64"])?;
+        }
+    }
+    adds_up(&Value::from("all ports"), &status.0["traffic"])?;
+    let (total, reasons) = (&status.0["traffic"]["reasons"], status.reasons());
+    for (reason, packets) in &reasons {
+        if total[reason] != *packets {
+            return Err(format!("{reason}: {packets} in all, by port {}", total[reason]));
+        }
+    }
+    Ok(())
+}
+
+/// In is forwarded, copied, answered and dropped; dropped is what the reasons say.
+fn adds_up(name: &Value, traffic: &Value) -> std::result::Result<(), String> {
+    let n = |key: &str| traffic[key].as_u64().unwrap_or(0);
+    let ends = n("forwarded") + n("flooded") + n("answered") + n("dropped");
+    let reasons = traffic["reasons"].as_object().into_iter().flatten();
+    let dropped: u64 = reasons.filter_map(|(_, packets)| packets.as_u64()).sum();
+    if n("in_packets") != ends || n("dropped") != dropped {
+        return Err(format!("{name}: {traffic}"));
+    }
+    Ok(())
+}
+
+/// What came in is what the kernel received (it takes a tag out of the bytes only after it has
+/// counted them, and guests may send none that passes); what went out it sent, or dropped behind the switch
+/// because nobody was there to take it. (Of a tap it counts a frame as sent when it is read.)
+fn agrees(port: &Value, kernel: &Value) -> std::result::Result<(), String> {
+    let n = |value: &Value| value.as_u64().unwrap_or(0);
+    let (ours, rx, tx) = (&port["traffic"], &kernel["rx"], &kernel["tx"]);
+    let sent = n(&tx["packets"]) + n(&tx["dropped"]);
+    let out = n(&ours["out_packets"]);
+    let same_out = if port["kind"] == "tap" { out >= sent } else { out == sent };
+    let tagged = n(&ours["reasons"]["tagged-frame"]) + n(&ours["reasons"]["double-tag"]);
+    let tags = n(&rx["bytes"]).checked_sub(n(&ours["in_bytes"]));
+    let same_in = n(&ours["in_packets"]) == n(&rx["packets"])
+        && tags.is_some_and(|bytes| bytes % 4 == 0 && bytes <= 8 * tagged);
+    if !same_in || !same_out {
+        return Err(format!("{}: {ours}, the kernel {kernel}", port["name"]));
+    }
+    Ok(())
+}
