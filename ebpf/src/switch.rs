@@ -9,6 +9,7 @@ mod frame;
 mod maps;
 mod pass;
 mod seam;
+mod xdp;
 
 use core::ffi::c_void;
 

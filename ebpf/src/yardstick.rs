@@ -4,11 +4,11 @@
 #![no_main]
 
 use aya_ebpf::{
-    bindings::TC_ACT_SHOT,
+    bindings::{TC_ACT_SHOT, xdp_action::XDP_DROP},
     helpers::generated::bpf_redirect,
-    macros::{classifier, map},
-    maps::Array,
-    programs::TcContext,
+    macros::{classifier, map, xdp},
+    maps::{Array, DevMapHash},
+    programs::{TcContext, XdpContext},
 };
 
 /// Ports of the redirecting program.
@@ -17,6 +17,10 @@ const PORTS: u32 = 1024;
 /// Egress ifindex by ingress ifindex.
 #[map]
 static PEER: Array<u32> = Array::with_max_entries(PORTS, 0);
+
+/// The same interfaces, for the redirecting program at XDP.
+#[map]
+static DEVICES: DevMapHash = DevMapHash::with_max_entries(PORTS, 0);
 
 /// Does nothing.
 #[classifier]
@@ -33,6 +37,17 @@ pub fn redirect(ctx: TcContext) -> i32 {
         // SAFETY: no pointer arguments.
         Some(out) => unsafe { bpf_redirect(*out, 0) as i32 },
         None => TC_ACT_SHOT,
+    }
+}
+
+/// As `redirect`, before the frame is a packet buffer: the ceiling for every switch on taps.
+#[xdp]
+pub fn redirect_xdp(ctx: XdpContext) -> u32 {
+    // SAFETY: a live context.
+    let ingress = unsafe { (*ctx.ctx).ingress_ifindex };
+    match PEER.get(ingress & (PORTS - 1)) {
+        Some(out) => DEVICES.redirect(*out, XDP_DROP as u64).unwrap_or(XDP_DROP),
+        None => XDP_DROP,
     }
 }
 

@@ -355,6 +355,9 @@ pub struct Port {
     pub closed: Option<String>,
     /// Why it does not, for programs: an object with the word `why` and what belongs to it.
     pub closed_by: Option<serde_json::Value>,
+    /// Has its tap the fast lane (XDP) at the moment?
+    #[serde(default)]
+    pub lane: bool,
     /// What has passed it since its interface was made; only `status` tells.
     pub traffic: Option<Traffic>,
 }
@@ -372,6 +375,7 @@ impl From<switch::PortStatus> for Port {
             open: p.open,
             closed: p.closed.as_ref().map(ToString::to_string),
             closed_by: p.closed.as_ref().and_then(|c| serde_json::to_value(c).ok()),
+            lane: p.lane,
             traffic: p.traffic.map(Into::into),
         }
     }

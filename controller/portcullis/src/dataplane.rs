@@ -4,7 +4,7 @@ use std::{error::Error, net::IpAddr, sync::Arc};
 
 use portcullis_image::Image;
 use portcullis_switch::{
-    self as switch, Config, Event, EventCounts, Flow, Installed, PortSpec, PortStatus,
+    self as switch, Config, Event, EventCounts, Flow, Installed, LaneChange, PortSpec, PortStatus,
     RemoveReport, StartReport, SweepReport, Switch, SwitchStatus,
 };
 
@@ -62,6 +62,12 @@ pub trait DataPlane {
     /// # Errors
     /// The kernel refused.
     fn sweep(&mut self) -> Result<SweepReport, Self::Error>;
+
+    /// Opens and closes the fast lane of taps as it pays; says what changed.
+    ///
+    /// # Errors
+    /// The kernel refused; everything passes as before.
+    fn tune(&mut self) -> Result<Vec<LaneChange>, Self::Error>;
 }
 
 /// Starts and removes switches.
@@ -135,6 +141,10 @@ impl DataPlane for Switch {
 
     fn flows(&self, each: &mut dyn FnMut(Flow)) -> Result<(), switch::Error> {
         Switch::flows(self, each)
+    }
+
+    fn tune(&mut self) -> Result<Vec<LaneChange>, switch::Error> {
+        Switch::tune(self)
     }
 
     fn sweep(&mut self) -> Result<SweepReport, switch::Error> {

@@ -11,7 +11,7 @@ mod prefixes;
 mod tables;
 
 use portcullis_pipeline::{
-    Answer, Frame as _, Scratch, Verdict, account, answer, decide, decide::flood as may_have,
+    Answer, Frame as _, Scratch, Verdict, account, answer, decide, decide::flood as may_have, lane,
 };
 
 pub use crate::{
@@ -37,6 +37,18 @@ impl Engine {
     /// Decides about a frame from port `ingress`; the verdict before answers and copies.
     pub fn decide(&mut self, frame: &mut Buffer, ingress: u32) -> Verdict {
         decide(frame, &self.tables, ingress, &mut self.scratch)
+    }
+
+    /// What the fast lane makes of a frame from port `ingress`: its egress port, or
+    /// [`lane::NOT_HERE`]. The user-space engine needs no lane of its own; this is the program's
+    /// twin, for comparison.
+    pub fn lane(&mut self, frame: &Buffer, ingress: u32) -> u32 {
+        let out = lane::lane(frame, &self.tables, ingress, &mut self.scratch);
+        if out != lane::NOT_HERE {
+            let own = account::arrived(&self.tables, ingress, frame.length());
+            account::forwarded(&self.tables, own, out, frame.length());
+        }
+        out
     }
 
     /// Decides about a frame from port `ingress` and hands what is to be sent to `send`, with

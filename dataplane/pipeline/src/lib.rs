@@ -19,6 +19,7 @@ pub mod event;
 pub mod expiry;
 pub mod flow;
 pub mod frame;
+pub mod lane;
 pub mod layout;
 pub mod link;
 pub mod outcome;

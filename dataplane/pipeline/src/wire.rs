@@ -97,6 +97,8 @@ pub mod ipv6 {
 pub mod tcp {
     /// Length of the header without options, bytes.
     pub const LEN: u32 = 20;
+    /// Where the checksum stands.
+    pub const CHECKSUM_AT: u32 = 16;
     /// Flag: no more data.
     pub const FIN: u8 = 0x01;
     /// Flag: synchronise.
@@ -111,6 +113,8 @@ pub mod tcp {
 pub mod udp {
     /// Length of the header, bytes.
     pub const LEN: u32 = 8;
+    /// Where the checksum stands.
+    pub const CHECKSUM_AT: u32 = 6;
     /// Port of DHCP servers.
     pub const DHCP_SERVER: u16 = 67;
     /// Port of DHCP clients.

@@ -4,6 +4,7 @@
 //! <run_dir>/bpf/v<LAYOUT>/maps/<NAME>         tables, for as long as the layout stays
 //!                         code-<hash>/<name>  programs of one object, and their tail-call table
 //!                         links/<port>        a tcx link; or an empty directory for a clsact filter
+//!                         lanes/<port>        the link of a tap's fast lane (XDP)
 //!                         uplinks/<port>/...  what an uplink was like before: was-down, was-plain
 //! ```
 //!
@@ -49,7 +50,7 @@ impl Bpffs {
             mount("bpf", &self.root, "bpf", MountFlags::empty(), Some(c"mode=0700"))
                 .map_err(|e| Error::Mount { path: self.root.clone(), source: e.into() })?;
         }
-        for dir in [self.maps(), self.links(), self.uplinks()] {
+        for dir in [self.maps(), self.links(), self.lanes(), self.uplinks()] {
             fs::create_dir_all(&dir).map_err(|e| Error::file("create", dir, e))?;
         }
         Ok(())
@@ -104,6 +105,16 @@ impl Bpffs {
     /// The link of a port.
     pub fn link(&self, port: &str) -> PathBuf {
         self.links().join(escape(port))
+    }
+
+    /// Links of fast lanes.
+    pub fn lanes(&self) -> PathBuf {
+        self.version.join("lanes")
+    }
+
+    /// The fast lane of a port.
+    pub fn lane(&self, port: &str) -> PathBuf {
+        self.lanes().join(escape(port))
     }
 
     /// Notes about uplinks.

@@ -6,7 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{EbpfLoader, VerifierLogLevel, maps::ProgramArray, programs::SchedClassifier};
+use aya::{
+    EbpfLoader, VerifierLogLevel,
+    maps::ProgramArray,
+    programs::{Program, ProgramError, ProgramInfo, SchedClassifier, Xdp},
+};
+
+use aya_obj::programs::XdpAttachType;
 
 use crate::{
     bpffs::{self, Bpffs},
@@ -16,8 +22,14 @@ use crate::{
 };
 
 /// Programs of the object, and where each stands in the tail-call table.
-const PROGRAMS: &[(&str, Option<u32>)] =
-    &[("ingress", None), ("flood", Some(0)), ("answer", Some(1)), ("clock", None), ("probe", None)];
+const PROGRAMS: &[(&str, Option<u32>)] = &[
+    ("ingress", None),
+    ("flood", Some(0)),
+    ("answer", Some(1)),
+    ("clock", None),
+    ("probe", None),
+    ("lane", None),
+];
 
 /// Directory in which a load is put together; only a whole one gets its name.
 const UNFINISHED: &str = "loading";
@@ -30,6 +42,8 @@ pub struct Code {
     pub clock: SchedClassifier,
     /// Says what a slot makes of a packet.
     pub probe: SchedClassifier,
+    /// The fast lane of taps.
+    pub lane: Xdp,
     /// Where they come from.
     pub origin: Origin,
     dir: PathBuf,
@@ -61,6 +75,8 @@ impl Code {
             ingress: pinned_program(&dir, "ingress")?,
             clock: pinned_program(&dir, "clock")?,
             probe: pinned_program(&dir, "probe")?,
+            lane: Xdp::from_pin(dir.join("lane"), XdpAttachType::Interface)
+                .map_err(Error::program("open a pinned program"))?,
             origin,
             dir,
         })
@@ -81,8 +97,8 @@ impl Code {
 }
 
 fn status(dir: &Path, name: &'static str) -> Result<ProgramStatus> {
-    let program = pinned_program(dir, name)?;
-    let info = program.info().map_err(Error::program("look at a program"))?;
+    let info =
+        ProgramInfo::from_pin(dir.join(name)).map_err(Error::program("look at a program"))?;
     Ok(ProgramStatus {
         name,
         id: info.id(),
@@ -122,9 +138,7 @@ fn load_into(bpffs: &Bpffs, flows: u32, dir: &Path) -> Result<()> {
     let mut tails = ProgramArray::try_from(tails).map_err(Error::map("open", name::TAILS))?;
     for (name, tail) in PROGRAMS {
         let program = object.program_mut(name).ok_or_else(|| Error::Incomplete { part: name })?;
-        let program: &mut SchedClassifier =
-            program.try_into().map_err(Error::program("load a program"))?;
-        program.load().map_err(|e| load_error(e.into()))?;
+        verify(program).map_err(|e| load_error(e.into()))?;
         if let Some(index) = tail {
             let fd = program.fd().map_err(Error::program("load a program"))?;
             tails.set(*index, fd, 0).map_err(Error::map("fill", name::TAILS))?;
@@ -133,6 +147,15 @@ fn load_into(bpffs: &Bpffs, flows: u32, dir: &Path) -> Result<()> {
         program.pin(&path).map_err(|e| Error::Pin { path, source: Chain::new(e) })?;
     }
     Ok(())
+}
+
+/// Loads one program into the kernel.
+fn verify(program: &mut Program) -> std::result::Result<(), ProgramError> {
+    match program {
+        Program::Xdp(p) => p.load(),
+        Program::SchedClassifier(p) => p.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
 }
 
 fn load_error(error: aya::EbpfError) -> Error {

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use aya::programs::ProgramError;
+
 use crate::{status::Closed, validate::Difference};
 
 /// Result of an operation on the switch.
@@ -229,10 +231,14 @@ impl<E: std::error::Error + 'static> std::error::Error for Chain<E> {
     }
 }
 
-/// Does an error come from a missing privilege, anywhere down its causes?
+/// Does an error come from a missing privilege, anywhere down its causes? The verifier says EACCES
+/// too, of programs that it does not accept.
 pub(crate) fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(e) = cause {
+        if let Some(ProgramError::LoadError { io_error, .. }) = e.downcast_ref() {
+            return io_error.raw_os_error() == Some(libc::EPERM);
+        }
         let io = e.downcast_ref::<io::Error>().map(io::Error::kind);
         if io == Some(io::ErrorKind::PermissionDenied) {
             return true;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use aya::maps::{
-    Array, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, PerCpuHashMap, RingBuf,
+    Array, DevMapHash, HashMap, LpmTrie, Map, MapData, MapInfo, PerCpuArray, PerCpuHashMap, RingBuf,
 };
 use portcullis_pipeline::{
     layout::{
@@ -50,6 +50,8 @@ pub mod name {
     pub const EVENTS_LOST: &str = "EVENTS_LOST";
     pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
     pub const SETTINGS: &str = "SETTINGS";
+    pub const LANES: &str = "LANES";
+    pub const LANE_HITS: &str = "LANE_HITS";
     pub const TAILS: &str = "TAILS";
 
     /// All that are pinned under `maps/`.
@@ -78,6 +80,8 @@ pub mod name {
         EVENTS_LOST,
         EVENT_BUDGETS,
         SETTINGS,
+        LANES,
+        LANE_HITS,
     ];
 }
 
@@ -138,6 +142,10 @@ pub struct Maps {
     pub event_budgets: MapData,
     /// Settings of the programs.
     pub settings: ArrayOf<{ size::<Settings>() }>,
+    /// Interfaces to which the fast lane may send.
+    pub lanes: DevMapHash<MapData>,
+    /// Frames that went by the fast lane.
+    pub lane_hits: PerCpuArray<MapData, u64>,
     /// Connections that fit.
     pub flow_capacity: u32,
     /// Processors that the kernel may bring up: words of a counter.
@@ -172,6 +180,8 @@ impl Maps {
             events_lost: open(dir, EVENTS_LOST)?,
             event_budgets: raw(dir, EVENT_BUDGETS)?,
             settings: open(dir, SETTINGS)?,
+            lanes: open(dir, LANES)?,
+            lane_hits: open(dir, LANE_HITS)?,
             flow_capacity: pinned_entries(dir, FLOWS)?.unwrap_or(0),
             processors: aya::util::nr_cpus().map_err(|(path, e)| Error::file("read", path, e))?,
         })
@@ -196,6 +206,7 @@ fn expected_entries(map: &str) -> Option<u32> {
         name::GENERATION => 1,
         name::GENERATIONS => SLOTS,
         name::PORTS => SLOTS * PORTS,
+        name::LANES | name::LANE_HITS => PORTS,
         name::NETWORKS | name::MEMBERS => SLOTS * NETWORKS,
         name::VLANS => SLOTS * VLANS,
         name::SERVICES => SLOTS * SERVICE_TABLES,

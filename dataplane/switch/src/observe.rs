@@ -64,6 +64,7 @@ impl Switch {
             ifindex: port.ifindex,
             open: port.place.is_ok(),
             closed: port.place.clone().err(),
+            lane: self.lanes.is_open(&port.spec.name),
             traffic: None,
         };
         let Some(image) = &self.state.image else {
@@ -99,6 +100,7 @@ impl Switch {
                 ifindex: leg.ifindex,
                 open: true,
                 closed: None,
+                lane: false,
                 traffic: None,
             })
         })

@@ -77,6 +77,11 @@ impl PortKind {
         }
     }
 
+    /// Is it a tap?
+    pub const fn is_tap(&self) -> bool {
+        matches!(self, Self::Tap { .. })
+    }
+
     /// Did the switch make the interface (and so deletes it)?
     pub const fn is_ours(&self) -> bool {
         !matches!(self, Self::Uplink { .. })

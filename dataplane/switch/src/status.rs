@@ -191,6 +191,8 @@ pub struct PortStatus {
     pub open: bool,
     /// Why it does not.
     pub closed: Option<Closed>,
+    /// Has its tap the fast lane (XDP) at the moment?
+    pub lane: bool,
     /// What has passed it; only [`Switch::status`](crate::Switch::status) tells.
     pub traffic: Option<Traffic>,
 }

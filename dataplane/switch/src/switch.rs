@@ -19,6 +19,7 @@ use crate::{
     error::{Error, Result},
     events::Events,
     grace,
+    lanes::{self, Lanes},
     legs::LegDevice,
     links::{Links, hook_of_kernel},
     maps::{Maps, name},
@@ -26,6 +27,7 @@ use crate::{
     slot::{self, OpenPort, Tables},
     spec::{Config, PortKind, PortSpec},
     status::{Closed, Hook, PortStatus, RemoveReport, StartReport},
+    tune::Looks,
     uplink,
     writer::{Writer, bytes},
 };
@@ -58,6 +60,8 @@ pub struct Switch {
     pub(crate) alias: String,
     pub(crate) bpffs: Bpffs,
     pub(crate) links: Links,
+    pub(crate) lanes: Lanes,
+    pub(crate) looks: Looks,
     pub(crate) maps: Maps,
     pub(crate) code: Code,
     pub(crate) state: State,
@@ -91,6 +95,8 @@ impl Switch {
         set_clock(&mut maps, &code)?;
         let links = Links::new(bpffs.clone(), hook);
         let filtered = links.take_over(&mut code.ingress, &mut notices)?;
+        let lanes = Lanes::new(bpffs.clone());
+        lanes.take_over(&mut code.lane)?;
         code.retire_others(&bpffs)?;
         let generation = maps.generation()?;
         let report = StartReport { programs: code.origin, hook, generation, filtered, notices };
@@ -99,8 +105,20 @@ impl Switch {
         let counted = [RULES as usize; SLOTS as usize];
         let sweep_from = Cursor::default();
         let events = Events::default();
-        let switch =
-            Self { config, alias, bpffs, links, maps, code, state, events, counted, sweep_from };
+        let switch = Self {
+            config,
+            alias,
+            bpffs,
+            links,
+            lanes,
+            looks: Looks::default(),
+            maps,
+            code,
+            state,
+            events,
+            counted,
+            sweep_from,
+        };
         Ok((switch, report))
     }
 
@@ -220,17 +238,37 @@ impl Switch {
         ports.chain(self.state.legs.iter().map(|(_, l)| l.ifindex)).map(table_index)
     }
 
-    pub(crate) fn open(&self, port: &Port, image: &Image) -> Result<()> {
+    pub(crate) fn open(&mut self, port: &Port, image: &Image) -> Result<()> {
         match &port.place {
-            Ok(Place::Nic(index)) => device::open_guest(&port.spec, image, &image.nics[*index]),
+            Ok(Place::Nic(index)) => {
+                if port.spec.kind.is_tap() {
+                    lanes::admit(&mut self.maps.lanes, port.ifindex)?;
+                }
+                device::open_guest(&port.spec, image, &image.nics[*index])
+            }
             Ok(Place::Uplink { .. }) => uplink::open(&self.bpffs, &port.spec.name),
             Err(_) => Ok(()),
         }
     }
 
+    /// Gives a tap the fast lane, or takes it away: see [`crate::lanes`]. Nothing that passes
+    /// changes by it.
+    pub fn set_lane(&mut self, port: &str, open: bool) -> Result<()> {
+        if !open {
+            return self.lanes.close(port);
+        }
+        let taps = || self.state.ports.iter().filter(|p| p.spec.kind.is_tap());
+        if !taps().any(|p| p.spec.name == port) {
+            let known = taps().map(|p| p.spec.name.clone()).collect();
+            return Err(Error::NoSuchPort { name: port.into(), known });
+        }
+        self.lanes.open(&mut self.code.lane, port)
+    }
+
     /// Gives up an interface whose port is closed: one of ours is deleted, an uplink becomes what
     /// it was.
     pub(crate) fn give_back(&self, port: &str, ours: bool) -> Result<()> {
+        self.lanes.close(port)?;
         if ours {
             if let Some(link) = link::find(port)?.filter(|l| l.alias == self.alias) {
                 link::delete(link.index)?;

@@ -62,6 +62,14 @@ impl Counted {
     }
 }
 
+/// Packets and bytes that came in at a port.
+pub(crate) fn sent(maps: &Maps, ifindex: u32) -> Result<(u64, u64)> {
+    let at = table_index(ifindex);
+    let of_each = maps.traffic.get(&at, 0).map_err(Error::map("read", name::TRAFFIC))?;
+    let sum = sum(of_each.as_flattened().as_bytes());
+    Ok((sum.in_packets, sum.in_bytes))
+}
+
 /// A new interface has no past: what stood at its place belonged to one that is gone.
 pub(crate) fn retire(maps: &mut Maps, ifindex: u32) -> Result<()> {
     let place = table_index(ifindex);

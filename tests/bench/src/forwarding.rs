@@ -11,6 +11,7 @@ use crate::{
     progress::Progress,
     results::{Failure, PeerResult, Sample},
     world::Medium,
+    yardstick::Hook,
 };
 
 /// How a run is taken.
@@ -42,7 +43,8 @@ impl Run<'_> {
             for medium in Medium::ALL {
                 let mut yardsticks = Yardsticks {
                     bridge: Path::new(Bridge.build(medium)?),
-                    redirect: Path::new(BareRedirect.build(medium)?),
+                    redirect: Path::new(BareRedirect { hook: Hook::Tcx }.build(medium)?),
+                    redirect_xdp: Path::new(BareRedirect { hook: Hook::Xdp }.build(medium)?),
                 };
                 for turn in 0..self.peers.len() {
                     // Nobody always comes after the same one.
@@ -85,7 +87,7 @@ impl Run<'_> {
         result.setup_ms.push(start.elapsed().as_secs_f64() * 1e3);
         for metric in Metric::ALL.into_iter().filter(|m| m.medium() == medium) {
             for _ in 0..metric.readings(self.times) {
-                match self.read(metric, peer.is_ours(), &mut path, yardsticks) {
+                match self.read(metric, peer, &mut path, yardsticks) {
                     Ok(sample) => result.samples.push(Sample { round, ..sample }),
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     // One peer that cannot do something does not end the run of the others.
@@ -103,16 +105,19 @@ impl Run<'_> {
     fn read(
         &self,
         metric: Metric,
-        ours: bool,
+        peer: &dyn Peer,
         path: &mut Path,
         yardsticks: &mut Yardsticks,
     ) -> Result<Sample, Error> {
         let read = |path: &mut Path| path.measure(metric, self.times, self.interrupt);
         let bridge = read(&mut yardsticks.bridge)?.value;
-        let redirect = match ours {
-            true => Some(read(&mut yardsticks.redirect)?.value),
-            false => None,
+        let redirect = match (peer.is_ours(), peer.hook()) {
+            (false, _) => None,
+            // XDP forwards no super-packet: those go by tcx whatever there is besides.
+            (true, Hook::Xdp) if metric != Metric::Super => Some(&mut yardsticks.redirect_xdp),
+            (true, _) => Some(&mut yardsticks.redirect),
         };
+        let redirect = redirect.map(read).transpose()?.map(|reading| reading.value);
         Ok(Sample { metric, round: 0, value: read(path)?, bridge, redirect })
     }
 }
@@ -130,6 +135,7 @@ fn build(peer: &dyn Peer, medium: Medium) -> Result<Path, Error> {
 struct Yardsticks {
     bridge: Path,
     redirect: Path,
+    redirect_xdp: Path,
 }
 
 fn blank(peer: &dyn Peer) -> PeerResult {
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_redirect_forwards() {
-        measures_everything_on_taps(&BareRedirect);
+        measures_everything_on_taps(&BareRedirect { hook: Hook::Tcx });
     }
 
     #[test]
@@ -191,7 +197,7 @@ mod tests {
         scratch::enter().unwrap();
         for topology in [Topology::Switched, Topology::Routed] {
             let policy = Policy::compile(10, topology).unwrap();
-            measures_everything_on_taps(&Portcullis { policy });
+            measures_everything_on_taps(&Portcullis { policy, lane: false });
         }
     }
 }

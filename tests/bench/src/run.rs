@@ -15,6 +15,7 @@ use crate::{
     report::{Report, Settings},
     testrun::{self, CaseResult},
     world::Topology,
+    yardstick::Hook,
 };
 
 /// Rules of our routed row, which stands beside the router's.
@@ -77,7 +78,10 @@ fn policies(options: &Options) -> Result<Vec<Policy>, Error> {
 
 /// Everybody who takes part.
 fn peers(options: &Options, policies: &[Policy]) -> Vec<Box<dyn Peer>> {
-    let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Bridge), Box::new(BareRedirect)];
+    let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Bridge)];
+    for hook in [Hook::Tcx, Hook::Xdp] {
+        peers.push(Box::new(BareRedirect { hook }));
+    }
     for &rules in options.ruleset_sizes() {
         for shape in [Shape::Set, Shape::Linear] {
             peers.push(Box::new(FilteredBridge { rules, shape }));
@@ -87,7 +91,10 @@ fn peers(options: &Options, policies: &[Policy]) -> Vec<Box<dyn Peer>> {
         peers.push(Box::new(Router { rules }));
     }
     for policy in policies {
-        peers.push(Box::new(Portcullis { policy: policy.clone() }));
+        peers.push(Box::new(Portcullis { policy: policy.clone(), lane: false }));
+    }
+    for policy in policies.iter().filter(|p| p.topology == Topology::Switched) {
+        peers.push(Box::new(Portcullis { policy: policy.clone(), lane: true }));
     }
     peers.retain(|peer| options.wants(peer.name()));
     peers

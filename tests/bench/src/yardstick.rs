@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::{
     Ebpf, EbpfError,
-    maps::{Array, MapError},
-    programs::{ProgramError, SchedClassifier, TcAttachType, tc},
+    maps::{Array, DevMapHash, MapError, xdp::XdpMapError},
+    programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, tc},
 };
 
 use crate::{error::Error, netns::Namespace};
@@ -25,6 +25,9 @@ pub enum YardstickError {
     /// A map could not be written.
     #[error("a yardstick map: {0}")]
     Map(#[from] MapError),
+    /// A map of devices could not be written.
+    #[error("a yardstick map of devices: {0}")]
+    Devices(#[from] XdpMapError),
     /// The object lacks something.
     #[error("the yardstick object has no `{name}`")]
     Absent {
@@ -56,6 +59,15 @@ pub fn empty() -> Result<OwnedFd, Error> {
     Ok(load(&mut ebpf, "empty")?)
 }
 
+/// Where a redirecting program sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// At tcx: it gets packet buffers.
+    Tcx,
+    /// At the driver's XDP: it gets frames.
+    Xdp,
+}
+
 /// A redirect between two interfaces. Ends with this value.
 pub struct Redirect {
     _ebpf: Ebpf,
@@ -63,13 +75,16 @@ pub struct Redirect {
 
 impl Redirect {
     /// Sends what comes in at one of `ports` out at the other.
-    pub fn between(namespace: &Namespace, ports: [&str; 2]) -> Result<Self, Error> {
+    pub fn between(namespace: &Namespace, ports: [&str; 2], hook: Hook) -> Result<Self, Error> {
         namespace.run(|| {
             let mut ebpf =
                 Ebpf::load(portcullis_programs::YARDSTICK).map_err(YardstickError::from)?;
             let [first, second] = [ifindex(ports[0])?, ifindex(ports[1])?];
             fill(&mut ebpf, first, second)?;
-            attach(&mut ebpf, ports)?;
+            match hook {
+                Hook::Tcx => attach(&mut ebpf, ports)?,
+                Hook::Xdp => attach_xdp(&mut ebpf, ports, [first, second])?,
+            }
             Ok(Self { _ebpf: ebpf })
         })
     }
@@ -97,6 +112,22 @@ fn attach(ebpf: &mut Ebpf, ports: [&str; 2]) -> Result<(), YardstickError> {
         // better.
         let _ = tc::qdisc_add_clsact(port);
         program.attach(port, TcAttachType::Ingress)?;
+    }
+    Ok(())
+}
+
+fn attach_xdp(ebpf: &mut Ebpf, ports: [&str; 2], indexes: [u32; 2]) -> Result<(), YardstickError> {
+    let map = ebpf.map_mut("DEVICES").ok_or(YardstickError::Absent { name: "DEVICES" })?;
+    let mut devices: DevMapHash<_> = map.try_into()?;
+    for index in indexes {
+        devices.insert(index, index, None, 0)?;
+    }
+    let name = "redirect_xdp";
+    let program: &mut Xdp =
+        ebpf.program_mut(name).ok_or(YardstickError::Absent { name })?.try_into()?;
+    program.load()?;
+    for port in ports {
+        program.attach(port, XdpMode::Driver)?;
     }
     Ok(())
 }

@@ -3,8 +3,11 @@
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
-    programs::SchedClassifier,
+    maps::{
+        DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, ProgramArray,
+        RingBuf,
+    },
+    programs::{Program, SchedClassifier, Xdp},
 };
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
@@ -24,6 +27,11 @@ const TAIL_ANSWER: u32 = 1;
 const CONTEXT: usize = 192;
 const IFINDEX_AT: usize = 40;
 const CONTROL_AT: usize = 48;
+/// `struct xdp_md`, bytes, and where its field is.
+const XDP_CONTEXT: usize = 24;
+const XDP_IFINDEX_AT: usize = 12;
+const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
 /// More than any frame grows.
 const OUT: usize = 16_384;
 
@@ -40,15 +48,20 @@ pub fn load() -> Result<(Ebpf, Vec<Loaded>)> {
     let mut loaded = Vec::new();
     let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     for name in names {
-        let program = program(&mut ebpf, &name)?;
-        program.load().with_context(|| format!("the verifier refuses `{name}`"))?;
+        let program = ebpf.program_mut(&name).with_context(|| format!("no program `{name}`"))?;
+        match program {
+            Program::Xdp(p) => p.load(),
+            Program::SchedClassifier(p) => p.load(),
+            _ => bail!("`{name}` is of a kind that is not expected"),
+        }
+        .with_context(|| format!("the verifier refuses `{name}`"))?;
         loaded.push((name, verified(program)?));
     }
     Ok((ebpf, loaded))
 }
 
 /// Instructions that the verifier walked; 0 from kernels that do not tell (before 5.16).
-fn verified(program: &SchedClassifier) -> Result<u64> {
+fn verified(program: &Program) -> Result<u64> {
     Ok(program.info()?.verified_instruction_count().unwrap_or(0).into())
 }
 
@@ -96,6 +109,35 @@ impl Kernel {
         self.context.fill(0);
         self.context[IFINDEX_AT..IFINDEX_AT + 4].copy_from_slice(&ifindex.to_ne_bytes());
         self.test_run("ingress", frame)
+    }
+
+    /// Lets the fast lane send to these interfaces.
+    pub fn open_lanes(&mut self, ifindexes: &[u32]) -> Result<()> {
+        let mut lanes: DevMapHash<_> = map(&mut self.ebpf, "LANES")?.try_into()?;
+        for &ifindex in ifindexes {
+            lanes.insert(ifindex, ifindex, None, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Does the fast lane take this frame?
+    pub fn lane(&mut self, frame: &[u8], ifindex: u32) -> Result<bool> {
+        let mut context = [0u8; XDP_CONTEXT];
+        // The end of the data, from its beginning on.
+        context[4..8].copy_from_slice(&u32::try_from(frame.len())?.to_ne_bytes());
+        context[XDP_IFINDEX_AT..XDP_IFINDEX_AT + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        let program: &Xdp = self.ebpf.program("lane").context("no program `lane`")?.try_into()?;
+        let ran = program.test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut self.out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        })?;
+        match ran.return_value {
+            XDP_PASS => Ok(false),
+            XDP_REDIRECT => Ok(true),
+            other => bail!("the fast lane returns {other}"),
+        }
     }
 
     /// Asks the probe what a slot says about a frame in a network.

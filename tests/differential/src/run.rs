@@ -7,6 +7,7 @@ use nix::sched::{CloneFlags, unshare};
 use portcullis_engine::{Buffer, Engine, Tables};
 use portcullis_pipeline::{
     Answer, DropReason, Tables as _, Verdict, account,
+    lane::NOT_HERE,
     layout::{FlowEntry, Traffic as Passed},
 };
 use portcullis_policy::generate::Connections;
@@ -38,6 +39,8 @@ pub struct Plan {
 pub struct Report {
     /// Packets through the native pipeline.
     pub packets: u64,
+    /// Of them, packets that the fast lane takes.
+    pub lane: u64,
     /// Of them, packets that the kernel refuses as test frames.
     pub refused: u64,
     /// Random worlds.
@@ -69,12 +72,13 @@ impl std::fmt::Display for Report {
             f,
             "differential {} packets in {} worlds, 0 differ ({forwarded} forwarded, {answered} \
              answered, {copied} copied, {dropped} dropped for {} reasons; {} not taken by \
-             TEST_RUN; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
+             TEST_RUN; {} by the lane; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
              out; {} probes equal; {:.1} s)",
             self.packets,
             self.worlds,
             self.reasons.len(),
             self.refused,
+            self.lane,
             self.foretold,
             self.passing,
             self.flows,
@@ -147,6 +151,7 @@ fn one_world(
         generation: 0,
         now: clock::START,
     };
+    bed.kernel.open_lanes(ifindexes)?;
     for at in 0..packets {
         if at % GENERATION_EVERY[(seed & 1) as usize] == 0 {
             report.asked += bed.next_generation().with_context(|| format!("before packet {at}"))?;
@@ -192,15 +197,19 @@ impl Bed<'_> {
     fn judge(&mut self, sent: &Sent, report: &mut Report, seen: &mut [bool; 64]) -> Result<()> {
         let port = self.world.ports[sent.port].ifindex;
         let mut native = Buffer::new(sent.bytes.clone());
+        let before = hits(&self.engine, self.policy(), self.generation);
+        let lane = self.lane(sent, &native, port)?;
+        report.lane += u64::from(lane != NOT_HERE);
         let Some(ran) = self.kernel.run(&sent.bytes, port)? else {
             // What the kernel does not take must change nothing here either.
             report.refused += 1;
             return Ok(());
         };
-        let before = hits(&self.engine, self.policy(), self.generation);
         let verdict = self.engine.decide(&mut native, port);
         let fate = finish(&self.engine, &mut native, port, verdict);
         compare(verdict, fate, &native, &ran)?;
+        let as_decided = verdict == Verdict::Forward(lane) && native.bytes() == sent.bytes;
+        ensure!(lane == NOT_HERE || as_decided, "by the lane to {lane}, but {verdict:?}");
         let after = hits(&self.engine, self.policy(), self.generation);
         let told = Told::compare(&mut self.kernel, &mut self.engine, &before, &after)?;
         tally(report, seen, verdict);
@@ -219,6 +228,18 @@ impl Bed<'_> {
             None => {}
         }
         Ok(())
+    }
+
+    /// What the fast lane makes of it, of which the program and its twin know nothing different.
+    fn lane(&mut self, sent: &Sent, native: &Buffer, port: u32) -> Result<u32> {
+        // The kernel makes no XDP frame of less than an Ethernet header.
+        if sent.bytes.len() < 14 {
+            return Ok(NOT_HERE);
+        }
+        let lane = self.engine.lane(native, port);
+        let taken = self.kernel.lane(&sent.bytes, port)?;
+        ensure!(taken == (lane != NOT_HERE), "the lane takes it: {taken}; natively: {lane}");
+        Ok(lane)
     }
 
     fn finish(mut self, report: &mut Report) -> Result<()> {

@@ -133,6 +133,7 @@ pub(super) enum Topic {
     Trial,
     Ends,
     Sweep,
+    Tune,
 }
 
 /// The policy in force.
@@ -246,6 +247,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             }
             if Instant::now() >= sweep_at {
                 self.sweep();
+                self.tune();
                 sweep_at = Instant::now() + self.pace.sweep;
             }
             if Instant::now() >= host_at {

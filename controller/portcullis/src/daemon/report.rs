@@ -52,6 +52,7 @@ pub fn add_waiting(ports: &mut Vec<api::Port>, specs: &[PortSpec], waiting: &Wai
             ifindex: 0,
             open: false,
             closed: Some(closed),
+            lane: false,
             traffic: None,
         }));
     }

@@ -74,6 +74,23 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         }
     }
 
+    /// Gives the taps the fast lane for which it pays.
+    pub(super) fn tune(&mut self) {
+        match self.plane.tune() {
+            Ok(changes) => {
+                for change in changes {
+                    let what = if change.open { "opened" } else { "closed" };
+                    log(format!("port {}: fast lane {what}", change.port));
+                }
+                self.problems.remove(&Topic::Tune);
+            }
+            Err(error) => {
+                let text = format!("the fast lane of taps cannot be changed: {}", chain(&error));
+                self.problem(Topic::Tune, text);
+            }
+        }
+    }
+
     /// What the host owns belongs to the class `host`: a change is a new generation.
     pub(super) fn refresh_host(&mut self) {
         let Ok(now) = self.read_host() else { return };

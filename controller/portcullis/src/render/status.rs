@@ -111,6 +111,7 @@ fn ports(status: &Status) -> Table {
 
 fn state(port: &Port) -> Cell {
     match (&port.closed, port.open) {
+        (_, true) if port.lane => Cell::new(Style::Good, "open, fast lane"),
         (_, true) => Cell::new(Style::Good, "open"),
         (Some(why), false) => Cell::new(Style::Bad, format!("closed: {why}")),
         (None, false) => Cell::new(Style::Bad, "closed"),
@@ -257,6 +258,7 @@ mod tests {
             open: closed.is_none(),
             closed: closed.map(Into::into),
             closed_by: None,
+            lane: false,
             traffic: Some(Traffic {
                 in_packets: 12,
                 in_bytes: 1_250_000,

@@ -10,8 +10,8 @@ use std::{
 use portcullis::dataplane::{DataPlane, Launcher};
 use portcullis_image::Image;
 use portcullis_switch::{
-    Closed, Config, Event, EventCounts, Flow, FlowStatus, Hook, Installed, Origin, PortKind,
-    PortSpec, PortStatus, RemoveReport, StartReport, SweepReport, SwitchStatus,
+    Closed, Config, Event, EventCounts, Flow, FlowStatus, Hook, Installed, LaneChange, Origin,
+    PortKind, PortSpec, PortStatus, RemoveReport, StartReport, SweepReport, SwitchStatus,
 };
 
 /// The kernel: outlives every daemon.
@@ -122,6 +122,7 @@ impl FakePlane {
             ifindex: 7,
             open: closed.is_none(),
             closed,
+            lane: false,
             traffic: None,
         }
     }
@@ -202,6 +203,10 @@ impl DataPlane for FakePlane {
         self.0.works("flows")?;
         self.0.kernel().flows.iter().cloned().for_each(each);
         Ok(())
+    }
+
+    fn tune(&mut self) -> Result<Vec<LaneChange>, FakeError> {
+        Ok(Vec::new())
     }
 
     fn sweep(&mut self) -> Result<SweepReport, FakeError> {

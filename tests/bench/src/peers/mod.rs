@@ -15,6 +15,7 @@ pub use rules::Shape;
 use crate::{
     error::Error,
     world::{Medium, World},
+    yardstick::Hook,
 };
 
 /// Something that forwards between two ports.
@@ -30,6 +31,11 @@ pub trait Peer {
     /// Is this the project itself? Its readings are set against the bare redirect as well.
     fn is_ours(&self) -> bool {
         false
+    }
+
+    /// Where its small frames are forwarded: the bare redirect there is its ceiling.
+    fn hook(&self) -> Hook {
+        Hook::Tcx
     }
 
     /// Puts it between two new ports.

@@ -24,7 +24,7 @@ use crate::{
     testrun::Subject,
     workload::{self, CLIENT, SERVER},
     world::{Attached, Ends, GUEST_PORT, Medium, PORTS, Topology, World},
-    yardstick::ifindex,
+    yardstick::{Hook, ifindex},
 };
 
 /// Connections that a switch holds unless it is told otherwise: what is forwarded is measured so.
@@ -78,9 +78,13 @@ impl Policy {
 pub struct Portcullis {
     /// The policy.
     pub policy: Policy,
+    /// Do its taps have the fast lane?
+    pub lane: bool,
 }
 
 impl Portcullis {
+    /// Its row with the fast lane.
+    pub const LANE: &'static str = "portcullis-lane";
     /// Its row between two guests of one network.
     pub const SWITCHED: &'static str = "portcullis";
     /// Its row as gateway of two networks.
@@ -90,6 +94,7 @@ impl Portcullis {
 impl Peer for Portcullis {
     fn name(&self) -> &'static str {
         match self.policy.topology {
+            Topology::Switched if self.lane => Self::LANE,
             Topology::Switched => Self::SWITCHED,
             Topology::Routed => Self::ROUTED,
         }
@@ -103,9 +108,16 @@ impl Peer for Portcullis {
         true
     }
 
+    fn hook(&self) -> Hook {
+        if self.lane { Hook::Xdp } else { Hook::Tcx }
+    }
+
     fn build(&self, medium: Medium) -> Result<World, Error> {
         let namespace = Namespace::new()?;
-        let (running, attached) = Running::start(&namespace, &self.policy, medium, FLOWS)?;
+        let (mut running, attached) = Running::start(&namespace, &self.policy, medium, FLOWS)?;
+        if self.lane && medium == Medium::Taps {
+            running.open_lanes()?;
+        }
         Ok(World { attached, ends: self.policy.ends(), _keep: Box::new(running), namespace })
     }
 }
@@ -164,6 +176,17 @@ impl Running {
         let (image, specs) = (Arc::clone(&policy.image), &self.specs);
         let Some(switch) = &mut self.switch else { return Ok(()) };
         self.namespace.run(|| Ok(switch.install(image, specs, &[]).map(drop)?))
+    }
+
+    /// Gives both taps the fast lane.
+    fn open_lanes(&mut self) -> Result<(), Error> {
+        let Some(switch) = &mut self.switch else { return Ok(()) };
+        self.namespace.run(|| {
+            for port in PORTS {
+                switch.set_lane(port, true)?;
+            }
+            Ok(())
+        })
     }
 
     /// What TEST_RUN needs to know of it.

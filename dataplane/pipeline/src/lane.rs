@@ -1,0 +1,126 @@
+//! The fast lane: a frame of a connection that is known and judged in this generation, that
+//! leaves as it came, to a port here. An XDP hook asks before the frame becomes a packet buffer;
+//! whatever is not for the lane goes the whole way through [`crate::decide()`], which decides the
+//! same about it and changes nothing that it would not have changed.
+//!
+//! A frame that crosses XDP loses what its sender said about checksums and segments. So only
+//! complete frames are for the lane: a checksum that is still to be finished holds the sum of the
+//! pseudo header (virtio 1.2, section 5.1.6.2), which is compared.
+
+use crate::{
+    addr::Addr,
+    conntrack::{self, Event},
+    expiry, flow,
+    frame::Frame,
+    layout::{FlowEntry, FlowSide, PortEntry, port_kind},
+    packet::Scratch,
+    parse::{self, Fragment, Ip, Kind, Transport},
+    policy::Cell,
+    route::Moment,
+    tables::{TICKS_PER_SECOND, Tables},
+    wire::{ethernet, protocol, tcp, udp},
+};
+
+/// "Not for the lane", in place of a port.
+pub const NOT_HERE: u32 = 0;
+
+/// The port (interface index) by which the frame leaves, or [`NOT_HERE`].
+#[inline(always)]
+pub fn lane<F: Frame, T: Tables>(f: &F, t: &T, ingress: u32, scratch: &mut Scratch) -> u32 {
+    let m = Moment::new(t.generation(), t.now());
+    let Some(port) = t.port(m.slot, ingress) else { return NOT_HERE };
+    if port.kind != port_kind::GUEST || m.generation == 0 {
+        return NOT_HERE;
+    }
+    let Ok(link) = parse::link(f) else { return NOT_HERE };
+    let v6 = link.ethertype == ethernet::IPV6;
+    let is_ip = v6 || link.ethertype == ethernet::IPV4;
+    if link.tagged || !is_ip || link.src.0 != port.mac || link.dst.is_group() {
+        return NOT_HERE;
+    }
+    if f.length() - ethernet::LEN > port.mtu {
+        return NOT_HERE;
+    }
+    let Ok(ip) = parse::ip(f, ethernet::LEN, v6, false) else { return NOT_HERE };
+    scratch.ip = ip;
+    let ip = t.forget(&mut scratch.ip);
+    if ip.fragment != Fragment::Whole || !owns_quickly(port, ip.src) {
+        return NOT_HERE;
+    }
+    let Ok(tr) = parse::transport(f, ip) else { return NOT_HERE };
+    let steady = tr.kind == Kind::Flow && matches!(tr.event, Event::Ack | Event::Datagram);
+    if !steady || !is_complete(f, t, ip) {
+        return NOT_HERE;
+    }
+    known_way(t, &m, link.dst.0, ip, &tr)
+}
+
+/// Is the source one of the port's first addresses? Others take the whole way.
+#[inline(always)]
+fn owns_quickly(port: &PortEntry, addr: Addr) -> bool {
+    let a = &port.addrs;
+    !addr.is_unspecified() && (addr == a[0] || addr == a[1] || addr == a[2] || addr == a[3])
+}
+
+/// Is the checksum finished, as far as can be seen? One complete frame in 65,536 looks as if it
+/// were not, and takes the whole way.
+#[inline(always)]
+fn is_complete<F: Frame, T: Tables>(f: &F, t: &T, ip: &Ip) -> bool {
+    let at = match ip.protocol() {
+        protocol::TCP => tcp::CHECKSUM_AT,
+        protocol::UDP => udp::CHECKSUM_AT,
+        _ => return false,
+    };
+    let Some(mut b) = f.load::<2>(ip.l4 + at) else { return false };
+    let seed = pseudo_sum(ip);
+    // Out of the registers: LLVM would assemble the number before it knows that there is one,
+    // from what a packet pointer has left ("32-bit pointer arithmetic prohibited").
+    let sum = u16::from_be_bytes(*t.forget(&mut b)) as u32;
+    // Both zeros of ones' complement.
+    sum % 0xffff != seed % 0xffff
+}
+
+/// Sum of the pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1), modulo 65,535. The
+/// prefix of a mapped IPv4 address adds 65,535, which is nothing.
+#[inline(always)]
+fn pseudo_sum(ip: &Ip) -> u32 {
+    let sum = halves(ip.src.hi) + halves(ip.src.lo) + halves(ip.dst.hi) + halves(ip.dst.lo);
+    ((sum + ip.rest as u64 + ip.protocol() as u64) % 0xffff) as u32
+}
+
+#[inline(always)]
+const fn halves(word: u64) -> u64 {
+    // 65,536 is 1 modulo 65,535, so a half of 32 bits counts as its two parts.
+    (word >> 32) + (word & 0xffff_ffff)
+}
+
+/// The stored way of a connection that this packet changes nothing about.
+#[inline(always)]
+fn known_way<T: Tables>(t: &T, m: &Moment, dst: u64, ip: &Ip, tr: &Transport) -> u32 {
+    let d = flow::key(ip.src, ip.dst, tr.sport(), tr.dport(), ip.protocol(), 0);
+    let Some(e) = t.flow(&d.key) else { return NOT_HERE };
+    let own = if d.from_a { &e.a } else { &e.b };
+    if !is_steady(e, own, m, dst, d.key.protocol) {
+        return NOT_HERE;
+    }
+    let cell = Cell(e.judged.get() as u32);
+    if !cell.allows() || expiry::has_ended(t, m.slot, cell.rule(), m.now) {
+        return NOT_HERE;
+    }
+    if m.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND {
+        e.last.set(m.now);
+    }
+    own.path.get() as u32
+}
+
+/// Is the connection open, judged and routed in this generation, and does the frame leave as it
+/// came?
+#[inline(always)]
+fn is_steady(e: &FlowEntry, own: &FlowSide, m: &Moment, dst: u64, protocol: u16) -> bool {
+    let half = own.half.get();
+    let plain = half >> conntrack::MAC_SHIFT == dst && half & conntrack::UPLINK == 0;
+    let judged = (e.judged.get() >> 32) as u32 == m.generation;
+    let routed = (own.path.get() >> 32) as u32 == m.generation;
+    let open = half & conntrack::STATE == conntrack::OPEN;
+    plain && judged && routed && open && !e.is_expired(protocol, m.now)
+}
