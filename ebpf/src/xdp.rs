@@ -3,7 +3,10 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    bindings::{xdp_action::{XDP_PASS, XDP_REDIRECT}, xdp_md},
+    bindings::{
+        xdp_action::{XDP_PASS, XDP_REDIRECT},
+        xdp_md,
+    },
     macros::{map, xdp},
     maps::{DevMapHash, PerCpuArray},
     programs::XdpContext,

@@ -51,6 +51,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("ebpf/src/pass.rs", "hand-over of the context in the kernel"),
     ("ebpf/src/seam.rs", "calls between the parts that the verifier checks one by one"),
     ("ebpf/src/switch.rs", "the hooks' entry points"),
+    ("ebpf/src/xdp.rs", "packet access before there is a packet buffer"),
     ("ebpf/src/yardstick.rs", "the hooks' entry points, for the bench"),
     ("tests/bench/src/sys.rs", "tap ioctls and clocks of the bench"),
     ("tests/lab/src/sys.rs", "tap ioctls and packet sockets of the lab"),
