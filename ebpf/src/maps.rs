@@ -37,8 +37,8 @@ const PREFIXES_MAX: u32 = 262_144;
 const FLOWS_MAX: u32 = 262_144;
 /// Datagrams whose later fragments are under way.
 const FRAGMENTS_MAX: u32 = 16_384;
-/// Counters of drops by port and reason: a dozen for each port that there can be.
-const PORT_DROPS_MAX: u32 = 262_144;
+/// Counters of drops by port and reason: dozens for each of a thousand ports.
+const PORT_DROPS_MAX: u32 = 65_536;
 /// Neighbours behind uplinks.
 const NEIGHBOURS_MAX: u32 = 16_384;
 
@@ -80,10 +80,10 @@ static NEIGHBOURS: LruHashMap<NeighbourKey, NeighbourEntry> =
 static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASONS, 0);
 #[map(name = "TRAFFIC")]
 static PORT_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(TRAFFIC, 0);
-/// By port and reason: made when they happen, since most never do.
+/// By port and reason: used when they happen, since most never do. Allocated beforehand: the kernel
+/// refills what programs allocate from later, so that one of several at once would find nothing.
 #[map]
-static PORT_DROPS: PerCpuHashMap<DropKey, u64> =
-    PerCpuHashMap::with_max_entries(PORT_DROPS_MAX, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+static PORT_DROPS: PerCpuHashMap<DropKey, u64> = PerCpuHashMap::with_max_entries(PORT_DROPS_MAX, 0);
 #[map]
 static RULE_HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS * RULES, 0);
 /// What is told to the log, see [`portcullis_pipeline::event`]; and how many did not fit.
@@ -193,7 +193,7 @@ fn insert_neighbour(hi: u64, lo: u64, network: u32, mac: u64, seen: u64) {
     let _ = NEIGHBOURS.insert(&key, &NeighbourEntry { mac, seen }, 0);
 }
 
-/// Counts by port and reason. Where the kernel has no memory for another counter the port's
+/// Counts by port and reason. Where there is no room for another counter the port's
 /// [`Traffic::dropped`] and the counter of all ports still tell of it.
 #[inline(never)]
 fn add_port_drop(place: u32, reason: u32) {
