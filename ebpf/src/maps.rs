@@ -15,8 +15,9 @@ use portcullis_pipeline::{
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Chunk, DropKey, EVENT_RING, EventEntry,
         FlowEntry, FlowKey, GenerationEntry, Members, NETWORKS, NeighbourEntry, NeighbourKey,
-        NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry,
-        SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
+        NetworkEntry, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS,
+        RULES, RuleEntry, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC,
+        Traffic,
     },
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
@@ -48,6 +49,10 @@ static GENERATION: Array<u64> = Array::with_max_entries(1, 0);
 static GENERATIONS: Array<GenerationEntry> = Array::with_max_entries(SLOTS, 0);
 #[map(name = "PORTS")]
 static PORT_TABLE: Array<PortEntry> = Array::with_max_entries(SLOTS * PORTS, 0);
+#[map]
+static PORT_STATE: Array<PortState> = Array::with_max_entries(PORTS, 0);
+#[map]
+static PORT_RETURNS: Array<PortReturns> = Array::with_max_entries(PORTS, 0);
 #[map(name = "NETWORKS")]
 static NETWORK_TABLE: Array<NetworkEntry> = Array::with_max_entries(SLOTS * NETWORKS, 0);
 #[map]
@@ -362,6 +367,16 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn port_state(&self, place: u32) -> Option<&PortState> {
+        PORT_STATE.get(place & (PORTS - 1))
+    }
+
+    #[inline(always)]
+    fn port_returns(&self, place: u32) -> Option<&PortReturns> {
+        PORT_RETURNS.get(place & (PORTS - 1))
+    }
+
+    #[inline(always)]
     fn traffic(&self, port: u32) -> Option<&Traffic> {
         PORT_TRAFFIC.get(port & (PORTS - 1))
     }
@@ -395,6 +410,12 @@ impl Tables for Maps {
     fn tell(&self, p: &mut Packet, rule: u32, note: u32) {
         self.forget(p);
         seam::tell_event(rule, note);
+    }
+
+    #[inline(always)]
+    fn police(&self, p: &mut Packet, bytes: u32) -> Result<(), DropReason> {
+        self.forget(p);
+        seam::result(seam::police_packet(bytes))
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use core::mem::transmute;
 
 use aya_ebpf::bindings::__sk_buff;
 use portcullis_pipeline::{
-    DropReason, event, link,
+    DropReason, event, limit, link,
     packet::{Packet, Scratch},
     probe, query, send,
 };
@@ -80,6 +80,16 @@ pub extern "C" fn tell_event(rule: u32, note: u32) -> u32 {
         event::tell(&Maps, &s.packet, rule, note, &mut s.event);
     }
     0
+}
+
+/// [`limit::police`] over the maps, for the packet in the scratch memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn police_packet(bytes: u32) -> u32 {
+    match scratch() {
+        Some(s) => number(limit::police(&Maps, &s.packet, bytes)),
+        None => DropReason::Fault as u32 + 1,
+    }
 }
 
 /// [`probe::judge`] over the maps, for the packet in the scratch memory.

@@ -117,7 +117,7 @@ extern "C" fn copy_to(index: u64, context: *mut c_void) -> i64 {
     }
     // SAFETY: below the array's length.
     let member = unsafe { *m.port.as_ptr().add(index) };
-    if may_have(&Maps, &c.flood, member) {
+    if may_have(&Maps, &c.flood, member, c.length) {
         // SAFETY: a live context.
         if unsafe { bpf_clone_redirect(c.skb, member, 0) } == 0 {
             if let Some(s) = scratch() {

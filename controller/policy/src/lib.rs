@@ -16,10 +16,14 @@
 //!     kind: lan                   # lan, dmz, isolated, external; see `kinds`
 //!     mtu: 1500                   # bytes
 //!     mac: auto                   # of the gateway
+//!     limits: { broadcast: 50/s } # for its guests, see below
 //! labels: { quarantine: "cut off" } # declared: nobody has to wear them
 //! guests:
 //!   pc1: { network: lan, ip: 10.10.0.11, mac: auto, labels: [admin] }
 //!   fw: { nics: [{ network: lan }, { network: dmz, ip: [10.20.0.2, auto] }], forwards: false }
+//!   spool:                        # what its port may take
+//!     network: lan
+//!     limits: { flows: 20000, half-open: 2000, new: 2000/s, broadcast: none, in: 1Gbit/s, out: 100Mbit/s }
 //! host: { addresses: [192.0.2.1] }
 //! sets:                           # lists of endpoints, or members without exceptions
 //!   office: { members: [198.51.100.0/24, pc1], except: [198.51.100.66] }
@@ -38,7 +42,16 @@
 //!   - { name: out, from: dmz, to: [lan, host], for: any }
 //! always:
 //!   - { from: host, to: files, for: smb }
+//! log-denied: 10/s                # on each CPU: what no rule speaks about; none (default)
 //! ```
+//!
+//! `limits` hold for the port of each NIC: connections opened by the guest at a time (`flows`,
+//! 16384), of these TCP connections not established (`half-open`, 1024), packets that want to open
+//! one (`new`, 2000/s), broadcasts and multicasts (`broadcast`, 200/s), ARP and neighbour
+//! discovery (`neighbours`, 200/s), and the bandwidth of what it receives (`in`) and sends
+//! (`out`), which nobody limits by default. A guest's word goes before its network's, key by key;
+//! `none` is no limit, `limits: none` none at all. One second's worth may come at once, of bytes
+//! 0.3 seconds' worth.
 //!
 //! An endpoint is a guest, a label, a network, a set, `host`, `world`, `any`, an address or a
 //! prefix, or a selector: `{ all of: [web, lan] }`, `{ any of: [web, db] }`, `{ not: web }`, one

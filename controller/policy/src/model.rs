@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
+use portcullis_image::Limits;
 use portcullis_pipeline::{addr::Mac, layout::service_table};
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ pub struct Model {
     pub rules: Vec<Rule>,
     /// Invariants, in the order of the text.
     pub invariants: Vec<Invariant>,
+    /// How connections are logged that no rule speaks about.
+    pub log_denied: Option<Log>,
     /// When this was read, seconds of Unix time: rules that have expired by then do not count.
     pub now_unix_s: u64,
 }
@@ -70,6 +73,8 @@ pub struct Network {
     pub kind_span: Span,
     /// Largest L3 packet, bytes.
     pub mtu: u32,
+    /// What the port of a guest may take that says nothing about it itself.
+    pub limits: Limits,
 }
 
 /// Shorthand for ordinary rules and invariants.
@@ -143,6 +148,8 @@ pub struct Nic {
     /// Its addresses, at least one. Its link-local address follows from the MAC and counts as
     /// the first of these wherever a rule names addresses.
     pub addrs: Vec<IpAddr>,
+    /// What its port may take.
+    pub limits: Limits,
 }
 
 /// An address of the hypervisor.

@@ -166,6 +166,9 @@ problems! {
     "PC0912" "no guest of `{network}` has an address in `{prefix}`" NobodyInside { prefix: String, network: String };
     /// An address that nobody has.
     "PC0913" "no guest of `{network}` has the address {addr}" NobodyHas { addr: String, network: String };
+
+    /// `in: fast`.
+    "PC1001" "`{got}` is no limit for `{key}`: {why}" BadLimit { key: &'static str, got: String, why: &'static str };
 }
 
 impl Problem {

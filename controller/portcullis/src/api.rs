@@ -4,6 +4,7 @@
 mod difference;
 mod event;
 mod traffic;
+mod usage;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -13,11 +14,12 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     difference::{Cut, Difference, RulePlace},
     event::{Event, EventCounts, EventQuery, Events, Seen},
-    traffic::Traffic,
+    traffic::{Connections, Traffic},
+    usage::Usage,
 };
 
 /// Version of this vocabulary; the two sides must agree.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// One policy file as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,8 @@ pub enum Request {
     },
     /// Tell the next events of logged rules.
     Events(EventQuery),
+    /// What has every guest used?
+    Usage,
     /// Keep the policy that waits for a confirmation.
     Confirm,
     /// Go back at once from the policy that waits for a confirmation.
@@ -95,6 +99,11 @@ pub enum Response {
     Difference(Box<Difference>),
     /// To [`Request::Events`].
     Events(Events),
+    /// To [`Request::Usage`].
+    Usage {
+        /// By guest and network.
+        usage: Vec<Usage>,
+    },
     /// To [`Request::Confirm`].
     Confirmed {
         /// The generation that stays in force.
@@ -360,6 +369,8 @@ pub struct Port {
     pub lane: bool,
     /// What has passed it since its interface was made; only `status` tells.
     pub traffic: Option<Traffic>,
+    /// What it has of the flow table; only `status` tells.
+    pub connections: Option<Connections>,
 }
 
 impl From<switch::PortStatus> for Port {
@@ -377,6 +388,7 @@ impl From<switch::PortStatus> for Port {
             closed_by: p.closed.as_ref().and_then(|c| serde_json::to_value(c).ok()),
             lane: p.lane,
             traffic: p.traffic.map(Into::into),
+            connections: p.connections.map(Into::into),
         }
     }
 }

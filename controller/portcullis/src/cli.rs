@@ -242,6 +242,13 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show what every guest has sent and received, by network, over restarts
+    #[command(after_help = "Example:\n  portcullis usage\n  portcullis usage --format json")]
+    Usage {
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Print new connections of rules with `log`, and what observing rules would have done
     #[command(
         after_help = "The daemon remembers the latest few thousand; its log has them all. With \
@@ -412,6 +419,7 @@ impl Command {
                 | Attach::Uplink { output, .. },
             )
             | Self::Detach { output, .. }
+            | Self::Usage { output }
             | Self::Status { output, .. } => output.format,
             Self::Schema | Self::Completions { .. } | Self::Man { .. } | Self::Daemon { .. } => {
                 Format::Human

@@ -42,6 +42,12 @@ pub trait DataPlane {
     /// The kernel did not tell.
     fn status(&self) -> Result<SwitchStatus, Self::Error>;
 
+    /// What has passed the guests' ports and uplinks.
+    ///
+    /// # Errors
+    /// The kernel did not tell.
+    fn port_traffic(&self) -> Result<Vec<PortStatus>, Self::Error>;
+
     /// What was told about connections of logged rules since the last call.
     fn events(&mut self) -> Vec<Event>;
 
@@ -129,6 +135,10 @@ impl DataPlane for Switch {
 
     fn status(&self) -> Result<SwitchStatus, switch::Error> {
         Switch::status(self)
+    }
+
+    fn port_traffic(&self) -> Result<Vec<PortStatus>, switch::Error> {
+        Switch::port_traffic(self)
     }
 
     fn events(&mut self) -> Vec<Event> {

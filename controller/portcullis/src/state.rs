@@ -11,14 +11,21 @@ use portcullis_switch::PortSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::SourceFile,
-    daemon::trial::{Standing, Trial},
+    api::{SourceFile, Usage},
+    daemon::{
+        trial::{Standing, Trial},
+        usage::Mark,
+    },
 };
 
 const POLICY: &str = "policy";
 const TRIAL: &str = "trial";
 const SETTINGS: &str = "settings";
 const PORTS: &str = "ports/";
+/// By guest and network.
+const USAGE: &str = "usage/";
+/// By port.
+const USAGE_MARKS: &str = "usage-marks/";
 
 /// The policy that was applied last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +181,50 @@ impl<S: Store> State<S> {
     /// The store's.
     pub fn delete_port(&mut self, name: &str) -> Result<(), Error> {
         self.store.delete(&port_key(name)).map(drop)
+    }
+
+    /// What guests have used.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn usage(&self) -> Result<Vec<Usage>, Error> {
+        Ok(record::list::<Usage>(&self.store, USAGE)?.into_iter().map(|(_, u)| u).collect())
+    }
+
+    /// Up to where the counters of each port are in it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn usage_marks(&self) -> Result<BTreeMap<String, Mark>, Error> {
+        let marks = record::list::<Mark>(&self.store, USAGE_MARKS)?;
+        let name = |key: &str| key.strip_prefix(USAGE_MARKS).unwrap_or(key).to_owned();
+        Ok(marks.into_iter().map(|(key, mark)| (name(&key), mark)).collect())
+    }
+
+    /// Remembers what guests have used together with the marks of their ports: in one step, as far
+    /// as one takes so much.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn put_usage<'a>(
+        &mut self,
+        usage: impl Iterator<Item = &'a Usage>,
+        marks: impl Iterator<Item = (&'a String, &'a Mark)>,
+    ) -> Result<(), Error> {
+        let mut sealed = Vec::new();
+        for one in usage {
+            let key = format!("{USAGE}{}/{}", one.guest, one.network);
+            sealed.push((record::seal(&key, one)?, key));
+        }
+        for (port, mark) in marks {
+            let key = format!("{USAGE_MARKS}{port}");
+            sealed.push((record::seal(&key, mark)?, key));
+        }
+        for some in sealed.chunks(portcullis_store::TRANSACTION_MAX) {
+            let put = |t: Transaction, (value, key): &(Vec<u8>, String)| t.put(key, value.clone());
+            self.store.commit(&some.iter().fold(Transaction::new(), put))?;
+        }
+        Ok(())
     }
 
     /// Forgets the policy with its terms, the ports and the settings.

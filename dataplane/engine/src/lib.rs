@@ -71,7 +71,7 @@ impl Engine {
             Verdict::Flood(flood) => {
                 let mut copies = 0;
                 for member in self.tables.members(flood.generation & 1, flood.network) {
-                    if may_have(&self.tables, flood, *member) {
+                    if may_have(&self.tables, flood, *member, frame.length()) {
                         send(*member, frame);
                         account::left(&self.tables, *member, frame.length());
                         copies += 1;

@@ -9,7 +9,8 @@ use portcullis_pipeline::{
     event::Budget,
     layout::{
         AddressEntry, EVENT_RING, EventEntry, FlowEntry, FlowKey, FlowSide, GenerationEntry,
-        NetworkEntry, PORTS, PortEntry, PrefixEntry, RuleEntry, ServiceTable, Traffic,
+        NetworkEntry, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, RuleEntry,
+        ServiceTable, Traffic,
     },
     reason::REASONS,
     route::NEIGHBOUR_FRESH,
@@ -73,6 +74,9 @@ pub struct Tables {
     drops: Box<[Cell<u64>]>,
     /// By place in the port table.
     traffic: Box<[Traffic]>,
+    /// By place in the port table.
+    states: Box<[PortState]>,
+    returns: Box<[PortReturns]>,
     /// By place in the port table and reason.
     port_drops: RefCell<HashMap<(u32, DropReason), u64>>,
     rule_hits: RefCell<HashMap<(u32, u32), u64>>,
@@ -94,7 +98,9 @@ impl Tables {
             fragments: RefCell::default(),
             neighbours: RefCell::default(),
             drops: (0..REASONS).map(|_| Cell::new(0)).collect(),
-            traffic: (0..PORTS).map(|_| Traffic::new()).collect(),
+            traffic: (0..PORTS).map(|_| Traffic::default()).collect(),
+            states: (0..PORTS).map(|_| PortState::default()).collect(),
+            returns: (0..PORTS).map(|_| PortReturns::default()).collect(),
             port_drops: RefCell::default(),
             rule_hits: RefCell::default(),
             budgets: [Vec::new(), Vec::new()],
@@ -291,6 +297,14 @@ impl portcullis_pipeline::Tables for Tables {
         }
         self.errors.set((second, used + 1));
         true
+    }
+
+    fn port_state(&self, place: u32) -> Option<&PortState> {
+        self.states.get((place & (PORTS - 1)) as usize)
+    }
+
+    fn port_returns(&self, place: u32) -> Option<&PortReturns> {
+        self.returns.get((place & (PORTS - 1)) as usize)
     }
 
     fn traffic(&self, port: u32) -> Option<&Traffic> {

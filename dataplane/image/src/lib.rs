@@ -52,6 +52,9 @@ pub struct Image {
     pub shadows: Vec<u32>,
     /// The rules that cells name: rule id `i + 1` is `rules[i]`.
     pub rules: Vec<Rule>,
+    /// Most events a second on each CPU that connections are logged with that no rule speaks
+    /// about; 0: not logged.
+    pub log_denied_per_s: u32,
 }
 
 /// A network as the data plane needs it.
@@ -85,6 +88,28 @@ pub struct Nic {
     pub mac: Mac,
     /// Its addresses, without the link-local one that follows from the MAC.
     pub addrs: Vec<Addr>,
+    /// What its port may take.
+    pub limits: Limits,
+}
+
+/// What the port of a NIC may take; `None`: as much as it likes. `in` is what the guest receives,
+/// `out` what it sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that it has opened, at a time.
+    pub flows: Option<u32>,
+    /// Of them, TCP connections that are not established.
+    pub half_open: Option<u32>,
+    /// Packets that want to open a connection, in a second.
+    pub new_per_s: Option<u32>,
+    /// Broadcasts and multicasts that it sends, in a second.
+    pub broadcast_per_s: Option<u32>,
+    /// ARP and neighbour discovery that it sends, in a second.
+    pub neighbours_per_s: Option<u32>,
+    /// Bits that it receives, in a second.
+    pub in_bit_per_s: Option<u64>,
+    /// Bits that it sends, in a second.
+    pub out_bit_per_s: Option<u64>,
 }
 
 /// Class of one address.
@@ -156,7 +181,13 @@ impl Image {
             cells: vec![0],
             shadows: Vec::new(),
             rules: Vec::new(),
+            log_denied_per_s: 0,
         }
+    }
+
+    /// Are there connections that are logged?
+    pub fn logs(&self) -> bool {
+        self.log_denied_per_s > 0 || self.rules.iter().any(|rule| rule.log_per_s > 0)
     }
 
     /// The network with this id.

@@ -1,7 +1,7 @@
 //! What becomes of every frame, by port: it comes in, and is then forwarded, copied, answered or
 //! dropped, once and for one reason. See [`Traffic`].
 
-use crate::{layout::Traffic, reason::DropReason, tables::Tables, verdict::Answer, word::Word};
+use crate::{layout::Traffic, reason::DropReason, tables::Tables, verdict::Answer};
 
 /// A frame of so many bytes came in at a port (interface index), whose counters are the answer.
 #[inline(always)]
@@ -67,22 +67,5 @@ pub fn answered<T: Tables>(t: &T, port: u32, answer: &Answer, built: bool, bytes
         dropped(t, own, port, DropReason::Fault);
     } else if let Some(c) = own {
         c.answered.add(1);
-    }
-}
-
-impl Traffic {
-    /// Nothing yet.
-    #[inline(always)]
-    pub const fn new() -> Self {
-        Self {
-            in_packets: Word::new(0),
-            in_bytes: Word::new(0),
-            out_packets: Word::new(0),
-            out_bytes: Word::new(0),
-            forwarded: Word::new(0),
-            flooded: Word::new(0),
-            answered: Word::new(0),
-            dropped: Word::new(0),
-        }
     }
 }

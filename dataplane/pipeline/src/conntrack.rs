@@ -129,6 +129,12 @@ pub const fn step(own: u64, peer: u64, event: Event, initiator: bool) -> Step {
     }
 }
 
+/// Is this the half of the initiator of a TCP connection that is not established yet?
+#[inline(always)]
+pub const fn is_half_open(half: u64) -> bool {
+    half & (STATE | INITIATOR) == SYN_SENT | INITIATOR
+}
+
 impl FlowSide {
     /// The state of this half.
     #[inline(always)]

@@ -8,7 +8,7 @@ use crate::{
     expiry, flow,
     frame::Frame,
     layout::{FlowEntry, FlowSide, PortEntry, port_flag, port_kind},
-    link,
+    limit, link,
     outcome::Outcome,
     packet::{Packet, Scratch, op},
     parse::{self, Fragment, Ip, Kind, Transport},
@@ -150,6 +150,9 @@ fn judge_ip<F: Frame, T: Tables>(
     }
     admit_source(port, owned, ip, &tr)?;
     scratch.packet.set(i, ip, &tr);
+    if port.flags & port_flag::LIMIT_OUT != 0 {
+        scratch.packet.police();
+    }
     judge_packet(f, t, t.forget(scratch))
 }
 
@@ -177,6 +180,11 @@ fn judge_packet<F: Frame, T: Tables>(
     if p.op == op::GROUP {
         t.resolve(p)?;
         let p = t.forget(p);
+        if p.is_policed() {
+            // A service class has no bit of a policed port; the copies have their own ports.
+            t.police(p, f.length())?;
+        }
+        let p = t.forget(p);
         scratch.outcome = Outcome::flood(Flood {
             network: p.network,
             ingress: p.ingress,
@@ -190,11 +198,14 @@ fn judge_packet<F: Frame, T: Tables>(
         t.resolve(p)?;
     }
     let p = t.forget(p);
+    if p.is_policed() || p.egress_is_policed() {
+        t.police(p, f.length())?;
+    }
     if p.is_first_fragment() {
         keep_fragment(t, p);
     }
     if send::is_plain(p) {
-        scratch.outcome = Outcome::forward(p.port as u32, 0);
+        scratch.outcome = Outcome::forward(p.egress(), 0);
         return Ok(());
     }
     f.send(t, scratch)
@@ -318,7 +329,7 @@ fn known_way<T: Tables>(
     p.half |= half & conntrack::PATH_BITS;
     p.port = path & 0xffff_ffff;
     if p.half != half {
-        own.half.set(p.half);
+        limit::step(t, own, p.half);
     }
     Ok(true)
 }
@@ -351,9 +362,9 @@ fn quoted<F: Frame, T: Tables>(
     Ok(())
 }
 
-/// May this member of the network have a copy?
+/// May this member of the network have a copy of so many bytes?
 #[inline(always)]
-pub fn flood<T: Tables>(t: &T, flood: &Flood, member: u32) -> bool {
+pub fn flood<T: Tables>(t: &T, flood: &Flood, member: u32, bytes: u32) -> bool {
     let slot = flood.generation & 1;
     if member == flood.ingress {
         return false;
@@ -361,7 +372,11 @@ pub fn flood<T: Tables>(t: &T, flood: &Flood, member: u32) -> bool {
     match t.port(slot, member) {
         Some(p) if p.kind != port_kind::CLOSED && p.network == flood.network => {
             let cell = policy::judge(t, slot, flood.class, p.class, flood.service);
-            cell.allows() && !expiry::has_ended(t, slot, cell.rule(), t.now())
+            let now = t.now();
+            cell.allows()
+                && !expiry::has_ended(t, slot, cell.rule(), now)
+                && (p.flags & port_flag::LIMIT_IN == 0
+                    || limit::receives(t, slot, member, now, bytes))
         }
         _ => false,
     }

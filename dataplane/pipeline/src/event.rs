@@ -112,7 +112,7 @@ pub fn tell<T: Tables>(t: &T, q: &Packet, rule: u32, note: u32, event: &mut Even
         rule,
         suppressed: if told { 0 } else { before.suppressed(entry.log_per_s) },
         ingress: q.ingress,
-        egress: q.port as u32,
+        egress: q.egress(),
         network: q.network,
         length: q.l4 - ethernet::LEN + q.rest,
         sport: q.sport(),

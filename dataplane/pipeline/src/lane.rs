@@ -12,11 +12,11 @@ use crate::{
     conntrack::{self, Event},
     expiry, flow,
     frame::Frame,
-    layout::{FlowEntry, FlowSide, PortEntry, port_kind},
+    layout::{FlowEntry, FlowSide, PortEntry, port_flag, port_kind},
     packet::Scratch,
     parse::{self, Fragment, Ip, Kind, Transport},
     policy::Cell,
-    route::Moment,
+    route::{Moment, POLICED},
     tables::{TICKS_PER_SECOND, Tables},
     wire::{ethernet, protocol, tcp, udp},
 };
@@ -38,7 +38,8 @@ pub fn lane<F: Frame, T: Tables>(f: &F, t: &T, ingress: u32, scratch: &mut Scrat
     if link.tagged || !is_ip || link.src.0 != port.mac || link.dst.is_group() {
         return NOT_HERE;
     }
-    if f.length() - ethernet::LEN > port.mtu {
+    // Bandwidth is held against its limit by the whole way.
+    if f.length() - ethernet::LEN > port.mtu || port.flags & port_flag::LIMIT_OUT != 0 {
         return NOT_HERE;
     }
     let Ok(ip) = parse::ip(f, ethernet::LEN, v6, false) else { return NOT_HERE };
@@ -122,5 +123,6 @@ fn is_steady(e: &FlowEntry, own: &FlowSide, m: &Moment, dst: u64, protocol: u16)
     let judged = (e.judged.get() >> 32) as u32 == m.generation;
     let routed = (own.path.get() >> 32) as u32 == m.generation;
     let open = half & conntrack::STATE == conntrack::OPEN;
-    plain && judged && routed && open && !e.is_expired(protocol, m.now)
+    let limited = own.path.get() & POLICED != 0;
+    plain && judged && routed && open && !limited && !e.is_expired(protocol, m.now)
 }

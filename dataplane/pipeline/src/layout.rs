@@ -63,11 +63,47 @@ pub mod port_kind {
 pub mod port_flag {
     /// The guest has more addresses than [`super::PortEntry::addrs`] holds: ask the address table.
     pub const MORE_ADDRESSES: u16 = 1;
+    /// What leaves here has a bandwidth limit, see [`super::PortLimits::receive`].
+    pub const LIMIT_IN: u16 = 2;
+    /// What comes in here has a bandwidth limit, see [`super::PortLimits::send`].
+    pub const LIMIT_OUT: u16 = 4;
+}
+
+entry! {
+    /// How often something may be, in the units of [`crate::limit`].
+    Rate: 16 {
+        /// What one event, or one byte, takes; 0: there is no limit.
+        cost: u64,
+        /// How much may be ahead of the rate.
+        burst: u64,
+    }
+}
+
+entry! {
+    /// What a port may take. Zeroes are no limits.
+    PortLimits: 96 {
+        /// Connections that it has opened, at a time; 0: no limit.
+        flows: u32,
+        /// Of them, TCP connections that are not established; 0: no limit.
+        half_open: u32,
+        /// Packets that want to open a connection.
+        new: Rate,
+        /// Broadcasts and multicasts from it.
+        broadcast: Rate,
+        /// ARP and neighbour discovery from it.
+        neighbours: Rate,
+        /// Bytes that leave by the port: what its guest receives.
+        receive: Rate,
+        /// Bytes that come in by it: what its guest sends.
+        send: Rate,
+        /// Zero.
+        reserved: u64,
+    }
 }
 
 entry! {
     /// A port, by slot and `ifindex & (PORTS - 1)`.
-    PortEntry: 96 {
+    PortEntry: 192 {
         /// Up to four addresses that the port may use as source; `::` is none. Guest ports only.
         addrs: [Addr; 4],
         /// MAC that the port may use as source (low 48 bits). Guest and host ports.
@@ -86,8 +122,49 @@ entry! {
         id: u32,
         /// Identity class of its first address: judges the broadcasts that it may receive.
         class: u32,
+        /// What it may take. Last: the established path has no need of it.
+        limits: PortLimits,
     }
 }
+
+/// What a port has taken, by `ifindex & (PORTS - 1)`: shared by all processors, and the same
+/// whatever the generation. Programs add to the first two words atomically, and replace the others
+/// as [`crate::limit`] says.
+#[derive(Default, FromBytes, IntoBytes)]
+#[repr(C)]
+pub struct PortState {
+    /// Connections opened from here, less those that another port has taken over.
+    pub flows: Word,
+    /// TCP connections opened from here that were not established yet, less those that were.
+    pub half_open: Word,
+    /// See [`PortLimits::new`].
+    pub new: Word,
+    /// See [`PortLimits::broadcast`].
+    pub broadcast: Word,
+    /// See [`PortLimits::neighbours`].
+    pub neighbours: Word,
+    /// See [`PortLimits::receive`].
+    pub receive: Word,
+    /// See [`PortLimits::send`].
+    pub send: Word,
+    /// Zero.
+    pub reserved: Word,
+}
+
+const _: () = assert!(core::mem::size_of::<PortState>() == 64);
+
+/// What the sweeper has given back of [`PortState`], by the same place: a port has as many
+/// connections as one word less the other. Only user space writes it.
+#[derive(Default, FromBytes, IntoBytes)]
+#[repr(C)]
+pub struct PortReturns {
+    /// Connections that were removed.
+    pub flows: Word,
+    /// Of them, those that were never established.
+    pub half_open: Word,
+}
+
+const _: () = assert!(core::mem::size_of::<PortReturns>() == 16);
 
 /// Bits of [`NetworkEntry::flags`].
 pub mod network_flag {
@@ -320,7 +397,7 @@ entry! {
 ///
 /// `in_packets` is the sum of `forwarded`, `flooded`, `answered` and `dropped`. The last element
 /// of the table, [`PORTS`], holds what ports had that are gone; only user space writes it.
-#[derive(FromBytes, IntoBytes)]
+#[derive(Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Traffic {
     /// Frames that came in here.

@@ -8,6 +8,7 @@
 //! across a call, so whatever is not inlined does not load (`tests/style.rs` greps for it).
 
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(unsafe_code)]
 
 pub mod account;
@@ -21,6 +22,7 @@ pub mod flow;
 pub mod frame;
 pub mod lane;
 pub mod layout;
+pub mod limit;
 pub mod link;
 pub mod outcome;
 pub mod packet;

@@ -7,6 +7,7 @@ use crate::{
     addr::{Addr, Mac},
     frame::Frame,
     layout::{network_flag, port_kind},
+    limit,
     outcome::Outcome,
     packet::Scratch,
     parse::{Ip, Transport},
@@ -192,6 +193,7 @@ fn link_option<F: Frame>(f: &F, i: &Ingress<'_>, ip: &Ip, kind: u8) -> Result<bo
 /// Judges a claim. This is the meaning behind [`Tables::judge_claim`].
 #[inline(always)]
 pub fn judge<T: Tables>(t: &T, c: &Claim, o: &mut Outcome) -> Result<(), DropReason> {
+    limit::asks(t, c.slot(), c.ingress, c.now)?;
     let Some(network) = t.network(c.slot(), c.network) else { return Err(DropReason::Fault) };
     let i = Ingress {
         m: Moment::new(c.generation, c.now),

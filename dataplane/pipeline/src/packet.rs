@@ -12,7 +12,7 @@ use crate::{
     link::Claim,
     outcome::Outcome,
     parse::{Fragment, Ip, Kind, Transport},
-    route::{Ingress, Moment},
+    route::{Ingress, Moment, POLICED},
 };
 
 /// Memory for one decision.
@@ -67,6 +67,7 @@ mod flag {
     pub const LATER_FRAGMENT: u32 = 8;
     pub const ERROR: u32 = 16;
     pub const FLOW: u32 = 32;
+    pub const POLICED: u32 = 64;
 }
 
 /// An IP packet: where it came from, what its headers say, and which way it goes.
@@ -85,7 +86,8 @@ pub struct Packet {
     pub link_dst: u64,
     /// Ticks.
     pub now: u64,
-    /// Answer: egress port (interface index); of a broadcast the sender's class << 32 | service.
+    /// Answer: egress port (interface index) with [`POLICED`]; of a broadcast the sender's class
+    /// << 32 | service.
     pub port: u64,
     /// The state of the sender's half going in; with the way's MAC and network coming out, as in
     /// [`crate::layout::FlowSide::half`].
@@ -212,6 +214,30 @@ impl Packet {
             src: Mac(self.link_src),
             dst: Mac(self.link_dst),
         }
+    }
+
+    /// The port that it came from has a bandwidth limit.
+    #[inline(always)]
+    pub const fn police(&mut self) {
+        self.flags |= flag::POLICED;
+    }
+
+    /// Has the port that it came from a bandwidth limit?
+    #[inline(always)]
+    pub const fn is_policed(&self) -> bool {
+        self.flags & flag::POLICED != 0
+    }
+
+    /// Has the port that it leaves by one?
+    #[inline(always)]
+    pub const fn egress_is_policed(&self) -> bool {
+        self.port & POLICED != 0
+    }
+
+    /// The port that it leaves by.
+    #[inline(always)]
+    pub const fn egress(&self) -> u32 {
+        (self.port & (POLICED - 1)) as u32
     }
 
     /// Generation slot.

@@ -6,6 +6,7 @@
 use crate::{
     conntrack, event, expiry,
     layout::{FlowEntry, FlowSide, PORTS, SOURCE_TABLES, port_kind, service_table},
+    limit,
     packet::{Packet, op},
     policy::{self, Cell, Judged},
     reason::DropReason,
@@ -56,10 +57,17 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
         route::check_source(t, q.slot(), &i, q.src, known.is_some())?;
     }
     if q.op == op::GROUP {
+        limit::broadcasts(t, q)?;
         return group(t, q);
+    }
+    if known.is_none() {
+        limit::knocks(t, q)?;
     }
     let mut found = Route::NONE;
     route::find(t, q.slot(), &i, q.dst, &mut found)?;
+    if limit::has_receive_limit(t, q.slot(), found.port() as u32) {
+        found.police();
+    }
     q.lead(&found);
     let cell = if known.is_none() { judge_new(t, q, found.class())? } else { Cell::DEFAULT };
     match q.op {
@@ -67,8 +75,8 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
         op::CONTINUE => {
             let Some(e) = known else { return Err(DropReason::Fault) };
             let own = if q.from_a != 0 { &e.a } else { &e.b };
-            own.from.set(q.from());
-            own.half.set(q.half);
+            limit::step(t, own, q.half);
+            limit::follow(t, own, q.from());
             own.path.set(path_word(q, &found));
             Ok(())
         }
@@ -226,18 +234,24 @@ fn side(from: u64, path: u64, half: u64) -> FlowSide {
 /// two processors that see the first packets of one connection, the later writes the same again.
 #[inline(always)]
 fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), DropReason> {
+    limit::has_room(t, q)?;
     let own = side(q.from(), path, q.half);
     let peer = side(0, 0, conntrack::NONE);
     let (a, b) = if q.from_a != 0 { (own, peer) } else { (peer, own) };
     let judged = Word::new(q.stamp() | cell.0 as u64);
     let new = FlowEntry { judged, last: Word::new(q.now), a, b };
     match t.flow_insert(&q.key, &new) {
-        Inserted::New => return Ok(()),
+        Inserted::New => {
+            limit::charge(t, q.ingress, q.half);
+            return Ok(());
+        }
         Inserted::Full => return Err(DropReason::FlowTableFull),
         Inserted::Exists => {}
     }
     // Removed between the two calls: its next packet will open it again.
     let Some(e) = t.flow(&q.key) else { return Ok(()) };
+    limit::release(t, e);
+    limit::charge(t, q.ingress, q.half);
     copy(&new.a, &e.a);
     copy(&new.b, &e.b);
     e.judged.set(new.judged.get());

@@ -99,6 +99,18 @@ reasons! {
     Absorbed = 33, "absorbed";
     /// The rule that allowed it has ended.
     Expired = 34, "expired";
+    /// The sender's port has as many connections as it may.
+    LimitFlows = 35, "limit-flows";
+    /// The sender's port has as many half-open connections as it may.
+    LimitHalfOpen = 36, "limit-half-open";
+    /// The sender's port opens connections faster than it may.
+    LimitNew = 37, "limit-new";
+    /// The sender's port sends more broadcasts and multicasts than it may.
+    LimitBroadcast = 38, "limit-broadcast";
+    /// The sender's port sends more ARP or neighbour discovery than it may.
+    LimitNeighbour = 39, "limit-neighbour";
+    /// Above the bandwidth of the sender's or the receiver's port.
+    LimitBandwidth = 40, "limit-bandwidth";
 }
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.

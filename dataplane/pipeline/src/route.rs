@@ -92,6 +92,9 @@ pub struct Route {
     by: u64,
 }
 
+/// Bit of an egress port, beyond all interface indexes: it has a bandwidth limit.
+pub const POLICED: u64 = 1 << 31;
+
 mod route_flag {
     /// It leaves through an uplink.
     pub const UPLINK: u64 = 1;
@@ -108,10 +111,16 @@ impl Route {
         Self { mac, to: (port as u64) << 32 | class as u64, by: (network as u64) << 32 | flags }
     }
 
-    /// Interface index of the egress port.
+    /// Interface index of the egress port, with [`POLICED`].
     #[inline(always)]
     pub const fn port(&self) -> u64 {
         self.to >> 32
+    }
+
+    /// What leaves by that port has a bandwidth limit.
+    #[inline(always)]
+    pub const fn police(&mut self) {
+        self.to |= POLICED << 32;
     }
 
     /// Identity class of the destination.

@@ -37,7 +37,7 @@ pub fn send<F: Frame, T: Tables>(
     };
     let tagged = network.flags & network_flag::UPLINK_TAGGED != 0;
     let vlan = if p.half & conntrack::UPLINK != 0 && tagged { network.vlan } else { 0 };
-    *o = Outcome::forward(p.port as u32, vlan);
+    *o = Outcome::forward(p.egress(), vlan);
     if p.half >> conntrack::MAC_SHIFT == p.link_dst {
         return Ok(());
     }

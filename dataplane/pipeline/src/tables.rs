@@ -5,9 +5,9 @@ use crate::{
     event,
     layout::{
         AddressEntry, EventEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, PortEntry,
-        PrefixEntry, RuleEntry, Traffic,
+        PortReturns, PortState, PrefixEntry, RuleEntry, Traffic,
     },
-    link,
+    limit, link,
     packet::{Packet, Scratch},
     probe, query,
     reason::DropReason,
@@ -88,6 +88,10 @@ pub trait Tables {
     /// May one more ICMP error be sent now?
     fn error_budget(&self) -> bool;
 
+    /// What the port at a place of the port table has taken; higher bits do not matter.
+    fn port_state(&self, place: u32) -> Option<&PortState>;
+    /// What was given back of that.
+    fn port_returns(&self, place: u32) -> Option<&PortReturns>;
     /// This processor's counters of a port (interface index).
     fn traffic(&self, port: u32) -> Option<&Traffic>;
     /// Counts a drop of a frame that came in at `port`.
@@ -126,6 +130,15 @@ pub trait Tables {
     {
         let mut memory = EventEntry::EMPTY;
         event::tell(self, p, rule, note, &mut memory);
+    }
+
+    /// Holds a packet of so many bytes against the bandwidth of its ports. A seam as above; the
+    /// meaning is [`limit::police`].
+    fn police(&self, p: &mut Packet, bytes: u32) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        limit::police(self, p, bytes)
     }
 
     /// Finds the verdict on a packet that is only asked about. A seam as above; the meaning is

@@ -94,21 +94,26 @@ impl Switch {
     /// Suppressed events of rules that had no event since, which would tell about them.
     fn not_told_yet(&self) -> Result<u64> {
         let Some(image) = &self.state.image else { return Ok(0) };
-        if image.rules.iter().all(|rule| rule.log_per_s == 0) {
+        if !image.logs() {
             return Ok(0);
         }
         let sizes = Sizes { key: size_of::<u32>(), value: size_of::<u64>() * self.maps.processors };
-        let first = (self.state.generation & 1) * RULES + 1;
+        let first = (self.state.generation & 1) * RULES;
         let fd = self.maps.event_budgets.fd().as_fd();
-        let piece = batch::read(fd, sizes, Cursor::at_index(first), image.rules.len())
+        let piece = batch::read(fd, sizes, Cursor::at_index(first), image.rules.len() + 1)
             .map_err(|source| Error::Batch { map: name::EVENT_BUDGETS, source })?;
         let mut total = 0;
-        for (rule, words) in image.rules.iter().zip(piece.values.chunks_exact(sizes.value)) {
+        let rates = image.rules.iter().map(|rule| rule.log_per_s);
+        let rates = std::iter::once(image.log_denied_per_s).chain(rates);
+        for (rate, words) in rates.zip(piece.values.chunks_exact(sizes.value)) {
+            if rate == 0 {
+                continue;
+            }
             let budgets = words.chunks_exact(size_of::<u64>()).filter_map(|w| w.try_into().ok());
             let own = budgets
                 .map(|word| Budget(u64::from_ne_bytes(word)))
                 .filter(|budget| budget.is_of(self.state.generation));
-            total += own.map(|b| u64::from(b.suppressed(rule.log_per_s))).sum::<u64>();
+            total += own.map(|b| u64::from(b.suppressed(rate))).sum::<u64>();
         }
         Ok(total)
     }

@@ -26,6 +26,7 @@ mod spec;
 mod status;
 mod sweep;
 mod switch;
+mod taken;
 #[cfg(test)]
 mod testing;
 mod traffic;

@@ -9,9 +9,9 @@ use aya::maps::{
 use portcullis_pipeline::{
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, DropKey, EVENT_RING, FlowEntry, FlowKey,
-        GenerationEntry, Members, NETWORKS, NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey,
-        ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC,
-        Traffic,
+        GenerationEntry, Members, NETWORKS, NetworkEntry, PORTS, PortEntry, PortReturns, PortState,
+        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES,
+        ServiceTable, Settings, TRAFFIC, Traffic,
     },
     reason::REASONS,
 };
@@ -45,6 +45,8 @@ pub mod name {
     pub const DROPS: &str = "DROPS";
     pub const TRAFFIC: &str = "TRAFFIC";
     pub const PORT_DROPS: &str = "PORT_DROPS";
+    pub const PORT_STATE: &str = "PORT_STATE";
+    pub const PORT_RETURNS: &str = "PORT_RETURNS";
     pub const RULE_HITS: &str = "RULE_HITS";
     pub const EVENTS: &str = "EVENTS";
     pub const EVENTS_LOST: &str = "EVENTS_LOST";
@@ -75,6 +77,8 @@ pub mod name {
         DROPS,
         TRAFFIC,
         PORT_DROPS,
+        PORT_STATE,
+        PORT_RETURNS,
         RULE_HITS,
         EVENTS,
         EVENTS_LOST,
@@ -132,6 +136,10 @@ pub struct Maps {
     pub traffic: PerCpuArray<MapData, [u64; size::<Traffic>() / 8]>,
     /// Drops by port and reason.
     pub port_drops: PerCpuHashMap<MapData, Bytes<{ size::<DropKey>() }>, u64>,
+    /// What ports have taken.
+    pub port_state: ArrayOf<{ size::<PortState>() }>,
+    /// What was given back of that.
+    pub port_returns: ArrayOf<{ size::<PortReturns>() }>,
     /// Rule counters, one word a processor: read in large pieces only.
     pub rule_hits: MapData,
     /// What is told to the log.
@@ -175,6 +183,8 @@ impl Maps {
             drops: open(dir, DROPS)?,
             traffic: open(dir, TRAFFIC)?,
             port_drops: open(dir, PORT_DROPS)?,
+            port_state: open(dir, PORT_STATE)?,
+            port_returns: open(dir, PORT_RETURNS)?,
             rule_hits: raw(dir, RULE_HITS)?,
             events: open(dir, EVENTS)?,
             events_lost: open(dir, EVENTS_LOST)?,
@@ -215,6 +225,7 @@ fn expected_entries(map: &str) -> Option<u32> {
         name::CELLS => SLOTS * CELL_CHUNKS,
         name::DROPS => REASONS,
         name::TRAFFIC => TRAFFIC,
+        name::PORT_STATE | name::PORT_RETURNS => PORTS,
         name::RULES | name::RULE_HITS | name::EVENT_BUDGETS => SLOTS * RULES,
         name::EVENTS => EVENT_RING,
         name::EVENTS_LOST | name::SETTINGS => 1,

@@ -12,10 +12,14 @@ use crate::{
     batch::{self, Cursor, Sizes},
     error::{Error, Result},
     maps::name,
-    place::{Place, name_of},
-    status::{Closed, Drops, FlowStatus, NetworkStatus, PortStatus, RuleHits, SwitchStatus},
+    place::{Place, name_of, table_index},
+    status::{
+        Closed, Drops, FlowStatus, NetworkStatus, PortConnections, PortStatus, RuleHits,
+        SwitchStatus,
+    },
     sweep,
     switch::Port,
+    taken,
     traffic::Counted,
 };
 
@@ -32,6 +36,7 @@ impl Switch {
         let counted = Counted::read(&self.maps)?;
         for port in ports.iter_mut().filter(|p| p.ifindex != 0) {
             port.traffic = Some(counted.of(port.ifindex));
+            port.connections = Some(self.connections(port.ifindex)?);
         }
         Ok(SwitchStatus {
             generation: self.state.generation,
@@ -45,6 +50,16 @@ impl Switch {
             flows,
             programs: self.code.status()?,
         })
+    }
+
+    /// The ports with what has passed them, host legs last.
+    pub fn port_traffic(&self) -> Result<Vec<PortStatus>> {
+        let counted = Counted::read(&self.maps)?;
+        let mut ports = self.port_statuses();
+        for port in ports.iter_mut().filter(|p| p.ifindex != 0) {
+            port.traffic = Some(counted.of(port.ifindex));
+        }
+        Ok(ports)
     }
 
     /// Ports as they are, host legs last.
@@ -66,6 +81,7 @@ impl Switch {
             closed: port.place.clone().err(),
             lane: self.lanes.is_open(&port.spec.name),
             traffic: None,
+            connections: None,
         };
         let Some(image) = &self.state.image else {
             status.closed.get_or_insert(Closed::NoPolicy);
@@ -102,6 +118,7 @@ impl Switch {
                 closed: None,
                 lane: false,
                 traffic: None,
+                connections: None,
             })
         })
     }
@@ -130,6 +147,18 @@ impl Switch {
             gateway: network.gateway.iter().map(|(a, _)| (*a).into()).collect(),
             ports: self.state.ports.iter().filter(is_member).count(),
         }
+    }
+
+    fn connections(&self, ifindex: u32) -> Result<PortConnections> {
+        let now = taken::count(&self.maps, ifindex)?;
+        let port = self.state.tables.ports.get(&table_index(ifindex));
+        let limit = |n: u32| (n != 0).then_some(n);
+        Ok(PortConnections {
+            flows: now.flows,
+            half_open: now.half_open,
+            flows_max: port.and_then(|p| limit(p.limits.flows)),
+            half_open_max: port.and_then(|p| limit(p.limits.half_open)),
+        })
     }
 
     fn drops(&self) -> Result<Vec<Drops>> {

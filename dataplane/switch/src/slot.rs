@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use portcullis_image::{Image, Network, Nic, Rule};
+use portcullis_image::{Image, Limits, Network, Nic, Rule};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{
-        AddressEntry, GenerationEntry, Members, NetworkEntry, PortEntry, PrefixEntry, RuleEntry,
-        generation_flag, network_flag, port_flag, port_kind,
+        AddressEntry, GenerationEntry, Members, NetworkEntry, PortEntry, PortLimits, PrefixEntry,
+        Rate, RuleEntry, generation_flag, network_flag, port_flag, port_kind,
     },
+    tables::TICKS_PER_SECOND,
 };
 
 use crate::place::{Leg, Place, table_index};
@@ -54,7 +55,7 @@ pub fn shape(image: &Image, generation: u32) -> GenerationEntry {
             true => 0,
             false => GenerationEntry::shadows_behind(image.cells.len() as u32),
         },
-        flags: match image.rules.iter().any(|rule| rule.log_per_s > 0) {
+        flags: match image.logs() {
             true => generation_flag::LOGS,
             false => 0,
         },
@@ -62,10 +63,10 @@ pub fn shape(image: &Image, generation: u32) -> GenerationEntry {
     }
 }
 
-/// What holds about the rules, by id: nothing of the default, which is never logged and never
-/// ends. `tick_of`: the tick of a moment in Unix time.
+/// What holds about the rules, by id; the default, which comes first, never ends. `tick_of`: the
+/// tick of a moment in Unix time.
 pub fn rules(image: &Image, tick_of: impl Fn(u64) -> u64) -> Vec<RuleEntry> {
-    let default = RuleEntry { end: 0, log_per_s: 0, reserved: 0 };
+    let default = RuleEntry { end: 0, log_per_s: image.log_denied_per_s, reserved: 0 };
     let entry = |rule: &Rule| RuleEntry {
         end: tick_of(rule.until_unix_s),
         log_per_s: rule.log_per_s,
@@ -288,7 +289,40 @@ impl Builder<'_> {
         if nic.addrs.len() > entry.addrs.len() {
             entry.flags |= port_flag::MORE_ADDRESSES;
         }
+        if nic.limits.in_bit_per_s.is_some() {
+            entry.flags |= port_flag::LIMIT_IN;
+        }
+        if nic.limits.out_bit_per_s.is_some() {
+            entry.flags |= port_flag::LIMIT_OUT;
+        }
+        entry.limits = port_limits(&nic.limits);
         entry
+    }
+}
+
+/// How long a port may take more than its rate at once.
+const EVENT_BURST_TICKS: u64 = TICKS_PER_SECOND;
+/// For bytes: longer than the 200 ms for which Linux' TCP is silent at least when it has lost all
+/// that it sent; what such a sender leaves unused meanwhile would be lost to it otherwise.
+const BYTE_BURST_TICKS: u64 = 3 * TICKS_PER_SECOND / 10;
+/// Two frames as large as they come, so that they pass at any rate.
+const BYTE_BURST_LEAST: u64 = 2 * 65_550;
+
+/// Limits as the programs count them.
+fn port_limits(l: &Limits) -> PortLimits {
+    let events = |per_s: Option<u32>| Rate::new(per_s.unwrap_or(0).into(), EVENT_BURST_TICKS, 1);
+    let bytes = |bit_per_s: Option<u64>| {
+        Rate::new(bit_per_s.unwrap_or(0) / 8, BYTE_BURST_TICKS, BYTE_BURST_LEAST)
+    };
+    PortLimits {
+        flows: l.flows.unwrap_or(0),
+        half_open: l.half_open.unwrap_or(0),
+        new: events(l.new_per_s),
+        broadcast: events(l.broadcast_per_s),
+        neighbours: events(l.neighbours_per_s),
+        receive: bytes(l.in_bit_per_s),
+        send: bytes(l.out_bit_per_s),
+        reserved: 0,
     }
 }
 
@@ -304,6 +338,7 @@ fn port_entry(ifindex: u32) -> PortEntry {
         network: 0,
         id: ifindex,
         class: 0,
+        limits: PortLimits::NONE,
     }
 }
 

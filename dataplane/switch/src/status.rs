@@ -195,6 +195,21 @@ pub struct PortStatus {
     pub lane: bool,
     /// What has passed it; only [`Switch::status`](crate::Switch::status) tells.
     pub traffic: Option<Traffic>,
+    /// What it has of the flow table; only [`Switch::status`](crate::Switch::status) tells.
+    pub connections: Option<PortConnections>,
+}
+
+/// Connections that a port has opened, and how many it may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PortConnections {
+    /// Connections in the flow table.
+    pub flows: u64,
+    /// Of them, TCP connections that are not established.
+    pub half_open: u64,
+    /// Most that `flows` may be.
+    pub flows_max: Option<u32>,
+    /// Most that `half_open` may be.
+    pub half_open_max: Option<u32>,
 }
 
 /// What has passed a port since its interface was made, or all ports since the switch was started

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     maps::{Maps, name},
     status::SweepReport,
+    taken::Pass,
 };
 
 /// Connections that one sweep looks at.
@@ -26,26 +27,40 @@ impl Switch {
     /// Removes idle connections among the next few ten thousand; the next call goes on there.
     pub fn sweep(&mut self) -> Result<SweepReport> {
         let now = self.ticks()?;
+        let mut pass = match self.pass.take() {
+            Some(pass) => pass,
+            None => Pass::begin(&self.maps)?,
+        };
         let piece = read(&self.maps, self.sweep_from)?;
         let mut report = SweepReport { complete: piece.next.is_none(), ..SweepReport::default() };
         for (key, value) in piece.keys.chunks_exact(KEY).zip(piece.values.chunks_exact(VALUE)) {
             report.seen += 1;
             let key: [u8; KEY] = key.try_into().expect("chunks of that size");
-            if is_expired(&key, value, now) && self.remove_idle(&key, now)? {
-                report.removed += 1;
+            let entry = entry_of(value);
+            match is_expired(&key, &entry, now) {
+                true => report.removed += u64::from(self.remove_idle(&key, now, &mut pass)?),
+                false => pass.saw(&entry),
             }
+        }
+        pass.give_back(&mut self.maps)?;
+        match piece.next {
+            Some(_) => self.pass = Some(pass),
+            None => pass.end(&mut self.maps)?,
         }
         self.sweep_from = piece.next.unwrap_or_default();
         Ok(report)
     }
 
     /// Removes a connection unless a packet has come meanwhile.
-    fn remove_idle(&mut self, key: &[u8; KEY], now: u64) -> Result<bool> {
+    fn remove_idle(&mut self, key: &[u8; KEY], now: u64, pass: &mut Pass) -> Result<bool> {
         let Ok(value) = self.maps.flows.get(key, 0) else { return Ok(false) };
-        if !is_expired(key, &value, now) {
+        let entry = entry_of(&value);
+        if !is_expired(key, &entry, now) {
+            pass.saw(&entry);
             return Ok(false);
         }
         self.maps.flows.remove(key).map_err(Error::map("clean", name::FLOWS))?;
+        pass.removed(&entry);
         Ok(true)
     }
 
@@ -55,9 +70,12 @@ impl Switch {
     }
 }
 
-fn is_expired(key: &[u8; KEY], value: &[u8], now: u64) -> bool {
+fn entry_of(value: &[u8]) -> FlowEntry {
+    FlowEntry::read_from_bytes(value).expect("an entry of that size")
+}
+
+fn is_expired(key: &[u8; KEY], entry: &FlowEntry, now: u64) -> bool {
     let key = FlowKey::read_from_bytes(key).expect("a key of that size");
-    let entry = FlowEntry::read_from_bytes(value).expect("an entry of that size");
     entry.is_expired(key.protocol, now)
 }
 

@@ -27,6 +27,7 @@ use crate::{
     slot::{self, OpenPort, Tables},
     spec::{Config, PortKind, PortSpec},
     status::{Closed, Hook, PortStatus, RemoveReport, StartReport},
+    taken::Pass,
     tune::Looks,
     uplink,
     writer::{Writer, bytes},
@@ -69,6 +70,8 @@ pub struct Switch {
     /// Rule counters that may be other than zero, by slot.
     pub(crate) counted: [usize; SLOTS as usize],
     pub(crate) sweep_from: Cursor,
+    /// The pass that the sweeper is in the middle of.
+    pub(crate) pass: Option<Pass>,
 }
 
 /// What an install has made so far: goes away again if it fails.
@@ -118,6 +121,7 @@ impl Switch {
             events,
             counted,
             sweep_from,
+            pass: None,
         };
         Ok((switch, report))
     }

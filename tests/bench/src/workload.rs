@@ -57,12 +57,13 @@ fn networks(topology: Topology) -> String {
     let back = match topology {
         Topology::Switched => "",
         Topology::Routed => {
-            "  back: { vlan: 78, subnets: [10.78.0.0/24, \"fd00:78::/64\"], gateway: true }\n"
+            "  back: { vlan: 78, subnets: [10.78.0.0/24, \"fd00:78::/64\"], gateway: true, limits: none }\n"
         }
     };
     let gateway = topology == Topology::Routed;
+    // Connections are opened as fast as the programs can, which is what is measured.
     format!(
-        "networks:\n  front: {{ vlan: 77, subnets: [10.77.0.0/24, \"fd00:77::/64\"], gateway: {gateway} }}\n\
+        "networks:\n  front: {{ vlan: 77, subnets: [10.77.0.0/24, \"fd00:77::/64\"], gateway: {gateway}, limits: none }}\n\
          {back}  others: {{ vlan: 100, subnets: [10.100.0.0/16] }}\n"
     )
 }

@@ -39,7 +39,7 @@ impl Kernel {
         let (slot, image, tables) = (generation & 1, &policy.image, &policy.tables);
         self.set::<_, 32>("GENERATIONS", slot, &policy.shape(generation))?;
         for (index, entry) in &tables.ports {
-            self.set::<_, 96>("PORTS", slot * PORTS + index, entry)?;
+            self.set::<_, 192>("PORTS", slot * PORTS + index, entry)?;
         }
         for (id, entry) in &tables.networks {
             self.set::<_, 64>("NETWORKS", slot * NETWORKS + id, entry)?;

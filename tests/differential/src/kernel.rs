@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions, VerifierLogLevel,
     maps::{
-        DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, ProgramArray,
-        RingBuf,
+        Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap,
+        ProgramArray, RingBuf,
     },
     programs::{Program, SchedClassifier, Xdp},
 };
@@ -219,6 +219,13 @@ impl Kernel {
         let bytes = array.get(&(port & (PORTS - 1)), 0)?[self.cpu];
         let Ok(traffic) = Traffic::read_from_bytes(&bytes) else { bail!("a counter of 64 bytes") };
         Ok(traffic)
+    }
+
+    /// Connections that a port has opened, and those of them that are half open.
+    pub fn taken(&mut self, port: u32) -> Result<[u64; 2]> {
+        let array: Array<_, [u64; 8]> = map(&mut self.ebpf, "PORT_STATE")?.try_into()?;
+        let [flows, half_open, ..] = array.get(&(port & (PORTS - 1)), 0)?;
+        Ok([flows, half_open])
     }
 
     /// Frames from a port that were dropped for the reason with this number.

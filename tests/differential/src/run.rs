@@ -219,7 +219,9 @@ impl Bed<'_> {
         }
         let index = (self.generation - 1) as usize % self.world.policies.len();
         match &sent.fact {
-            Some(fact) if sent.damaged => self.oracle.suspect(index, fact, &verdict, self.now),
+            Some(fact) if sent.damaged || is_limited(&verdict) => {
+                self.oracle.suspect(index, fact, &verdict, self.now)
+            }
             Some(fact) => {
                 if let Err(what) = self.oracle.check(index, fact, &verdict, &told, self.now) {
                     bail!("{what}: {verdict:?}");
@@ -343,6 +345,13 @@ fn words(verdict: Verdict) -> [u32; 5] {
     }
 }
 
+/// What the oracle cannot foretell: it counts nobody's packets.
+const fn is_limited(verdict: &Verdict) -> bool {
+    use DropReason::{LimitBandwidth, LimitFlows, LimitHalfOpen, LimitNew};
+    let Verdict::Drop(reason) = verdict else { return false };
+    matches!(reason, LimitBandwidth | LimitFlows | LimitHalfOpen | LimitNew)
+}
+
 fn tally(report: &mut Report, seen: &mut [bool; 64], verdict: Verdict) {
     let at = match verdict {
         Verdict::Forward(_) => 0,
@@ -403,6 +412,9 @@ fn compare_port(kernel: &mut Kernel, engine: &Engine, port: u32, tagged: bool) -
         ensure!(program == native, "port {port}: {reason} {program}, native {native}");
         dropped += program;
     }
+    let taken = kernel.taken(port)?;
+    let state = engine.tables.port_state(port).map(|s| [s.flows.get(), s.half_open.get()]);
+    ensure!(state == Some(taken), "port {port}: {taken:?} taken, native {state:?}");
     ensure!(dropped == ends[3], "port {port}: {dropped} dropped by reason of {}", ends[3]);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Result, anyhow};
 use portcullis_engine::Slot;
-use portcullis_image::Image;
+use portcullis_image::{Image, Limits};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{GenerationEntry, RuleEntry, generation_flag},
@@ -70,6 +70,18 @@ pub struct Policy {
 
 /// Ports that a world needs at most.
 pub const PORTS_MAX: usize = 32;
+/// Every so many worlds one whose guests run into their limits.
+const LIMITED: u64 = 3;
+/// At 80 packets in a second of the run's clock.
+const TIGHT: Limits = Limits {
+    flows: Some(40),
+    half_open: Some(12),
+    new_per_s: Some(3),
+    broadcast_per_s: Some(1),
+    neighbours_per_s: Some(1),
+    in_bit_per_s: Some(2000),
+    out_bit_per_s: Some(4000),
+};
 const HOST_ADDRS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 
 impl World {
@@ -91,7 +103,12 @@ impl World {
     }
 
     /// The world of policies that differ in their rules only.
-    pub fn of(compiled: Vec<Compiled>, seed: u64, ifindexes: &[u32]) -> Self {
+    pub fn of(mut compiled: Vec<Compiled>, seed: u64, ifindexes: &[u32]) -> Self {
+        if seed % LIMITED == 0 {
+            compiled
+                .iter_mut()
+                .for_each(|c| c.image.nics.iter_mut().for_each(|n| n.limits = TIGHT));
+        }
         let ports = ports(&compiled[0].image, ifindexes);
         let mut r = Random::new(seed);
         let policies = compiled.into_iter().map(|c| tables(&mut r, c, &ports)).collect();

@@ -20,6 +20,9 @@ pub fn parse_mac(text: &str) -> Option<Mac> {
     parts.next().is_none().then_some(mac)
 }
 
+/// Source port of what is made here.
+const SOURCE_PORT: u16 = 50_001;
+
 /// Where a datagram comes from and goes to.
 #[derive(Clone, Copy, Debug)]
 pub struct Udp {
@@ -48,29 +51,46 @@ impl Udp {
         self.build(Some(vlan), payload)
     }
 
+    /// The SYN of a TCP connection between the same ends.
+    pub fn syn(&self) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let ethernet = PacketBuilder::ethernet2(self.from_mac, self.to_mac);
+        let ip = match (self.from, self.to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                ethernet.ipv4(from.octets(), to.octets(), self.ttl)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                ethernet.ipv6(from.octets(), to.octets(), self.ttl)
+            }
+            _ => panic!("{} and {} are of different families", self.from, self.to),
+        };
+        let tcp = ip.tcp(SOURCE_PORT, self.port, 1, 64_000).syn();
+        tcp.write(&mut frame, &[]).expect("a vector takes every frame");
+        frame
+    }
+
     fn build(&self, vlan: Option<u16>, payload: &[u8]) -> Vec<u8> {
-        let source_port = 50_001;
         let mut frame = Vec::new();
         let ethernet = PacketBuilder::ethernet2(self.from_mac, self.to_mac);
         let id = vlan.and_then(|vlan| etherparse::VlanId::try_new(vlan).ok());
         let built = match (self.from, self.to, id) {
             (IpAddr::V4(from), IpAddr::V4(to), None) => ethernet
                 .ipv4(from.octets(), to.octets(), self.ttl)
-                .udp(source_port, self.port)
+                .udp(SOURCE_PORT, self.port)
                 .write(&mut frame, payload),
             (IpAddr::V4(from), IpAddr::V4(to), Some(id)) => ethernet
                 .single_vlan(id)
                 .ipv4(from.octets(), to.octets(), self.ttl)
-                .udp(source_port, self.port)
+                .udp(SOURCE_PORT, self.port)
                 .write(&mut frame, payload),
             (IpAddr::V6(from), IpAddr::V6(to), None) => ethernet
                 .ipv6(from.octets(), to.octets(), self.ttl)
-                .udp(source_port, self.port)
+                .udp(SOURCE_PORT, self.port)
                 .write(&mut frame, payload),
             (IpAddr::V6(from), IpAddr::V6(to), Some(id)) => ethernet
                 .single_vlan(id)
                 .ipv6(from.octets(), to.octets(), self.ttl)
-                .udp(source_port, self.port)
+                .udp(SOURCE_PORT, self.port)
                 .write(&mut frame, payload),
             _ => panic!("{} and {} are of different families", self.from, self.to),
         };

@@ -62,6 +62,25 @@ impl Small {
         self.host.apply(&self.lab.file("policy.yaml", &policy(rules))?)
     }
 
+    /// A host as above whose policy gives guests these `limits:`.
+    pub fn with_limits(
+        tag: &str,
+        rules: &[&str],
+        limits: &[(&str, &str)],
+        guests: &[(&str, Nic)],
+    ) -> Result<Self> {
+        let mut small = Self::new(tag)?;
+        let text = limits.iter().fold(policy(rules), |text, (guest, limits)| {
+            let head = format!("  {guest}: {{ ");
+            text.replace(&head, &format!("{head}limits: {limits}, "))
+        });
+        small.host.apply(&small.lab.file("policy.yaml", &text)?)?;
+        for (name, nic) in guests {
+            small.attach(name, *nic)?;
+        }
+        Ok(small)
+    }
+
     /// Attaches a guest.
     pub fn attach(&mut self, name: &str, nic: Nic) -> Result<()> {
         let guest = attach(&self.lab, &self.host, name, nic)?;

@@ -29,6 +29,7 @@ pub fn assemble(
         nics: model.guests.iter().flat_map(nics).collect(),
         host_addresses: model.host.iter().map(|h| h.addr.into()).collect(),
         rules: rules.iter().map(|r| rule(r, &model.sources)).collect(),
+        log_denied_per_s: model.log_denied.map_or(0, |log| log.events_per_s),
         ..Image::closed()
     };
     set_classes(&mut image, model, space, classes);
@@ -80,6 +81,7 @@ fn nics(guest: &model::Guest) -> impl Iterator<Item = Nic> + '_ {
         network: nic.network as u32 + 1,
         mac: nic.mac,
         addrs: nic.addrs.iter().map(|&a| Addr::from(a)).collect(),
+        limits: nic.limits,
     })
 }
 

@@ -9,7 +9,9 @@ use super::{Random, Size};
 /// `always` are not used.
 pub fn policy(seed: u64, size: Size) -> String {
     let (out, names, narrow) = (String::new(), Vec::new(), Vec::new());
-    let mut g = Generator { r: Random::new(seed), out, names, narrow };
+    // A stream of its own, so that the rest is what it was without limits.
+    let limits = Random::new(!seed);
+    let mut g = Generator { r: Random::new(seed), limits, out, names, narrow };
     g.networks(size.networks);
     g.labels();
     g.guests(size);
@@ -21,6 +23,7 @@ pub fn policy(seed: u64, size: Size) -> String {
 
 struct Generator {
     r: Random,
+    limits: Random,
     out: String,
     /// What rules can name.
     names: Vec<String>,
@@ -103,6 +106,17 @@ const ENDS: &[&str] = &[
     "2w",
 ];
 
+/// Limits that a policy's packets do not run into soon.
+const LIMITS: &[&str] = &[
+    "",
+    "",
+    "",
+    ", limits: none",
+    ", limits: { flows: 5000, half-open: none, new: 900/s }",
+    ", limits: { broadcast: 300/s, neighbours: none, in: 100Mbit/s }",
+    ", limits: { flows: none, in: 1Gbit/s, out: 64000 kbit/s }",
+];
+
 impl Generator {
     /// Writing to a string cannot fail.
     fn line(&mut self, text: std::fmt::Arguments<'_>) {
@@ -125,8 +139,9 @@ impl Generator {
             };
             let gateway = !self.r.once_in(3);
             let vlan = i + 9;
+            let limits = *self.limits.pick(LIMITS);
             self.line(format_args!(
-                "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{kind} }}"
+                "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{kind}{limits} }}"
             ));
             self.narrow.push(format!("net{i}"));
         }
@@ -152,15 +167,16 @@ impl Generator {
             }
             let labels = labels.join(", ");
             let other = 1 + self.r.below(size.networks);
+            let limits = *self.limits.pick(LIMITS);
             if self.r.once_in(8) && other != network {
                 let forwards = if self.r.once_in(2) { ", forwards: false" } else { "" };
                 self.line(format_args!(
                     "  guest{i}: {{ labels: [{labels}], nics: [{{ network: net{network} }}, \
-                     {{ network: net{other} }}]{forwards} }}"
+                     {{ network: net{other} }}]{forwards}{limits} }}"
                 ));
             } else {
                 self.line(format_args!(
-                    "  guest{i}: {{ network: net{network}, ip: auto, labels: [{labels}] }}"
+                    "  guest{i}: {{ network: net{network}, ip: auto, labels: [{labels}]{limits} }}"
                 ));
             }
             self.narrow.push(format!("guest{i}"));

@@ -197,7 +197,8 @@ impl Builder<'_> {
                 None => self.diags.report(Problem::SubnetFull { subnet }, draft.span),
             }
         }
-        Nic { network: draft.network, mac, addrs }
+        let limits = draft.limits.over(self.model.networks[draft.network].limits);
+        Nic { network: draft.network, mac, addrs, limits }
     }
 }
 

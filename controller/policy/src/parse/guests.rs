@@ -6,6 +6,7 @@ use portcullis_pipeline::addr::Mac;
 
 use super::{
     Builder, keys,
+    limits::Said,
     names::check_name,
     reader::{self, Table},
 };
@@ -31,6 +32,8 @@ pub struct NicDraft {
     pub auto: bool,
     /// The MAC, if it is written out.
     pub mac: Option<(Mac, Span)>,
+    /// What its guest says of its limits.
+    pub limits: Said,
 }
 
 impl Builder<'_> {
@@ -48,6 +51,8 @@ impl Builder<'_> {
         let mut drafts = Vec::new();
         if let Some(table) = reader::table(node, "a guest", keys::GUEST, self.diags) {
             drafts = self.nics(index, key, &table);
+            let said = self.limits(&table);
+            drafts.iter_mut().for_each(|draft| draft.limits = said);
             if let Some(node) = table.get("labels") {
                 guest.labels = self.labels(index, node);
             }
@@ -100,7 +105,8 @@ impl Builder<'_> {
         };
         let mac = table.get("mac").and_then(|node| self.own_mac(node));
         let network = network?;
-        Some(NicDraft { guest, network, span, addrs, auto, mac })
+        let limits = Said::default();
+        Some(NicDraft { guest, network, span, addrs, auto, mac, limits })
     }
 
     fn network_name(&mut self, node: &Node) -> Option<usize> {

@@ -1,12 +1,22 @@
 //! The keys of each mapping; the schema has the same (a test compares them).
 
 pub const POLICY: &[&str] = &[
-    "include", "networks", "guests", "labels", "host", "sets", "services", "rules", "never",
+    "include",
+    "networks",
+    "guests",
+    "labels",
+    "host",
+    "sets",
+    "services",
+    "rules",
+    "never",
     "always",
+    "log-denied",
 ];
-pub const NETWORK: &[&str] = &["vlan", "subnets", "gateway", "kind", "mtu", "mac"];
-pub const GUEST: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards"];
+pub const NETWORK: &[&str] = &["vlan", "subnets", "gateway", "kind", "mtu", "mac", "limits"];
+pub const GUEST: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards", "limits"];
 pub const NIC: &[&str] = &["network", "ip", "mac"];
+pub const LIMITS: &[&str] = &["flows", "half-open", "new", "broadcast", "neighbours", "in", "out"];
 pub const HOST: &[&str] = &["addresses"];
 pub const SET: &[&str] = &["members", "except"];
 pub const SELECTOR: &[&str] = &["all of", "any of", "not"];

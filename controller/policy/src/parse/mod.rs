@@ -4,6 +4,7 @@ mod addresses;
 mod endpoints;
 mod guests;
 pub(crate) mod keys;
+mod limits;
 mod names;
 mod networks;
 mod options;
@@ -39,6 +40,7 @@ struct Sections<'n> {
     rules: Vec<&'n Node>,
     never: Vec<&'n Node>,
     always: Vec<&'n Node>,
+    log_denied: Vec<&'n Node>,
 }
 
 /// The state of reading: the model so far, and what is wrong with it.
@@ -99,6 +101,7 @@ impl<'n> Sections<'n> {
         self.sets.extend(each("sets", "`sets`", diags));
         self.services.extend(each("services", "`services`", diags));
         self.rules.extend(items("rules", "`rules`", diags));
+        self.log_denied.extend(top.get("log-denied"));
         self.never.extend(items("never", "`never`", diags));
         self.always.extend(items("always", "`always`", diags));
     }
@@ -134,6 +137,7 @@ impl Builder<'_> {
         }
         self.rules(&sections.rules);
         self.invariants(&sections.never, &sections.always);
+        self.log_denied(&sections.log_denied);
         if self.model.networks.is_empty() && !self.diags.has_errors() {
             self.diags.report(Problem::NoNetworks {}, Default::default());
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use portcullis_pipeline::{addr::Mac, layout::NETWORKS};
 
-use super::{Builder, addresses, keys, reader};
+use super::{Builder, addresses, keys, limits, reader};
 use crate::{
     diagnostic::Diagnostic,
     foreign,
@@ -39,6 +39,7 @@ impl Builder<'_> {
             kind: Kind::Plain,
             kind_span: key.span,
             mtu: DEFAULT_MTU,
+            limits: limits::DEFAULT,
         };
         if let Some(table) = reader::table(node, "a network", keys::NETWORK, self.diags) {
             if let Some(node) = table.need("vlan", key.span, self.diags) {
@@ -59,6 +60,7 @@ impl Builder<'_> {
             if let Some(node) = table.get("mac") {
                 self.gateway_mac(node, &mut network);
             }
+            network.limits = self.limits(&table).over(limits::DEFAULT);
         }
         self.model.networks.push(network);
     }

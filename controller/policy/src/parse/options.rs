@@ -55,6 +55,30 @@ impl Builder<'_> {
         found
     }
 
+    /// `log-denied: 10/s` of the whole policy: what no rule allows is told, so often.
+    pub fn log_denied(&mut self, nodes: &[&Node]) {
+        let [node, more @ ..] = nodes else { return };
+        for other in more {
+            let problem = Problem::DuplicateKey { key: "log-denied".to_owned() };
+            self.diags.push(Diagnostic::new(problem, other.span).label(node.span, "the first one"));
+        }
+        let Some(text) = reader::text(node, "`log-denied`", self.diags) else { return };
+        if text != "none" {
+            self.model.log_denied = self.log_rate(node, text);
+        }
+    }
+
+    fn log_rate(&mut self, node: &Node, text: &str) -> Option<Log> {
+        match rate(text) {
+            Ok(events_per_s) => Some(Log { events_per_s }),
+            Err((why, help)) => {
+                let problem = Problem::BadRate { got: text.to_owned(), why };
+                self.diags.push(Diagnostic::new(problem, node.span).maybe_help(help));
+                None
+            }
+        }
+    }
+
     /// `log: true`, `log: false` or `log: { rate: 50/s }`.
     pub fn log(&mut self, table: &Table<'_>) -> Option<Log> {
         let node = table.get("log")?;
@@ -74,14 +98,7 @@ impl Builder<'_> {
         let inner = reader::table(node, "`log`", keys::LOG, self.diags)?;
         let Some(node) = inner.get("rate") else { return Some(LOG_DEFAULT) };
         let text = reader::text(node, "`rate`", self.diags)?;
-        match rate(text) {
-            Ok(events_per_s) => Some(Log { events_per_s }),
-            Err((why, help)) => {
-                let problem = Problem::BadRate { got: text.to_owned(), why };
-                self.diags.push(Diagnostic::new(problem, node.span).maybe_help(help));
-                None
-            }
-        }
+        self.log_rate(node, text)
     }
 
     /// `until: ...`. A duration counts from the moment in which the rule was first in force, if

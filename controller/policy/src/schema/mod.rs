@@ -40,6 +40,14 @@ pub fn schema() -> Value {
                 words::services("What it is made of."),
             ),
             "rules": list("What connections may be. Answers are implied.", json!({ "$ref": "#/$defs/rule" })),
+            "log-denied": {
+                "description": "How often connections are logged that no rule allows and none \
+                                denies, on each CPU; none (as without this key): not at all.",
+                "anyOf": [
+                    { "const": "none" },
+                    { "type": "string", "pattern": "^[1-9][0-9]{0,5} */ *s$", "examples": ["10/s"] },
+                ],
+            },
             "never": list(
                 "What must not be possible whatever the rules say; proved before anything is applied.",
                 json!({ "$ref": "#/$defs/invariant" }),

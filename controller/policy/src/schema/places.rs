@@ -37,6 +37,7 @@ pub fn network() -> Value {
             "description": "Largest packet in bytes, without the Ethernet header; 1500 without this key.",
             "type": "integer", "minimum": 576, "maximum": 65_521,
         },
+        "limits": limits("What the port of a guest may take that says nothing about it itself."),
         "mac": words::mac("MAC of the gateway; auto (as without this key) follows from the network's name."),
     });
     object("An isolated broadcast domain.", properties, &["vlan", "subnets"])
@@ -57,6 +58,33 @@ fn nic_properties() -> Value {
     })
 }
 
+/// What a port may take.
+fn limits(description: &str) -> Value {
+    let limit = |pattern: &str, example: &str, description: &str| {
+        let value = json!({ "type": "string", "pattern": pattern, "examples": [example] });
+        json!({ "description": description, "anyOf": [{ "const": "none" }, value] })
+    };
+    let count = |description: &str| {
+        let value = json!({ "type": "integer", "minimum": 1, "maximum": 100_000_000 });
+        json!({ "description": description, "anyOf": [{ "const": "none" }, value] })
+    };
+    let rate = |description: &str| limit("^[1-9][0-9]{0,7} */ *s$", "100/s", description);
+    let bits = |description: &str| limit("^[1-9][0-9]* *[kMG]?bit/s$", "100Mbit/s", description);
+    let properties = json!({
+        "flows": count("Connections that it has opened, at a time; 16384 without this key."),
+        "half-open": count("Of them, TCP connections not established yet; 1024 without this key."),
+        "new": rate("Packets that want to open a connection; 2000/s without this key."),
+        "broadcast": rate("Broadcasts and multicasts that it sends; 200/s without this key."),
+        "neighbours": rate("ARP and neighbour discovery that it sends; 200/s without this key."),
+        "in": bits("Bandwidth of what it receives; no limit without this key."),
+        "out": bits("Bandwidth of what it sends; no limit without this key."),
+    });
+    json!({
+        "description": description,
+        "anyOf": [{ "const": "none" }, object("By what is limited; none: no limit.", properties, &[])],
+    })
+}
+
 pub fn guest() -> Value {
     let mut properties = nic_properties();
     let nic = object("A NIC.", nic_properties(), &["network"]);
@@ -73,6 +101,7 @@ pub fn guest() -> Value {
                         this key: proofs then count it as a way between its networks.",
         "type": "boolean",
     });
+    properties["limits"] = limits("What its port, or each of them, may take.");
     let mut guest = object("A machine.", properties, &[]);
     let not = |keys: &[&str]| {
         let each: Vec<Value> = keys.iter().map(|key| json!({ "required": [key] })).collect();

@@ -57,3 +57,23 @@ impl From<switch::Traffic> for Traffic {
         }
     }
 }
+
+/// Connections that a port has opened, and how many it may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Connections in the flow table.
+    pub flows: u64,
+    /// Of them, TCP connections that are not established.
+    pub half_open: u64,
+    /// Most that `flows` may be.
+    pub flows_max: Option<u32>,
+    /// Most that `half_open` may be.
+    pub half_open_max: Option<u32>,
+}
+
+impl From<switch::PortConnections> for Connections {
+    fn from(c: switch::PortConnections) -> Self {
+        let switch::PortConnections { flows, half_open, flows_max, half_open_max } = c;
+        Self { flows, half_open, flows_max, half_open_max }
+    }
+}

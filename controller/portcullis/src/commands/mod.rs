@@ -101,6 +101,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         Command::Attach(attach) => port::attach(attach, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),
+        Command::Usage { .. } => usage(context),
         Command::Import(what) => import::import(&what, context),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),
@@ -114,6 +115,15 @@ fn status(context: &Context) -> Result<Outcome, Error> {
         crate::api::Response::Status(status) => {
             let now = crate::daemon::log::unix_seconds();
             Ok(Outcome::fine(crate::render::status::render(&status, now, context.paint), status))
+        }
+        _ => Err(Error::WrongAnswer),
+    }
+}
+
+fn usage(context: &Context) -> Result<Outcome, Error> {
+    match client::ask(&context.paths, &Request::Usage)? {
+        crate::api::Response::Usage { usage } => {
+            Ok(Outcome::fine(crate::render::usage::render(&usage, context.paint), usage))
         }
         _ => Err(Error::WrongAnswer),
     }

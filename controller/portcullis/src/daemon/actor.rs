@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::Now, failure::switch_failure, journal::Journal, log::log, ready::Ready, trial::Standing,
-    waiting::Waiting,
+    usage::Ledger, waiting::Waiting,
 };
 use crate::{
     api::{self, EventQuery, Failure, Info, Removed, Response, SourceFile, Started, code},
@@ -41,6 +41,8 @@ pub enum Order {
     Preview(Box<Preview>),
     /// See [`api::Request::Events`].
     Events(EventQuery),
+    /// See [`api::Request::Usage`].
+    Usage,
     /// See [`api::Request::Confirm`].
     Confirm,
     /// See [`api::Request::Rollback`].
@@ -115,12 +117,15 @@ pub struct Pace {
     pub host: Duration,
     /// Events of logged rules.
     pub events: Duration,
+    /// What guests have used goes to the store.
+    pub usage: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         let (sweep, host) = (Duration::from_secs(1), Duration::from_secs(3));
-        Self { sweep, host, events: Duration::from_millis(250) }
+        let (events, usage) = (Duration::from_millis(250), Duration::from_secs(30));
+        Self { sweep, host, events, usage }
     }
 }
 
@@ -134,6 +139,7 @@ pub(super) enum Topic {
     Ends,
     Sweep,
     Tune,
+    Usage,
 }
 
 /// The policy in force.
@@ -160,6 +166,7 @@ pub struct Actor<L: Launcher, S> {
     pub(super) host: Vec<IpAddr>,
     pub(super) problems: BTreeMap<Topic, String>,
     pub(super) journal: Journal,
+    pub(super) ledger: Ledger,
     pub(super) pace: Pace,
     /// When to try again what the clock demanded and what failed.
     pub(super) retry_at: Instant,
@@ -180,6 +187,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     ) -> Result<Self, Error> {
         let ports = state.ports()?;
         let standing = state.standing()?;
+        let ledger = Ledger::load(&state)?;
         let started = launcher.start(config.clone());
         let (plane, report) = started.map_err(|error| Error::Failed(switch_failure(&error)))?;
         let mut actor = Self {
@@ -195,6 +203,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             host: Vec::new(),
             problems: BTreeMap::new(),
             journal: Journal::default(),
+            ledger,
             pace,
             retry_at: Instant::now(),
         };
@@ -217,8 +226,9 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let mut sweep_at = Instant::now() + self.pace.sweep;
         let mut host_at = Instant::now() + self.pace.host;
         let mut events_at = Instant::now() + self.pace.events;
+        let mut usage_at = Instant::now() + self.pace.usage;
         loop {
-            let next = sweep_at.min(host_at).min(events_at);
+            let next = sweep_at.min(host_at).min(events_at).min(usage_at);
             let wait = next.saturating_duration_since(Instant::now());
             let wait = self.until_lapse().map_or(wait, |lapse| wait.min(lapse));
             match queue.recv_timeout(wait) {
@@ -237,7 +247,10 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                     let _ = reply.send(self.answer(order));
                 }
                 Ok(Message::Known(reply)) => drop(reply.send(self.standing.policy.clone())),
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ended::Stopped,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.note_usage();
+                    return Ended::Stopped;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.lapse();
@@ -249,6 +262,10 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 self.sweep();
                 self.tune();
                 sweep_at = Instant::now() + self.pace.sweep;
+            }
+            if Instant::now() >= usage_at {
+                self.note_usage();
+                usage_at = Instant::now() + self.pace.usage;
             }
             if Instant::now() >= host_at {
                 self.refresh_host();
@@ -268,6 +285,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             Order::Apply(candidate) => self.apply(*candidate).map(Response::Applied),
             Order::Preview(preview) => self.preview(*preview),
             Order::Events(query) => self.tell_events(&query),
+            Order::Usage => self.usage(),
             Order::Confirm => self.confirm(),
             Order::Rollback => self.rollback().map(Response::RolledBack),
             Order::Attach(port) => self.attach(port).map(Response::Attached),
@@ -279,7 +297,9 @@ impl<L: Launcher, S: Store> Actor<L, S> {
 
     /// Removes everything. If that fails half way, the switch is started again, so that there
     /// is somebody to ask again; if even that fails, the daemon ends.
-    fn down(self) -> Result<Removed, (Failure, Option<Box<Self>>)> {
+    fn down(mut self) -> Result<Removed, (Failure, Option<Box<Self>>)> {
+        // Its counters go.
+        self.note_usage();
         let Self { launcher, config, plane, state, info, pace, .. } = self;
         drop(plane);
         match launcher.remove(&config) {

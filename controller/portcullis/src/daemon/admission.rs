@@ -194,7 +194,13 @@ mod tests {
             });
         }
         for (guest, network) in [("pc1", 1), ("web1", 2), ("router", 1), ("router", 2)] {
-            let nic = Nic { guest: guest.into(), network, mac: Default::default(), addrs: vec![] };
+            let nic = Nic {
+                guest: guest.into(),
+                network,
+                mac: Default::default(),
+                addrs: vec![],
+                limits: Default::default(),
+            };
             image.nics.push(nic);
         }
         image

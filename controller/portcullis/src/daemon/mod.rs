@@ -17,7 +17,8 @@ pub mod run_dir;
 pub mod server;
 pub mod trial;
 mod upkeep;
-pub mod waiting;
+pub mod usage;
+mod waiting;
 
 use std::{future::Future, sync::mpsc, thread, time::Duration};
 

@@ -50,6 +50,8 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 None => failure.hint("nothing is attached"),
             });
         };
+        // With the interface its counters go.
+        self.note_usage();
         let detached = self.plane.detach(name).map_err(|error| switch_failure(&error));
         // A port that waits for its interface has nothing that could be in the way.
         if !self.waiting.contains(name) {

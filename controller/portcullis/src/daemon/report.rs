@@ -12,8 +12,9 @@ pub fn status(
     observed: SwitchStatus,
     policy: Option<Policy>,
     image: Option<&Image>,
-    problems: Vec<String>,
+    mut problems: Vec<String>,
 ) -> Status {
+    problems.extend(overbooked(&observed.ports, observed.flows.capacity));
     Status {
         daemon,
         generation: observed.generation,
@@ -32,6 +33,19 @@ pub fn status(
         programs: observed.programs.into_iter().map(Into::into).collect(),
         problems,
     }
+}
+
+/// Limits that let the open ports fill the flow table together: then the last ones to come find it
+/// full, whatever their own limits say.
+fn overbooked(ports: &[PortStatus], capacity: u32) -> Option<String> {
+    let open = ports.iter().filter(|port| port.open);
+    let most: u64 = open.filter_map(|p| p.connections?.flows_max).map(u64::from).sum();
+    (most > u64::from(capacity)).then(|| {
+        format!(
+            "the open ports may have {most} connections together (`limits: {{ flows }}`), and the \
+             flow table holds {capacity}: lower the limits, or `up --flows` with more"
+        )
+    })
 }
 
 /// Adds the ports that the switch does not know because their interface could not be had.
@@ -54,6 +68,7 @@ pub fn add_waiting(ports: &mut Vec<api::Port>, specs: &[PortSpec], waiting: &Wai
             closed: Some(closed),
             lane: false,
             traffic: None,
+            connections: None,
         }));
     }
 }
@@ -117,5 +132,32 @@ impl From<portcullis_switch::ProgramStatus> for Program {
             tag: p.tag,
             verified_instructions: p.verified_instructions,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_switch::{PortConnections, PortKind};
+
+    use super::*;
+
+    #[test]
+    fn limits_that_fill_the_table_are_told() {
+        let port = |flows_max| PortStatus {
+            name: "p".into(),
+            kind: PortKind::Tap { queues: 1 }.word(),
+            guest: None,
+            networks: Vec::new(),
+            mac: None,
+            addresses: Vec::new(),
+            ifindex: 1,
+            open: true,
+            closed: None,
+            traffic: None,
+            connections: Some(PortConnections { flows_max, ..PortConnections::default() }),
+        };
+        assert_eq!(overbooked(&[port(Some(500)), port(Some(524)), port(None)], 1024), None);
+        let told = overbooked(&[port(Some(500)), port(Some(525))], 1024).unwrap();
+        assert!(told.contains("1025") && told.contains("1024"), "{told}");
     }
 }

@@ -219,6 +219,7 @@ async fn answer(request: Request, shared: &Arc<Shared>) -> Response {
             Ok(preview) => Order::Preview(Box::new(preview)),
             Err(response) => return response,
         },
+        Request::Usage => Order::Usage,
         Request::Confirm => Order::Confirm,
         Request::Rollback => Order::Rollback,
         Request::Apply { sources, color, confirm_s } => {

@@ -4,3 +4,4 @@ pub mod events;
 pub mod lapse;
 pub mod status;
 pub mod table;
+pub mod usage;

@@ -122,10 +122,23 @@ fn state(port: &Port) -> Cell {
 const REASONS_SHOWN: usize = 3;
 
 fn traffic(status: &Status) -> Table {
-    let mut table =
-        Table::new(&["port", ">in", ">bytes", ">out", ">bytes", ">answered", ">dropped", "for"]);
-    let ports = status.ports.iter().filter_map(|p| Some((p.name.as_str(), p.traffic.as_ref()?)));
-    for (name, t) in ports.chain([("all, ever", &status.traffic)]) {
+    let mut table = Table::new(&[
+        "port",
+        ">flows",
+        ">in",
+        ">bytes",
+        ">out",
+        ">bytes",
+        ">answered",
+        ">dropped",
+        "for",
+    ]);
+    let ports = status.ports.iter().filter_map(|p| {
+        let flows = p.connections.map_or("-".to_owned(), |c| c.flows.to_string());
+        Some((p.name.as_str(), flows, p.traffic.as_ref()?))
+    });
+    let all = ("all, ever", status.flows.used.to_string(), &status.traffic);
+    for (name, flows, t) in ports.chain([all]) {
         let mut reasons: Vec<_> = t.reasons.iter().collect();
         reasons.sort_by_key(|(word, packets)| (std::cmp::Reverse(**packets), *word));
         let more = if reasons.len() > REASONS_SHOWN { ", ..." } else { "" };
@@ -133,6 +146,7 @@ fn traffic(status: &Status) -> Table {
         let shown: Vec<_> = reasons.iter().map(|(word, n)| format!("{n} {word}")).collect();
         table.row([
             name.into(),
+            flows.into(),
             t.in_packets.to_string().into(),
             bytes(t.in_bytes).into(),
             t.out_packets.to_string().into(),
@@ -146,7 +160,7 @@ fn traffic(status: &Status) -> Table {
 }
 
 /// An amount for people, in its largest unit.
-fn bytes(n: u64) -> String {
+pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut unit = 0;
     let mut whole = n;
@@ -268,6 +282,7 @@ mod tests {
                     .into(),
                 ..Traffic::default()
             }),
+            connections: None,
         };
         Status {
             daemon: Info {

@@ -124,6 +124,7 @@ impl FakePlane {
             closed,
             lane: false,
             traffic: None,
+            connections: None,
         }
     }
 }
@@ -189,6 +190,12 @@ impl DataPlane for FakePlane {
             flows: FlowStatus { used: 0, capacity: 1024 },
             programs: vec![],
         })
+    }
+
+    fn port_traffic(&self) -> Result<Vec<PortStatus>, FakeError> {
+        self.0.works("port_traffic")?;
+        let kernel = self.0.kernel();
+        Ok(kernel.ports.values().map(|spec| Self::port(&kernel, spec)).collect())
     }
 
     fn events(&mut self) -> Vec<Event> {

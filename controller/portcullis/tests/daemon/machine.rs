@@ -52,7 +52,7 @@ impl Machine {
     pub fn try_start<S: Store + 'static>(&self, store: S) -> Result<Daemon, Error> {
         let mut options = Options::new(self.paths(), self.settings.clone());
         let often = Duration::from_millis(20);
-        options.pace = Pace { sweep: often, host: often, events: often };
+        options.pace = Pace { sweep: often, host: often, events: often, usage: often };
         options.patience =
             Patience { message: Duration::from_millis(300), idle: Duration::from_millis(600) };
         options.lock_wait = Duration::ZERO;

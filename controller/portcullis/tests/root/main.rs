@@ -6,3 +6,4 @@ mod host;
 mod size;
 mod time;
 mod told;
+mod usage;

@@ -69,3 +69,22 @@ fn events_can_be_followed() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().filter(|l| l.contains("allowed pc1")).count(), 2, "{text}");
 }
+
+/// `log-denied` tells of what no rule speaks about.
+#[test]
+fn what_no_rule_allows_is_told_when_asked() {
+    let mut host = Host::new();
+    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
+    host.ok(&["up"]);
+    host.ok(&["apply", &host.policy(POLICY)]);
+    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
+    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+    assert!(!pings(&web1, "10.10.0.11"));
+    assert_eq!(host.ok(&["events"]), "", "nobody asked");
+    host.ok(&["apply", &host.policy(&(POLICY.to_owned() + "log-denied: 5/s\n"))]);
+    assert!(!pings(&web1, "10.10.0.11"));
+    let told = host.ok(&["events", "--rule", "default", "--format", "json"]);
+    let event: Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    assert_eq!((&event["seen"], &event["reason"]), (&"denied".into(), &"no-rule".into()));
+    assert_eq!((&event["from_guest"], &event["to_guest"]), (&"web1".into(), &"pc1".into()));
+}

@@ -182,6 +182,7 @@ fn nic(guest: &str, network: u32, number: u8, last: u8) -> Nic {
         network,
         mac: Mac(0x02bb_0000_0000 + u64::from(number) * 256 + u64::from(last)),
         addrs: vec![Addr::v4([10, number, 0, last]), Addr::v6(v6_octets(number, last.into()))],
+        limits: portcullis_image::Limits::default(),
     }
 }
 

@@ -1,0 +1,177 @@
+//! What a guest may take: who floods or scans hits its own limit, and its neighbours do not
+//! notice.
+
+use std::{
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use portcullis_lab::{
+    Space,
+    capture::Injector,
+    frame::{self, BROADCAST},
+    hammer::Hammer,
+    host::Status,
+    process::wait_for,
+    small::Small,
+    world::Nic,
+};
+
+const RULES: &[&str] = &["{ name: all, allow: { from: [red, blue], to: [red, blue], for: any } }"];
+
+/// Of one guest's port.
+fn connections(status: &Status, port: &str, key: &str) -> u64 {
+    status.port(port).and_then(|p| p["connections"][key].as_u64()).unwrap_or(0)
+}
+
+fn dropped(status: &Status, port: &str, reason: &str) -> u64 {
+    status.port(port).and_then(|p| p["traffic"]["reasons"][reason].as_u64()).unwrap_or(0)
+}
+
+#[test]
+fn a_guest_hits_its_own_limits() {
+    let limits = "{ flows: 300, half-open: 50, new: 20000/s, broadcast: 20/s, neighbours: 20/s }";
+    let guests = [("r1", Nic::Veth), ("r2", Nic::Veth), ("r3", Nic::Veth)];
+    let small = Small::with_limits("pll", RULES, &[("r1", limits)], &guests).unwrap();
+    let flooder = Injector::new(small.space("r1"), "eth0").unwrap();
+    let to = |port| small.datagram("r1", "r2", false, port);
+    let arp = {
+        let (own, me) = (small.mac("r1"), "10.1.0.11".parse().unwrap());
+        frame::arp(1, own, BROADCAST, (own, me), (BROADCAST, "10.1.0.12".parse().unwrap()))
+    };
+    for port in 1000..1200 {
+        flooder.send(&to(port).syn()).unwrap();
+        flooder.send(&arp).unwrap();
+    }
+    for port in 2000..2500 {
+        flooder.send(&to(port).frame(b"FLOOD")).unwrap();
+    }
+    let mut everybody = to(9);
+    (everybody.to_mac, everybody.to) = (BROADCAST, "255.255.255.255".parse().unwrap());
+    for _ in 0..200 {
+        flooder.send(&everybody.frame(b"HELLO ALL")).unwrap();
+    }
+    let status = small.host.status().unwrap();
+    let port = &small.guest("r1").port;
+    let reasons = ["limit-half-open", "limit-flows", "limit-broadcast", "limit-neighbour"];
+    let [half_open, flows, broadcast, neighbour] = reasons.map(|r| dropped(&status, port, r));
+    // A few of its own stack's frames count too, and rates go on while the flood lasts.
+    assert!((150..=152).contains(&half_open), "{half_open}");
+    assert!((250..=260).contains(&flows), "{flows}");
+    assert!((150..=180).contains(&broadcast), "{broadcast}");
+    assert!((150..=180).contains(&neighbour), "{neighbour}");
+    assert_eq!(connections(&status, port, "flows"), 300);
+    assert_eq!(connections(&status, port, "half_open"), 50);
+    assert_eq!(connections(&status, port, "flows_max"), 300);
+    // Nobody else notices.
+    let other = small.space("r3");
+    other.sh("ping -c 2 -i 0.2 -W 2 10.1.0.12").unwrap();
+    let other = &small.guest("r3").port;
+    for reason in reasons {
+        assert_eq!(dropped(&status, other, reason), 0, "{reason}");
+    }
+}
+
+#[test]
+fn a_scan_is_slowed_down() {
+    let guests = [("r1", Nic::Veth), ("r2", Nic::Veth)];
+    let limits = [("r1", "{ new: 100/s }")];
+    let small = Small::with_limits("plq", RULES, &limits, &guests).unwrap();
+    let scanner = Injector::new(small.space("r1"), "eth0").unwrap();
+    for port in 1..=1000 {
+        scanner.send(&small.datagram("r1", "r2", false, port).syn()).unwrap();
+    }
+    let status = small.host.status().unwrap();
+    let port = &small.guest("r1").port;
+    let refused = dropped(&status, port, "limit-new");
+    // One second's worth at once, and what the scan itself took.
+    assert!((750..=900).contains(&refused), "{refused}");
+}
+
+/// A server for iperf3 in a guest, until it is dropped.
+struct Sink(std::process::Child);
+
+impl Sink {
+    fn start(space: &Space, port: u16) -> Self {
+        let mut iperf = Command::new("iperf3");
+        iperf.args(["-s", "-p", &port.to_string()]).stdout(Stdio::null());
+        let server = space.spawn(iperf).unwrap();
+        let listens = || {
+            let list = space.sh(&format!("ss -Hltn sport = {port}"));
+            list.is_ok_and(|list| !list.is_empty())
+        };
+        wait_for("iperf3", 10, listens).unwrap();
+        Self(server)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Mbit/s of TCP that arrive at the server, over `seconds`, after the start of it.
+fn rate(from: &Space, to: &str, port: u16, seconds: u32) -> f64 {
+    let line = format!("iperf3 -J -c {to} -p {port} -t {seconds} -O 1");
+    let said: serde_json::Value = serde_json::from_str(&from.sh(&line).unwrap()).unwrap();
+    said["end"]["sum_received"]["bits_per_second"].as_f64().unwrap() / 1e6
+}
+
+#[test]
+fn bandwidth_is_what_was_said_and_the_neighbour_has_its_own() {
+    let guests = [("r1", Nic::Veth), ("r2", Nic::Veth), ("r3", Nic::Veth), ("b1", Nic::Veth)];
+    let limits = [("r1", "{ out: 50Mbit/s, in: 20Mbit/s }"), ("r3", "{ out: 200Mbit/s }")];
+    let small = Small::with_limits("plb", RULES, &limits, &guests).unwrap();
+    let _sinks = [
+        Sink::start(small.space("r2"), 5201),
+        Sink::start(small.space("r1"), 5202),
+        Sink::start(small.space("b1"), 5203),
+    ];
+    let address = |name: &str| small.address(name, false).to_string();
+    // In both directions, and the neighbour at the same time, through the gateway.
+    let (out, neighbour) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| rate(small.space("r3"), &address("b1"), 5203, 3));
+        (rate(small.space("r1"), &address("r2"), 5201, 3), other.join().unwrap())
+    });
+    let received = rate(small.space("r2"), &address("r1"), 5202, 3);
+    println!("out {out:.1} of 50, in {received:.1} of 20, the neighbour {neighbour:.1} of 200");
+    for (got, said) in [(out, 50.0), (received, 20.0), (neighbour, 200.0)] {
+        // What is counted are frames, what iperf3 shows is payload.
+        assert!(got > 0.85 * said && got < 1.05 * said, "{got:.1} of {said} Mbit/s");
+    }
+    let status = small.host.status().unwrap();
+    assert!(dropped(&status, &small.guest("r1").port, "limit-bandwidth") > 0);
+    assert!(dropped(&status, &small.guest("r2").port, "limit-bandwidth") > 0);
+}
+
+/// The flood takes processor time like any other work, so the victim's stream has a rate that
+/// leaves enough of it: what is measured is what the switch takes away, not who computes more.
+#[test]
+fn a_flood_takes_nothing_from_a_neighbour() {
+    let guests = [("r1", Nic::Veth), ("r2", Nic::Veth), ("r3", Nic::Veth), ("b1", Nic::Veth)];
+    let limits =
+        [("r1", "{ flows: 500, half-open: 100, new: 1000/s }"), ("r3", "{ out: 200Mbit/s }")];
+    let small = Small::with_limits("plo", RULES, &limits, &guests).unwrap();
+    let _sink = Sink::start(small.space("b1"), 5203);
+    let to = small.address("b1", false).to_string();
+    let stream = || rate(small.space("r3"), &to, 5203, 2);
+    let alone = stream();
+    let scan = (1..=2000).map(|port| small.datagram("r1", "r2", false, port));
+    let frames = scan.flat_map(|to| [to.syn(), to.frame(b"FLOOD")]).collect();
+    let flood = Hammer::on_nic(small.space("r1"), "eth0", frames);
+    sleep(Duration::from_millis(200));
+    let before = flood.sent();
+    let beside = stream();
+    let sent = flood.sent() - before;
+    drop(flood);
+    println!("{alone:.1} Mbit/s alone, {beside:.1} beside a flood of {sent} packets in 3 s");
+    assert!(beside > 0.9 * alone, "{beside:.1} of {alone:.1} Mbit/s");
+    let status = small.host.status().unwrap();
+    let port = &small.guest("r1").port;
+    assert!(dropped(&status, port, "limit-new") > sent / 2, "{sent}");
+    assert!(connections(&status, port, "flows") <= 500);
+    assert!(status.0["flows"]["used"].as_u64().unwrap() < 600);
+}
