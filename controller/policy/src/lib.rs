@@ -16,6 +16,7 @@
 //!     kind: lan                   # lan, dmz, isolated, external; see `kinds`
 //!     mtu: 1500                   # bytes
 //!     mac: auto                   # of the gateway
+//!     outside: masquerade         # or routed, or none; without it as the host routes anyway
 //! labels: { quarantine: "cut off" } # declared: nobody has to wear them
 //! guests:
 //!   pc1: { network: lan, ip: 10.10.0.11, mac: auto, labels: [admin] }
@@ -38,6 +39,8 @@
 //!   - { name: out, from: dmz, to: [lan, host], for: any }
 //! always:
 //!   - { from: host, to: files, for: smb }
+//! publish:                        # IPv4 ports of the host that lead to a guest; rules still decide
+//!   - { name: site, at: 192.0.2.1, for: tcp/443, to: web1, port: 8443 }  # or at: host
 //! ```
 //!
 //! An endpoint is a guest, a label, a network, a set, `host`, `world`, `any`, an address or a
@@ -70,6 +73,7 @@ pub mod model;
 mod moment;
 mod near;
 pub mod oracle;
+pub mod outside;
 mod parse;
 mod problem;
 mod prove;

@@ -2,9 +2,9 @@
 
 pub const POLICY: &[&str] = &[
     "include", "networks", "guests", "labels", "host", "sets", "services", "rules", "never",
-    "always",
+    "always", "publish",
 ];
-pub const NETWORK: &[&str] = &["vlan", "subnets", "gateway", "kind", "mtu", "mac"];
+pub const NETWORK: &[&str] = &["vlan", "subnets", "gateway", "kind", "mtu", "mac", "outside"];
 pub const GUEST: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards"];
 pub const NIC: &[&str] = &["network", "ip", "mac"];
 pub const HOST: &[&str] = &["addresses"];
@@ -15,3 +15,4 @@ pub const RULE: &[&str] =
 pub const LOG: &[&str] = &["rate"];
 pub const SELECTION: &[&str] = &["from", "to", "for"];
 pub const INVARIANT: &[&str] = &["name", "from", "to", "for", "owner", "ticket"];
+pub const PUBLISH: &[&str] = &["name", "at", "for", "to", "port"];

@@ -8,6 +8,7 @@ mod names;
 mod networks;
 mod options;
 mod part;
+mod publish;
 mod reader;
 mod rules;
 #[cfg(test)]
@@ -39,6 +40,7 @@ struct Sections<'n> {
     rules: Vec<&'n Node>,
     never: Vec<&'n Node>,
     always: Vec<&'n Node>,
+    publish: Vec<&'n Node>,
 }
 
 /// The state of reading: the model so far, and what is wrong with it.
@@ -101,6 +103,7 @@ impl<'n> Sections<'n> {
         self.rules.extend(items("rules", "`rules`", diags));
         self.never.extend(items("never", "`never`", diags));
         self.always.extend(items("always", "`always`", diags));
+        self.publish.extend(items("publish", "`publish`", diags));
     }
 }
 
@@ -134,6 +137,7 @@ impl Builder<'_> {
         }
         self.rules(&sections.rules);
         self.invariants(&sections.never, &sections.always);
+        self.publish(&sections.publish);
         if self.model.networks.is_empty() && !self.diags.has_errors() {
             self.diags.report(Problem::NoNetworks {}, Default::default());
         }
