@@ -1,5 +1,8 @@
 //! What the daemon does when it is asked to.
 
+use std::sync::Arc;
+
+use portcullis_host_rules::foreign;
 use portcullis_store::Store;
 use portcullis_switch::{PortKind, PortSpec};
 
@@ -19,6 +22,7 @@ use crate::{
     },
     dataplane::{DataPlane, Launcher},
     host, names,
+    outside::Outside,
 };
 
 impl<L: Launcher, S: Store> Actor<L, S> {
@@ -79,10 +83,33 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let image = self.in_force.as_ref().map(|p| &*p.ready.image);
         let mut status = report::status(self.info.clone(), observed, policy, image, problems);
         report::add_waiting(&mut status.ports, &self.ports, &self.waiting);
+        if let Some(outside) = self.in_force.as_ref().map(|p| Arc::clone(&p.ready.outside)) {
+            report::add_outside(&mut status, &outside.plan);
+            match portcullis_host_rules::lacks(&outside.plan) {
+                Ok(lacks) => status.problems.extend(lacks.iter().map(ToString::to_string)),
+                Err(error) => status.problems.push(chain(&error)),
+            }
+            status.foreign = self.foreign(&outside).unwrap_or_else(|unknown| {
+                status.problems.push(unknown);
+                Vec::new()
+            });
+        }
         let now = Now::read();
         status.pending = self.pending(&now);
         status.ends = self.ends(&now);
         Ok(Response::Status(Box::new(status)))
+    }
+
+    /// Rules of others that stand in the way. Where there is no nft there are no rules of its kind
+    /// to be looked at.
+    pub(super) fn foreign(&self, outside: &Outside) -> Result<Vec<api::Foreign>, String> {
+        match foreign::look(&self.host_rules.table(), &outside.crossings) {
+            Ok(found) => Ok(found),
+            Err(portcullis_host_rules::Error::Program { .. }) if outside.plan.is_empty() => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(format!("the host's other rules are not known: {}", chain(&error))),
+        }
     }
 
     /// What a policy would change, with the connections that it would cut.

@@ -7,6 +7,7 @@ use portcullis_policy::{Compiled, Diagnostics, Moment, model};
 
 use crate::{
     api::{Refused, RuleEnd, SourceFile},
+    outside::Outside,
     policy,
 };
 
@@ -21,6 +22,8 @@ const TOLD_MAX: usize = 200;
 pub struct Ready {
     /// The image.
     pub image: Arc<Image>,
+    /// What is wanted of the host's own stack.
+    pub outside: Arc<Outside>,
     /// Rules that end, or have ended, in the order of the text.
     pub ends: Vec<RuleEnd>,
     /// Where durations count from, once this is in force.
@@ -59,6 +62,7 @@ impl Ready {
         let rendered =
             if warnings.is_empty() { String::new() } else { warnings.render(color) + &rest };
         Self {
+            outside: Arc::new(Outside::of(&compiled)),
             ends: ends(&compiled.model),
             since_unix_s: remember(&moment.since_unix_s, compiled.model.anchors()),
             at_unix_s: moment.now_unix_s,

@@ -2,5 +2,6 @@
 
 pub mod events;
 pub mod lapse;
+pub mod outside;
 pub mod status;
 pub mod table;
