@@ -1,7 +1,7 @@
 //! Programs of the host: `nft` and `conntrack`.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},

@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use nix::sched::{CloneFlags, unshare};
 use portcullis_host_rules::foreign::{Crossing, Finding, Way, look};
 
 const DOCKER: &str = include_str!("rulesets/docker.rules");
@@ -32,10 +33,11 @@ fn feed(program: &str, arguments: &[&str], input: &str) {
 /// Looks at tables in a namespace that ends with its thread. `out0` leads outside there.
 fn found(load: &[(&str, &[&str], &str)], crossings: &[Crossing]) -> Vec<Finding> {
     let inside = || {
-        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
         for line in [
-            "link add out0 type dummy",
-            "link add virbr0 type dummy",
+            "link add out0 type veth peer name out1",
+            "link add virbr0 type veth peer name virbr1",
+            "link set out1 up",
             "link set out0 up",
             "addr add 198.51.100.1/24 dev out0",
             "route add default via 198.51.100.9",

@@ -13,8 +13,8 @@ use std::{
 use portcullis_policy::{
     Model,
     model::{
-        Action, Demand, Endpoint, Invariant, Kind, Ports, Protocol, Purpose, Rule, Service, Term,
-        Tier,
+        Action, Demand, Endpoint, Invariant, Kind, Outside, Ports, Protocol, Purpose, Rule,
+        Service, Term, Tier,
     },
     oracle::{self, Judgement},
 };

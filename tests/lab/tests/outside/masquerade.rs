@@ -40,7 +40,7 @@ fn guests_go_out_under_the_hosts_address_and_only_as_the_rules_say() {
 fn forwarding_is_switched_on_where_it_is_needed_and_off_again() {
     let site = Site::new("plof", RULES);
     let host = site.host.space();
-    host.ip("link add other0 type dummy").unwrap();
+    host.ip("link add other0 type veth peer name other1").unwrap();
     host.ip("link set other0 up").unwrap();
     host.ip("addr add 192.168.77.1/24 dev other0").unwrap();
     for (interface, on) in [(NIC, true), ("pc-front", true), ("pc-back", true), ("other0", false)] {
