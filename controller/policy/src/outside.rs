@@ -3,7 +3,7 @@
 //! another firewall.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -13,7 +13,7 @@ use portcullis_image::{Image, PrefixClass};
 use crate::{
     Compiled,
     lookup::{cell_of, class_of},
-    model::{Kind, Protocol, Purpose},
+    model::{Protocol, Purpose},
 };
 
 /// Examples for one network, way and address family: more say nothing new.
@@ -48,24 +48,23 @@ pub struct Crossing {
 }
 
 /// Examples of what is allowed for every network with a gateway.
-pub fn crossings(compiled: &Compiled) -> Vec<Crossing> {
-    let image = &compiled.image;
-    let purposes = purposes(image);
-    let world = outside(compiled);
+pub fn crossings(image: &Image) -> Vec<Crossing> {
+    let mut rows = Rows { image, purposes: purposes(image), known: HashMap::new() };
+    let world = outside(image);
+    let host = [(image.host, None)];
     let mut found = Vec::new();
-    for (network, n) in compiled.model.networks.iter().enumerate() {
-        if n.gateway.is_empty() || n.kind == Kind::External {
+    for (network, n) in image.networks.iter().enumerate() {
+        if n.gateway.is_empty() || n.external {
             continue;
         }
         let members = members(image, network);
         for (way, peers) in [
             (Way::Out, &world[..]),
             (Way::In, &world[..]),
-            (Way::ToHost, &[(image.host, None)]),
-            (Way::FromHost, &[(image.host, None)]),
+            (Way::ToHost, &host[..]),
+            (Way::FromHost, &host[..]),
         ] {
-            let all = allowed(image, network, way, &members, peers, &purposes);
-            found.extend(all);
+            found.extend(rows.allowed(network, way, &members, peers));
         }
     }
     found
@@ -78,43 +77,56 @@ pub(crate) fn is_reached(
     purposes: impl Iterator<Item = Purpose>,
 ) -> bool {
     let to = class_of(&compiled.image, 0, member.into());
-    let world = outside(compiled);
+    let world = outside(&compiled.image);
     let mut purposes = purposes;
     purposes.any(|p| world.iter().any(|(from, _)| cell_of(&compiled.image, *from, to, p).allows()))
 }
 
-fn allowed(
-    image: &Image,
-    network: usize,
-    way: Way,
-    members: &BTreeMap<(bool, u32), IpAddr>,
-    peers: &[(u32, Option<IpNet>)],
-    purposes: &[Purpose],
-) -> Vec<Crossing> {
-    let mut found = Vec::new();
-    for v6 in [false, true] {
+/// Rows of the verdict table: many pairs of classes share one.
+struct Rows<'a> {
+    image: &'a Image,
+    purposes: Vec<Purpose>,
+    /// What each row that was asked about allows.
+    known: HashMap<u32, Vec<Purpose>>,
+}
+
+impl Rows<'_> {
+    fn allowed(
+        &mut self,
+        network: usize,
+        way: Way,
+        members: &BTreeMap<(bool, u32), IpAddr>,
+        peers: &[(u32, Option<IpNet>)],
+    ) -> Vec<Crossing> {
+        let mut found = Vec::new();
         let mut seen = BTreeSet::new();
-        let own = members.iter().filter(|((family, _), _)| *family == v6);
-        for ((_, class), member) in own {
-            for (other, peer) in peers {
-                if peer.is_some_and(|net| matches!(net, IpNet::V6(_)) != v6) {
-                    continue;
-                }
+        for ((v6, class), member) in members {
+            let family = |peer: &IpNet| matches!(peer, IpNet::V6(_)) == *v6;
+            for (other, peer) in peers.iter().filter(|(_, peer)| peer.as_ref().is_none_or(family)) {
                 let (from, to) = match way {
                     Way::Out | Way::ToHost => (*class, *other),
                     Way::In | Way::FromHost => (*other, *class),
                 };
-                let fits = purposes.iter().filter(|p| fits(p.protocol, v6));
-                for purpose in fits.filter(|p| cell_of(image, from, to, **p).allows()) {
-                    if seen.len() < EXAMPLES && seen.insert((*purpose, *peer)) {
+                for purpose in self.of(from, to).iter().filter(|p| fits(p.protocol, *v6)) {
+                    let full = seen.iter().filter(|(family, ..)| family == v6).count() >= EXAMPLES;
+                    if !full && seen.insert((*v6, *purpose, *peer)) {
                         let (member, peer, purpose) = (*member, *peer, *purpose);
                         found.push(Crossing { network, way, member, peer, purpose });
                     }
                 }
             }
         }
+        found
     }
-    found
+
+    fn of(&mut self, from: u32, to: u32) -> &[Purpose] {
+        let (image, purposes) = (self.image, &self.purposes);
+        let row = image.rows[(from * image.classes + to) as usize];
+        self.known.entry(row).or_insert_with(|| {
+            let allows = |p: &&Purpose| cell_of(image, from, to, **p).allows();
+            purposes.iter().filter(allows).copied().collect()
+        })
+    }
 }
 
 const fn fits(protocol: Protocol, v6: bool) -> bool {
@@ -138,16 +150,12 @@ fn members(image: &Image, network: usize) -> BTreeMap<(bool, u32), IpAddr> {
 }
 
 /// Classes of the outside; the one of nobody in particular comes first.
-fn outside(compiled: &Compiled) -> Vec<(u32, Option<IpNet>)> {
-    let image = &compiled.image;
-    let external = |id: u32| {
-        let network = (id as usize).checked_sub(1);
-        network.is_none_or(|n| compiled.model.networks[n].kind == Kind::External)
-    };
-    let named = image.prefixes.iter().filter(|p| external(p.network));
+fn outside(image: &Image) -> Vec<(u32, Option<IpNet>)> {
+    let is_outside = |id: u32| id == 0 || image.network(id).is_some_and(|n| n.external);
+    let mut seen = HashSet::from([image.world]);
     let mut classes = vec![(image.world, None)];
-    for prefix in named {
-        if classes.iter().all(|(class, _)| *class != prefix.class) {
+    for prefix in image.prefixes.iter().filter(|p| is_outside(p.network)) {
+        if seen.insert(prefix.class) {
             classes.push((prefix.class, Some(net(prefix))));
         }
     }
@@ -167,11 +175,15 @@ fn purposes(image: &Image) -> Vec<Purpose> {
     let mut found = Vec::new();
     for protocol in Protocol::ALL {
         let table = &image.service_tables[protocol.table() as usize].class;
-        let mut seen = BTreeSet::new();
+        let mut seen = HashSet::new();
+        let mut last = None;
         for number in (1..=u16::MAX).chain([0]) {
-            if seen.insert(table[usize::from(number)]) {
+            // Most numbers have the class of their neighbour.
+            let class = Some(table[usize::from(number)]);
+            if class != last && seen.insert(class) {
                 found.push(Purpose::new(protocol, number));
             }
+            last = class;
         }
     }
     found
@@ -192,7 +204,7 @@ mod tests {
     #[test]
     fn examples_are_what_the_rules_say() {
         let compiled = compile(&Sources::new([("p.yaml", POLICY)])).expect("a policy");
-        let told: BTreeSet<String> = crossings(&compiled)
+        let told: BTreeSet<String> = crossings(&compiled.image)
             .iter()
             .map(|c| {
                 let peer = c.peer.map_or_else(|| "-".to_owned(), |p| p.to_string());

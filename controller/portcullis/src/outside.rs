@@ -3,30 +3,21 @@
 use std::net::IpAddr;
 
 use portcullis_host_rules::{Network, Plan, Protocol, Publish, Way, foreign::Crossing};
-use portcullis_policy::{Compiled, model, outside};
+use portcullis_image::Image;
+use portcullis_policy::{model, outside};
 
-/// What is wanted, and what is to pass.
-#[derive(Clone, Debug, Default)]
-pub struct Outside {
-    /// What the host's stack is to do.
-    pub plan: Plan,
-    /// Connections that cross the host's stack: examples of all that the policy allows.
-    pub crossings: Vec<Crossing>,
+/// What the host's stack is to do.
+pub fn plan(model: &model::Model) -> Plan {
+    let routed = model.networks.iter().filter(|n| !n.gateway.is_empty());
+    Plan {
+        networks: routed.map(network).collect(),
+        publish: model.publish.iter().flat_map(published).collect(),
+    }
 }
 
-impl Outside {
-    /// Of a policy.
-    pub fn of(compiled: &Compiled) -> Self {
-        let model = &compiled.model;
-        let routed = model.networks.iter().filter(|n| !n.gateway.is_empty());
-        let plan = Plan {
-            networks: routed.map(network).collect(),
-            publish: model.publish.iter().flat_map(published).collect(),
-        };
-        let crossings = outside::crossings(compiled).into_iter();
-        let crossings = crossings.map(|c| crossing(model, &c)).collect();
-        Self { plan, crossings }
-    }
+/// Connections that cross the host's stack: examples of all that a policy allows.
+pub fn crossings(image: &Image) -> Vec<Crossing> {
+    outside::crossings(image).iter().map(|c| crossing(image, c)).collect()
 }
 
 fn network(n: &model::Network) -> Network {
@@ -63,10 +54,10 @@ fn published(p: &model::Publish) -> Vec<Publish> {
     p.ports().filter_map(each).collect()
 }
 
-fn crossing(model: &model::Model, c: &outside::Crossing) -> Crossing {
-    let network = &model.networks[c.network];
-    let same = |addr: &&IpAddr| addr.is_ipv6() == c.member.is_ipv6();
-    let gateway = network.gateway.iter().map(|(addr, _)| addr).find(same).copied();
+fn crossing(image: &Image, c: &outside::Crossing) -> Crossing {
+    let network = &image.networks[c.network];
+    let gateways = network.gateway.iter().map(|(addr, _)| IpAddr::from(*addr));
+    let gateway = { gateways }.find(|addr| addr.is_ipv6() == c.member.is_ipv6());
     let (protocol, number) = match c.purpose.protocol {
         model::Protocol::Tcp => (6, c.purpose.number),
         model::Protocol::Udp => (17, c.purpose.number),

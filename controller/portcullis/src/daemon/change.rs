@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use portcullis_host_rules::Plan;
 use portcullis_image::Image;
 use portcullis_policy::Moment;
 use portcullis_store::Store;
@@ -18,7 +19,6 @@ use super::{
 use crate::{
     api::{Applied, Failure, Refused, Response, RolledBack, Size, code},
     dataplane::Launcher,
-    outside::Outside,
     state::AppliedPolicy,
 };
 
@@ -33,7 +33,8 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let installed = self.install(&ready.image, &ready.outside)?;
         let (generation, size) = (installed.generation, Size::of(&ready.image));
         let (rendered, warnings) = (ready.rendered.clone(), ready.warnings.clone());
-        let outside = Arc::clone(&ready.outside);
+        // Where nothing is wanted of the host, its other rules are left for the status to tell.
+        let crossing = (!ready.outside.is_empty()).then(|| Arc::clone(&ready.image));
         let policy = Arc::new(AppliedPolicy {
             generation,
             applied_unix_s: unix_seconds(),
@@ -58,7 +59,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             rendered,
             warnings,
             // What cannot be looked at now, the status tells.
-            foreign: self.foreign(&outside).unwrap_or_default(),
+            foreign: crossing.and_then(|image| self.foreign(&image).ok()).unwrap_or_default(),
         })
     }
 
@@ -195,7 +196,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
 }
 
 /// What the switch and the host's stack get; without a policy, what closes everything.
-fn wanted(ready: Option<&Ready>) -> (Arc<Image>, Arc<Outside>) {
+fn wanted(ready: Option<&Ready>) -> (Arc<Image>, Arc<Plan>) {
     match ready {
         Some(ready) => (Arc::clone(&ready.image), Arc::clone(&ready.outside)),
         None => (Arc::new(Image::closed()), Arc::default()),

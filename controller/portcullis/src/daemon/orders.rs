@@ -1,8 +1,7 @@
 //! What the daemon does when it is asked to.
 
-use std::sync::Arc;
-
 use portcullis_host_rules::foreign;
+use portcullis_image::Image;
 use portcullis_store::Store;
 use portcullis_switch::{PortKind, PortSpec};
 
@@ -21,8 +20,7 @@ use crate::{
         code,
     },
     dataplane::{DataPlane, Launcher},
-    host, names,
-    outside::Outside,
+    host, names, outside,
 };
 
 impl<L: Launcher, S: Store> Actor<L, S> {
@@ -83,13 +81,13 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let image = self.in_force.as_ref().map(|p| &*p.ready.image);
         let mut status = report::status(self.info.clone(), observed, policy, image, problems);
         report::add_waiting(&mut status.ports, &self.ports, &self.waiting);
-        if let Some(outside) = self.in_force.as_ref().map(|p| Arc::clone(&p.ready.outside)) {
-            report::add_outside(&mut status, &outside.plan);
-            match portcullis_host_rules::lacks(&outside.plan) {
+        if let Some(ready) = self.in_force.as_ref().map(|p| p.ready.clone()) {
+            report::add_outside(&mut status, &ready.outside);
+            match portcullis_host_rules::lacks(&ready.outside) {
                 Ok(lacks) => status.problems.extend(lacks.iter().map(ToString::to_string)),
                 Err(error) => status.problems.push(chain(&error)),
             }
-            status.foreign = self.foreign(&outside).unwrap_or_else(|unknown| {
+            status.foreign = self.foreign(&ready.image).unwrap_or_else(|unknown| {
                 status.problems.push(unknown);
                 Vec::new()
             });
@@ -100,14 +98,13 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         Ok(Response::Status(Box::new(status)))
     }
 
-    /// Rules of others that stand in the way. Where there is no nft there are no rules of its kind
-    /// to be looked at.
-    pub(super) fn foreign(&self, outside: &Outside) -> Result<Vec<api::Foreign>, String> {
-        match foreign::look(&self.host_rules.table(), &outside.crossings) {
+    /// Rules of others that stand in the way. Where there is no nft, and nobody wants any, there
+    /// are no rules of its kind to be looked at.
+    pub(super) fn foreign(&self, image: &Image) -> Result<Vec<api::Foreign>, String> {
+        let wanted = self.host_rules.plan().is_some_and(|plan| !plan.is_empty());
+        match foreign::look(&self.host_rules.table(), &outside::crossings(image)) {
             Ok(found) => Ok(found),
-            Err(portcullis_host_rules::Error::Program { .. }) if outside.plan.is_empty() => {
-                Ok(Vec::new())
-            }
+            Err(portcullis_host_rules::Error::Program { .. }) if !wanted => Ok(Vec::new()),
             Err(error) => Err(format!("the host's other rules are not known: {}", chain(&error))),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
+use portcullis_host_rules::Plan;
 use portcullis_image::Image;
 use portcullis_store::Store;
 use portcullis_switch::{Installed, PortKind, PortSpec};
@@ -15,7 +16,6 @@ use crate::{
     api::{Failure, code},
     dataplane::{DataPlane, Launcher},
     host,
-    outside::Outside,
     render::events as describe,
 };
 
@@ -56,11 +56,11 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     pub(super) fn install(
         &mut self,
         image: &Arc<Image>,
-        outside: &Outside,
+        outside: &Plan,
     ) -> Result<Installed, Failure> {
         let host = host::without_gateways(self.host.clone(), image);
         let before = self.host_rules.plan().cloned();
-        self.host_rules.change(&outside.plan).map_err(|error| host_failure(&error))?;
+        self.host_rules.change(outside).map_err(|error| host_failure(&error))?;
         let installed = self.plane.install(Arc::clone(image), &self.ports, &host);
         let installed = match (installed, before) {
             (Ok(installed), _) => installed,

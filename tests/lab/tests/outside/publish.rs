@@ -37,6 +37,8 @@ fn the_world_reaches_what_is_published_and_allowed() {
     assert!(web.connect(site.space("db"), (HOST, 8443)).is_none());
     let warned = site.host.run(&["check", &site.lab.dir().join("policy.yaml").to_string_lossy()]);
     let warned = warned.unwrap();
+    let line = "published: site at 198.51.100.1 tcp/8443 -> web tcp/443";
+    assert!(warned.stdout.contains(line), "{warned:?}");
     assert!(warned.stderr.contains("PC1291") && warned.stderr.contains("to: mute"), "{warned:?}");
     let explained = site.host.portcullis(&[
         "explain",
