@@ -151,7 +151,8 @@ fn what_is_not_understood_may_drop() {
             oifname \"pc-*\" tcp dport 22 jump deeper
         }
         chain deeper { limit rate 5/second accept
-            reject }
+            reject
+        }
     }";
     let all = of(NFT, RULES, &[crossing(Way::In, 6, 22)]);
     let told: Vec<(&str, bool)> = all.iter().map(|f| (f.chain.as_str(), f.certain)).collect();

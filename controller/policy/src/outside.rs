@@ -99,7 +99,7 @@ impl Rows<'_> {
         peers: &[(u32, Option<IpNet>)],
     ) -> Vec<Crossing> {
         let mut found = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut seen: BTreeSet<(bool, Purpose, Option<IpNet>)> = BTreeSet::new();
         for ((v6, class), member) in members {
             let family = |peer: &IpNet| matches!(peer, IpNet::V6(_)) == *v6;
             for (other, peer) in peers.iter().filter(|(_, peer)| peer.as_ref().is_none_or(family)) {

@@ -39,6 +39,12 @@ enum Left<'p> {
     Number(u64),
     /// One of the names that it may be written with.
     Word(&'static [&'static str]),
+    /// A port that a client chose for itself (RFC 6335, section 6, and what Linux does).
+    Client,
+    /// What connection tracking has done with it.
+    Translated {
+        maybe: bool,
+    },
     /// The packet has no such field.
     Nothing,
     Unknown,
@@ -88,6 +94,9 @@ fn one_of(ruleset: &Ruleset, chain: &Chain, left: &Left<'_>, right: &Value) -> T
         (Left::Interface(side), Value::String(name)) => interface(side, name),
         (Left::Address(place), _) => block(right).map_or(Tri::Maybe, |net| inside(*place, net)),
         (Left::Number(number), _) => is_number(*number, right),
+        (Left::Client, _) => is_clients(right),
+        (Left::Translated { maybe: false }, Value::String(what)) if what == "dnat" => Tri::No,
+        (Left::Translated { .. }, _) => Tri::Maybe,
         (Left::Word(words), Value::String(word)) => Tri::of(words.contains(&word.as_str())),
         (Left::Word(_) | Left::Interface(_), _) => Tri::Maybe,
     }
@@ -106,6 +115,7 @@ fn left<'p>(what: &Value, packet: &'p Packet) -> Left<'p> {
         "ct" => match what["key"].as_str() {
             Some("state") if packet.answer => Left::Word(&["established"]),
             Some("state") => Left::Word(&["new"]),
+            Some("status") => Left::Translated { maybe: packet.published },
             Some("direction") if packet.answer => Left::Word(&["reply", "1"]),
             Some("direction") => Left::Word(&["original", "0"]),
             _ => Left::Unknown,
@@ -154,6 +164,7 @@ fn payload<'p>(protocol: &str, field: &str, packet: &Packet) -> Left<'p> {
         ("tcp" | "udp" | "sctp" | "th", "sport") if packet.answer => {
             Left::Number(packet.number.into())
         }
+        ("tcp" | "udp" | "sctp" | "th", "sport" | "dport") => Left::Client,
         ("icmp" | "icmpv6", "type") if !packet.answer => Left::Number(packet.number.into()),
         _ => Left::Unknown,
     }
@@ -192,7 +203,41 @@ fn inside(place: Place, net: IpNet) -> Tri {
         Place::Within(own) if own.contains(&net) => Tri::Maybe,
         Place::Within(_) => Tri::No,
         Place::Anybody if net.prefix_len() == 0 => Tri::Yes,
+        Place::Anybody if is_local(net) => Tri::No,
         Place::Anybody => Tri::Maybe,
+    }
+}
+
+/// Ranges that nobody outside has: private ones (RFC 1918, RFC 4193) and those of one link or host.
+fn is_local(net: IpNet) -> bool {
+    match net.addr() {
+        IpAddr::V4(a) => {
+            a.is_private()
+                || a.is_loopback()
+                || a.is_link_local()
+                || a.is_multicast()
+                || a.is_broadcast()
+        }
+        IpAddr::V6(a) => {
+            a.is_unique_local() || a.is_loopback() || a.is_unicast_link_local() || a.is_multicast()
+        }
+    }
+}
+
+/// Smallest port that Linux gives to a client (net.ipv4.ip_local_port_range).
+const CLIENT_MIN: u64 = 32_768;
+
+fn is_clients(right: &Value) -> Tri {
+    let (first, last) = match right["range"].as_array() {
+        Some(range) => {
+            (range.first().and_then(Value::as_u64), range.get(1).and_then(Value::as_u64))
+        }
+        None => (right.as_u64(), right.as_u64()),
+    };
+    match (first, last) {
+        (_, Some(last)) if last < CLIENT_MIN => Tri::No,
+        (Some(first), Some(last)) if first <= CLIENT_MIN && last >= u16::MAX.into() => Tri::Yes,
+        _ => Tri::Maybe,
     }
 }
 

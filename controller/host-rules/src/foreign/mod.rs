@@ -113,8 +113,16 @@ fn findings(ruleset: &Ruleset, crossings: &[Crossing], uplinks: &BTreeSet<String
             }
         }
     }
-    // What surely drops comes first.
-    let mut all: Vec<_> = blamed.into_iter().collect();
+    // What surely drops comes first, and is not told as possible once more.
+    let sure: BTreeSet<_> = blamed
+        .iter()
+        .filter(|((_, certain), _)| *certain)
+        .flat_map(|((culprit, _), ways)| ways.keys().map(move |way| (*culprit, way.clone())))
+        .collect();
+    for ((culprit, _), ways) in blamed.iter_mut().filter(|((_, certain), _)| !certain) {
+        ways.retain(|way, _| !sure.contains(&(*culprit, way.clone())));
+    }
+    let mut all: Vec<_> = blamed.into_iter().filter(|(_, ways)| !ways.is_empty()).collect();
     all.sort_by_key(|((_, certain), _)| !certain);
     let finding = |((culprit, certain), ways): ((walk::Culprit<'_>, bool), BTreeMap<_, _>)| {
         let legs: Vec<(String, Way)> = ways.keys().cloned().collect();

@@ -66,6 +66,8 @@ pub struct Packet {
     pub dst: Place,
     /// Destination port or ICMP type of the connection's first packet.
     pub number: u16,
+    /// May it have been sent on from one of the host's addresses?
+    pub published: bool,
     /// Is it an answer? Then the connection is known, and the ports have changed sides.
     pub answer: bool,
 }
@@ -90,6 +92,7 @@ pub fn of(crossing: &Crossing, uplinks: &BTreeSet<String>) -> Vec<Packet> {
         src,
         dst,
         number: crossing.number,
+        published: crossing.way == Way::In,
         answer,
     };
     // From the member to the other side, and back; which of them is the answer depends.

@@ -129,8 +129,9 @@ impl<'r> Walk<'_, 'r> {
         }
         match word {
             "drop" | "reject" => {
+                // If it does not drop the packet, what follows meets it as before.
                 self.blame(chain, handle, fits);
-                self.decided(fits, End::Decided)
+                (fits == Tri::Yes).then_some(End::Decided)
             }
             "queue" => {
                 self.blame(chain, handle, Tri::Maybe);
