@@ -27,6 +27,11 @@ pub fn kind(theirs: &str) -> Option<&'static str> {
     first(KINDS, theirs)
 }
 
+/// What a word stands for among ways to the outside.
+pub fn outside(theirs: &str) -> Option<&'static str> {
+    first(OUTSIDES, theirs)
+}
+
 type Table = &'static [(&'static [&'static str], &'static [&'static str])];
 
 fn first(table: Table, theirs: &str) -> Option<&'static str> {
@@ -138,6 +143,12 @@ const KINDS: Table = &[
     (&["perimeter", "screened"], &["dmz"]),
     (&["isolate", "closed", "untrusted", "quarantine"], &["isolated"]),
     (&["wan", "internet", "public", "uplink", "world", "outside"], &["external"]),
+];
+
+const OUTSIDES: Table = &[
+    (&["nat", "snat", "masq", "masqueraded", "pat", "hidden"], &["masquerade"]),
+    (&["route", "router", "direct", "forward", "true", "yes"], &["routed"]),
+    (&["no", "false", "never", "isolated", "deny"], &["none"]),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //!   network and not the host, unless a rule names both sides.
 //! * `isolated`: the invariants `kind:isolated:NAME:out` and `:in`: a member reaches nobody, and
 //!   nobody reaches a member, unless a rule names both sides.
+//! * `outside: none`: the invariants `outside:NAME:out` and `:in`: a member reaches nobody outside,
+//!   and nobody outside reaches a member, whatever the rules say.
 //! * `external`: no rule; undeclared members belong to `world` (see [`crate::model::Endpoint`]).
 //!
 //! A rule *names* a side if one of the endpoints it lists for that side is a network, `host` or
@@ -13,8 +15,9 @@
 //! two networks cannot open a DMZ by accident, and a rule that means to open it says so.
 
 use crate::model::{
-    Action, Demand, Endpoint, Invariant, Kind, Model, Network, Rule, Service, Term, Tier,
+    Action, Demand, Endpoint, Invariant, Kind, Model, Network, Outside, Rule, Service, Term, Tier,
 };
+use crate::source::Span;
 
 /// All rules and invariants of a policy, those of kinds among them, in the order of the text.
 /// The id of a rule is its place here, from 1. Rules that have ended are not here.
@@ -50,6 +53,9 @@ pub fn invariants(model: &Model) -> Vec<Invariant> {
             Kind::Dmz => invariants.push(dmz(model, i, network)),
             Kind::Isolated => invariants.extend(isolated(i, network)),
             Kind::Lan | Kind::Plain | Kind::External => {}
+        }
+        if network.outside == Some(Outside::None) {
+            invariants.extend(no_outside(i, network));
         }
     }
     invariants.sort_by_key(|i| i.span);
@@ -90,14 +96,34 @@ fn isolated(index: usize, network: &Network) -> [Invariant; 2] {
     ]
 }
 
+/// Nothing outside, in no direction, by any rule.
+fn no_outside(index: usize, network: &Network) -> [Invariant; 2] {
+    let (members, world) = (|| vec![Endpoint::Network(index)], || vec![Endpoint::World]);
+    let name = |way| format!("outside:{}:{way}", network.name);
+    let span = network.outside_span;
+    [
+        invariant(name("out"), Demand::Never, span, members(), world()),
+        invariant(name("in"), Demand::Never, span, world(), members()),
+    ]
+}
+
 fn never(name: String, network: &Network, from: Vec<Endpoint>, to: Vec<Endpoint>) -> Invariant {
-    let span = network.kind_span;
+    invariant(name, Demand::NeverUnnamed, network.kind_span, from, to)
+}
+
+fn invariant(
+    name: String,
+    demand: Demand,
+    span: Span,
+    from: Vec<Endpoint>,
+    to: Vec<Endpoint>,
+) -> Invariant {
     let terms =
         |list: Vec<Endpoint>| list.into_iter().map(|endpoint| Term { endpoint, span }).collect();
     Invariant {
         name,
         span,
-        demand: Demand::NeverUnnamed,
+        demand,
         from: terms(from),
         to: terms(to),
         services: vec![Service::any(span)],

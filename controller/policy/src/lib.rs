@@ -17,6 +17,7 @@
 //!     mtu: 1500                   # bytes
 //!     mac: auto                   # of the gateway
 //!     limits: { broadcast: 50/s } # for its guests, see below
+//!     outside: masquerade         # or routed, or none; without it as the host routes anyway
 //! labels: { quarantine: "cut off" } # declared: nobody has to wear them
 //! guests:
 //!   pc1: { network: lan, ip: 10.10.0.11, mac: auto, labels: [admin] }
@@ -43,6 +44,8 @@
 //! always:
 //!   - { from: host, to: files, for: smb }
 //! log-denied: 10/s                # on each CPU: what no rule speaks about; none (default)
+//! publish:                        # IPv4 ports of the host that lead to a guest; rules still decide
+//!   - { name: site, at: 192.0.2.1, for: tcp/443, to: web1, port: 8443 }  # or at: host
 //! ```
 //!
 //! `limits` hold for the port of each NIC: connections opened by the guest at a time (`flows`,
@@ -83,6 +86,7 @@ pub mod model;
 mod moment;
 mod near;
 pub mod oracle;
+pub mod outside;
 mod parse;
 mod problem;
 mod prove;

@@ -3,7 +3,10 @@
 //! It says what the files say. What a network's kind stands for is written out by
 //! [`crate::kinds`], not here.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 use portcullis_image::Limits;
@@ -23,6 +26,8 @@ pub struct Model {
     pub guests: Vec<Guest>,
     /// Addresses declared for the hypervisor, besides the gateways.
     pub host: Vec<HostAddress>,
+    /// Services of guests that are reachable at addresses of the host, in the order of the text.
+    pub publish: Vec<Publish>,
     /// Labels: those that guests wear, and those that `labels:` declares, worn or not.
     pub labels: Vec<Label>,
     /// Named sets of endpoints.
@@ -71,6 +76,10 @@ pub struct Network {
     pub kind: Kind,
     /// Where the kind is written; the network's name where none is.
     pub kind_span: Span,
+    /// How it reaches the outside; `None`: as the host routes anyway.
+    pub outside: Option<Outside>,
+    /// Where that is written; the network's name where nothing is.
+    pub outside_span: Span,
     /// Largest L3 packet, bytes.
     pub mtu: u32,
     /// What the port of a guest may take that says nothing about it itself.
@@ -119,6 +128,64 @@ impl Kind {
             Self::Isolated => "isolated",
             Self::External => "external",
         }
+    }
+}
+
+/// How a network reaches what is outside of all networks: by the host's stack, behind the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outside {
+    /// Under its own addresses; the host is made to forward.
+    Routed,
+    /// Under the host's address.
+    Masquerade,
+    /// Not at all, whatever the rules say.
+    None,
+}
+
+impl Outside {
+    /// All of them with their words.
+    pub const WORDS: &'static [(&'static str, Self)] =
+        &[("routed", Self::Routed), ("masquerade", Self::Masquerade), ("none", Self::None)];
+}
+
+/// A guest's service, reachable at an address of the host (IPv4).
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Its name; `publish-LINE` where it has none.
+    pub name: String,
+    /// Where it begins.
+    pub span: Span,
+    /// At which of the host's addresses; `None`: at all of them.
+    pub at: Option<Ipv4Addr>,
+    /// For what: any of these.
+    pub services: Vec<Service>,
+    /// Index of the guest.
+    pub guest: usize,
+    /// The guest's address.
+    pub addr: Ipv4Addr,
+    /// The guest's port; `None`: the one that was asked for.
+    pub port: Option<u16>,
+}
+
+impl Publish {
+    /// The ports of the host.
+    pub fn ports(&self) -> impl Iterator<Item = &Ports> {
+        self.services.iter().flat_map(|s| &s.ports)
+    }
+
+    /// What they become: the ports as the guest and the rules see them.
+    pub fn inside(&self) -> impl Iterator<Item = Ports> {
+        let port = self.port;
+        self.ports().map(move |p| match port {
+            Some(port) => Ports::range(p.protocol, port, port),
+            None => *p,
+        })
+    }
+
+    /// `192.0.2.1`, or `host`.
+    pub fn place(&self) -> String {
+        self.at.map_or_else(|| "host".to_owned(), |at| at.to_string())
     }
 }
 
@@ -331,6 +398,13 @@ impl Ports {
     /// Numbers of a protocol, from any source port.
     pub const fn range(protocol: Protocol, first: u16, last: u16) -> Self {
         Self { protocol, first, last, source: Sources16::ALL }
+    }
+
+    /// The numbers that two have in common, from any source port.
+    pub fn overlap(&self, other: &Self) -> Option<Self> {
+        let (first, last) = (self.first.max(other.first), self.last.min(other.last));
+        let both = self.protocol == other.protocol && first <= last;
+        both.then(|| Self::range(self.protocol, first, last))
     }
 }
 

@@ -169,15 +169,36 @@ problems! {
 
     /// `in: fast`.
     "PC1001" "`{got}` is no limit for `{key}`: {why}" BadLimit { key: &'static str, got: String, why: &'static str };
+    /// `outside` where nothing is routed.
+    "PC1201" "`outside` says how the gateway of `{network}` routes, and it has none" OutsideWithoutGateway { network: String };
+    /// `outside` of what is outside.
+    "PC1202" "the network `{network}` is external: it is the outside itself" OutsideOfExternal { network: String };
+    /// An address that is not the host's, or not IPv4.
+    "PC1203" "nothing can be published at {addr}: {why}" PublishedAt { addr: IpAddr, why: String };
+    /// A target that nobody can be sent to.
+    "PC1204" "`{to}` cannot be published: {why}" PublishedTo { to: String, why: &'static str };
+    /// A service that cannot be forwarded.
+    "PC1205" "`{service}` cannot be published: {why}" PublishedFor { service: String, why: &'static str };
+    /// Two at one port.
+    "PC1206" "{ports} is published there already, as `{other}`" PublishedTwice { ports: String, other: String };
+    /// No rule lets anybody in.
+    "PC1291" "`{name}` is published, but no rule allows anybody outside to reach `{guest}` for {ports}" PublishedInVain { name: String, guest: String, ports: String };
+    /// Addresses that are routed as they are.
+    "PC1292" "nothing of `{network}` is masqueraded: its addresses are global IPv6, which is routed as it is" NothingToMasquerade { network: String };
 }
 
 impl Problem {
     /// Does it refuse the policy?
     pub const fn severity(&self) -> Severity {
-        match self.code().as_bytes() {
-            [b'P', b'C', b'0', b'9', ..] => Severity::Warning,
-            _ => Severity::Error,
-        }
+        severity(self.code())
+    }
+}
+
+/// Warnings are `PC09xx`, and from `PC10xx` on those with a 9 before the last digit.
+const fn severity(code: &str) -> Severity {
+    match code.as_bytes() {
+        [b'P', b'C', b'0', b'9', ..] | [b'P', b'C', b'1', _, b'9', _] => Severity::Warning,
+        _ => Severity::Error,
     }
 }
 

@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use portcullis_policy::{
     Compiled, Moment, Sources, Verdict, compile_at, compile_unproved_at, explain,
     generate::Connections,
-    model::{Action, Demand, Invariant, Kind, Model, Ports, Purpose, Rule, Sources16, Tier},
+    model::{
+        Action, Demand, Invariant, Kind, Model, Outside, Ports, Purpose, Rule, Sources16, Tier,
+    },
     oracle,
     until::{self, End},
 };
@@ -172,7 +174,9 @@ fn invariants(model: &Model) -> BTreeSet<String> {
         Kind::Isolated => ["in", "out"].map(|way| format!("kind:isolated:{}:{way}", n.name)).into(),
         Kind::Plain | Kind::Lan | Kind::External => vec![],
     });
-    model.invariants.iter().map(|i| i.name.clone()).chain(kinds).collect()
+    let closed = model.networks.iter().filter(|n| n.outside == Some(Outside::None));
+    let closed = closed.flat_map(|n| ["in", "out"].map(|way| format!("outside:{}:{way}", n.name)));
+    model.invariants.iter().map(|i| i.name.clone()).chain(kinds).chain(closed).collect()
 }
 
 fn as_rule(invariant: &Invariant) -> Rule {
@@ -237,6 +241,11 @@ fn the_examples_use_the_whole_language() {
         "kind: dmz",
         "kind: isolated",
         "kind: external",
+        "outside: masquerade",
+        "outside: none",
+        "publish:\n",
+        "at: host",
+        "port: 22",
     ];
     for word in words {
         assert!(texts.contains(word), "no example shows `{word}`");

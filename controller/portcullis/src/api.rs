@@ -8,6 +8,7 @@ mod usage;
 
 use std::{net::IpAddr, path::PathBuf};
 
+pub use portcullis_host_rules::foreign::Finding as Foreign;
 use portcullis_switch::{self as switch, PortSpec};
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,8 @@ pub mod code {
     pub const BUSY: &str = "busy";
     /// The kernel switch refused.
     pub const SWITCH: &str = "switch";
+    /// The host's own stack could not be made what the policy says.
+    pub const HOST_RULES: &str = "host-rules";
     /// The state could not be read or written.
     pub const STORE: &str = "store";
     /// A port of this name exists.
@@ -243,6 +246,9 @@ pub struct Applied {
     pub rendered: String,
     /// Warnings, for programs.
     pub warnings: Vec<serde_json::Value>,
+    /// Rules of others on this host that stand in the way of what the policy allows.
+    #[serde(default)]
+    pub foreign: Vec<Foreign>,
 }
 
 /// How it was found that what was loaded is what was compiled.
@@ -408,6 +414,28 @@ pub struct Network {
     pub gateway: Vec<IpAddr>,
     /// Open guest ports in it.
     pub ports: usize,
+    /// `routed` or `masquerade`: how it reaches the outside, where the policy says so.
+    #[serde(default)]
+    pub outside: Option<String>,
+}
+
+/// Ports of the host that lead to a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Name in the policy.
+    pub name: String,
+    /// At which address; `None`: at all of the host's.
+    pub at: Option<IpAddr>,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// The guest's address.
+    pub to: IpAddr,
+    /// The guest's port; `None`: the one that was asked for.
+    pub port: Option<u16>,
 }
 
 /// A NIC that the policy declares.
@@ -536,6 +564,12 @@ pub struct Status {
     pub flows: Flows,
     /// The programs.
     pub programs: Vec<Program>,
+    /// Ports of the host that lead to guests.
+    #[serde(default)]
+    pub published: Vec<Published>,
+    /// Rules of others on this host that stand in the way of what the policy allows.
+    #[serde(default)]
+    pub foreign: Vec<Foreign>,
     /// What is not as it should be, and why.
     pub problems: Vec<String>,
 }

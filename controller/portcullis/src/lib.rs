@@ -10,6 +10,7 @@ pub mod dataplane;
 pub mod error;
 pub mod host;
 pub mod names;
+pub mod outside;
 pub mod paint;
 pub mod paths;
 pub mod policy;

@@ -9,11 +9,13 @@ use crate::step::Step;
 /// The compiler and the `core` source for eBPF, and a C linker for the host.
 pub const BUILD: &[&str] = &["rustc-web", "rust-web-src", "gcc", "libc6-dev"];
 
-/// Real clients and servers for guests.
+/// Real clients and servers for guests, and what the daemon starts on its host.
 pub const PLAY: &[&str] = &[
+    "conntrack",
     "curl",
     "iproute2",
     "iputils-ping",
+    "nftables",
     "openssh-client",
     "openssh-server",
     "python3",
@@ -22,7 +24,7 @@ pub const PLAY: &[&str] = &[
 ];
 
 /// What the tests use besides.
-pub const TEST: &[&str] = &["ethtool", "iperf3"];
+pub const TEST: &[&str] = &["ethtool", "iperf3", "iptables"];
 
 /// Booting other kernels.
 pub const KERNELS: &[&str] = &["busybox-static", "cpio", "qemu-system-x86", "xz-utils"];

@@ -17,6 +17,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("portcullis-engine", &["portcullis-pipeline", "portcullis-image"]),
     ("portcullis-policy", &["portcullis-pipeline", "portcullis-image"]),
     ("portcullis-import", &["portcullis-image", "portcullis-pipeline", "portcullis-policy"]),
+    ("portcullis-host-rules", &["portcullis-ports"]),
     ("portcullis-ports", &[]),
     ("portcullis-programs", &[]),
     (
@@ -28,6 +29,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     (
         "portcullis",
         &[
+            "portcullis-host-rules",
             "portcullis-image",
             "portcullis-import",
             "portcullis-policy",

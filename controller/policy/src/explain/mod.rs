@@ -2,6 +2,7 @@
 
 mod advice;
 mod endpoint;
+mod published;
 mod question;
 mod render;
 mod time;
@@ -217,7 +218,8 @@ fn answer(compiled: &Compiled, question: &Question) -> Result<Explanation, Expla
     }
     let Question { from, to, service } = question.clone();
     let (src, dst) = (endpoint::actors(compiled, &from)?, endpoint::actors(compiled, &to)?);
-    let services = compiled.build.services.within(&ports(compiled, &service)?);
+    let asked = ports(compiled, &service)?;
+    let services = compiled.build.services.within(&asked);
     let cases = cases(compiled, &src, &dst, &services);
     let allowed = cases.iter().filter(|c| c.cell.allows()).count();
     let verdict = match (allowed, cases.len()) {
@@ -229,11 +231,14 @@ fn answer(compiled: &Compiled, question: &Question) -> Result<Explanation, Expla
         (some, all) if some == all => Verdict::Allowed,
         _ => Verdict::Mixed,
     };
+    let (all_src, all_dst) = (|| src.values().flatten(), || dst.values().flatten());
+    let mut notes = advice::notes(compiled, all_src(), all_dst());
+    notes.extend(published::notes(compiled, all_src(), all_dst(), &asked));
     Ok(Explanation {
         verdict,
         answers: answers(compiled, &cases, question),
         more: cases.len().saturating_sub(ANSWERS),
-        notes: advice::notes(compiled, src.values().flatten(), dst.values().flatten()),
+        notes,
         from,
         to,
         service,

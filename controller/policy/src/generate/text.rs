@@ -11,13 +11,16 @@ pub fn policy(seed: u64, size: Size) -> String {
     let (out, names, narrow) = (String::new(), Vec::new(), Vec::new());
     // A stream of its own, so that the rest is what it was without limits.
     let limits = Random::new(!seed);
-    let mut g = Generator { r: Random::new(seed), limits, out, names, narrow };
+    let (routed_v4, publishable) = (Vec::new(), Vec::new());
+    let r = Random::new(seed);
+    let mut g = Generator { r, limits, out, names, narrow, routed_v4, publishable };
     g.networks(size.networks);
     g.labels();
     g.guests(size);
     g.host();
     g.sets();
     g.rules(size.rules);
+    g.publish();
     g.out
 }
 
@@ -29,6 +32,10 @@ struct Generator {
     names: Vec<String>,
     /// Of these, what leaves most addresses over.
     narrow: Vec<String>,
+    /// Numbers of networks whose guests have an IPv4 address behind a gateway.
+    routed_v4: Vec<usize>,
+    /// Guests with one such address.
+    publishable: Vec<String>,
 }
 
 const LABELS: &[&str] = &["red", "green", "blue", "web", "db"];
@@ -138,11 +145,19 @@ impl Generator {
                 _ => format!("10.{i}.0.0/24, \"fd00:{i:x}::/64\""),
             };
             let gateway = !self.r.once_in(3);
+            let outside = match i % 3 {
+                0 if gateway && !kind.contains("external") => ", outside: masquerade",
+                1 if gateway && !kind.contains("external") => ", outside: routed",
+                _ => "",
+            };
             let vlan = i + 9;
             let limits = *self.limits.pick(LIMITS);
             self.line(format_args!(
-                "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{kind}{limits} }}"
+                "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{kind}{outside}{limits} }}"
             ));
+            if gateway && subnets.starts_with("10.") {
+                self.routed_v4.push(i);
+            }
             self.narrow.push(format!("net{i}"));
         }
     }
@@ -178,6 +193,9 @@ impl Generator {
                 self.line(format_args!(
                     "  guest{i}: {{ network: net{network}, ip: auto, labels: [{labels}]{limits} }}"
                 ));
+                if self.routed_v4.contains(&network) {
+                    self.publishable.push(format!("guest{i}"));
+                }
             }
             self.narrow.push(format!("guest{i}"));
         }
@@ -276,6 +294,25 @@ impl Generator {
             self.line(format_args!(
                 "  - {{ name: r{i}, tier: {tier}{options}, {action}: {{ from: {from}, to: {to}, \
                  for: [{services}] }} }}"
+            ));
+        }
+    }
+
+    /// Some guests are reachable at the host, each at ports of its own.
+    fn publish(&mut self) {
+        let guests: Vec<String> = self.publishable.iter().take(3).cloned().collect();
+        if !guests.is_empty() {
+            self.line(format_args!("publish:"));
+        }
+        for (i, guest) in guests.iter().enumerate() {
+            let at = if i % 2 == 0 { "host" } else { "192.0.2.1" };
+            let (what, port) = match i {
+                0 => ("tcp/8080", ", port: 80"),
+                1 => ("[tcp/8443, udp/8443]", ""),
+                _ => ("udp/5000-5009", ""),
+            };
+            self.line(format_args!(
+                "  - {{ name: p{i}, at: {at}, for: {what}, to: {guest}{port} }}"
             ));
         }
     }

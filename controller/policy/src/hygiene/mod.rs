@@ -5,6 +5,7 @@
 //! in pairs.
 
 mod names;
+mod outside;
 mod rules;
 mod wide;
 
@@ -15,4 +16,5 @@ pub fn check(compiled: &Compiled, diags: &mut Diagnostics) {
     rules::check(compiled, diags);
     names::check(&compiled.model, diags);
     wide::check(compiled, diags);
+    outside::check(compiled, diags);
 }

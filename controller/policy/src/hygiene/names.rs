@@ -27,7 +27,8 @@ pub fn check(model: &Model, diags: &mut Diagnostics) {
         diags.report(Problem::UnusedSet { name: set.name.clone() }, set.span);
     }
     let rules = model.rules.iter().flat_map(|r| &r.services);
-    let services = rules.chain(model.invariants.iter().flat_map(|i| &i.services));
+    let published = model.publish.iter().flat_map(|p| &p.services);
+    let services = rules.chain(model.invariants.iter().flat_map(|i| &i.services)).chain(published);
     let used: HashSet<&str> = services.map(|s| s.name.as_str()).collect();
     for service in model.services.iter().filter(|s| !used.contains(s.name.as_str())) {
         diags.report(Problem::UnusedService { name: service.name.clone() }, service.span);

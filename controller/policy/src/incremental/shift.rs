@@ -37,6 +37,7 @@ impl Shift {
         for network in &mut model.networks {
             self.span(&mut network.span);
             self.span(&mut network.kind_span);
+            self.span(&mut network.outside_span);
         }
         model.guests.iter_mut().for_each(|g| self.span(&mut g.span));
         model.host.iter_mut().for_each(|h| self.span(&mut h.span));
@@ -51,6 +52,10 @@ impl Shift {
             self.terms(&mut selector.terms);
         }
         self.services(&mut model.services);
+        for publish in &mut model.publish {
+            self.span(&mut publish.span);
+            self.services(&mut publish.services);
+        }
         self.rules(&mut model.rules);
         for invariant in &mut model.invariants {
             self.span(&mut invariant.span);

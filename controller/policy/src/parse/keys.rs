@@ -11,9 +11,11 @@ pub const POLICY: &[&str] = &[
     "rules",
     "never",
     "always",
+    "publish",
     "log-denied",
 ];
-pub const NETWORK: &[&str] = &["vlan", "subnets", "gateway", "kind", "mtu", "mac", "limits"];
+pub const NETWORK: &[&str] =
+    &["vlan", "subnets", "gateway", "kind", "mtu", "mac", "outside", "limits"];
 pub const GUEST: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards", "limits"];
 pub const NIC: &[&str] = &["network", "ip", "mac"];
 pub const LIMITS: &[&str] = &["flows", "half-open", "new", "broadcast", "neighbours", "in", "out"];
@@ -25,3 +27,4 @@ pub const RULE: &[&str] =
 pub const LOG: &[&str] = &["rate"];
 pub const SELECTION: &[&str] = &["from", "to", "for"];
 pub const INVARIANT: &[&str] = &["name", "from", "to", "for", "owner", "ticket"];
+pub const PUBLISH: &[&str] = &["name", "at", "for", "to", "port"];

@@ -9,6 +9,7 @@ mod names;
 mod networks;
 mod options;
 mod part;
+mod publish;
 mod reader;
 mod rules;
 #[cfg(test)]
@@ -41,6 +42,7 @@ struct Sections<'n> {
     never: Vec<&'n Node>,
     always: Vec<&'n Node>,
     log_denied: Vec<&'n Node>,
+    publish: Vec<&'n Node>,
 }
 
 /// The state of reading: the model so far, and what is wrong with it.
@@ -104,6 +106,7 @@ impl<'n> Sections<'n> {
         self.log_denied.extend(top.get("log-denied"));
         self.never.extend(items("never", "`never`", diags));
         self.always.extend(items("always", "`always`", diags));
+        self.publish.extend(items("publish", "`publish`", diags));
     }
 }
 
@@ -138,6 +141,7 @@ impl Builder<'_> {
         self.rules(&sections.rules);
         self.invariants(&sections.never, &sections.always);
         self.log_denied(&sections.log_denied);
+        self.publish(&sections.publish);
         if self.model.networks.is_empty() && !self.diags.has_errors() {
             self.diags.report(Problem::NoNetworks {}, Default::default());
         }

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use portcullis_pipeline::{addr::Mac, layout::NETWORKS};
 
-use super::{Builder, addresses, keys, limits, reader};
+use super::{
+    Builder, addresses, keys, limits,
+    reader::{self, Table},
+};
 use crate::{
     diagnostic::Diagnostic,
     foreign,
-    model::{Endpoint, Kind, Network},
+    model::{Endpoint, Kind, Network, Outside},
     near::nearest,
     problem::Problem,
     source::Span,
@@ -38,6 +41,8 @@ impl Builder<'_> {
             gateway_mac: Mac::default(),
             kind: Kind::Plain,
             kind_span: key.span,
+            outside: None,
+            outside_span: key.span,
             mtu: DEFAULT_MTU,
             limits: limits::DEFAULT,
         };
@@ -53,6 +58,9 @@ impl Builder<'_> {
             }
             if let Some(node) = table.get("kind") {
                 self.kind(node, &mut network);
+            }
+            if let Some(node) = table.get("outside") {
+                self.outside(node, &table, &mut network);
             }
             if let Some(node) = table.get("mtu") {
                 self.mtu(node, &mut network);
@@ -179,6 +187,30 @@ impl Builder<'_> {
                 let meant = foreign::kind(text).or_else(near);
                 self.diags.push(Diagnostic::new(problem, node.span).meant(meant));
             }
+        }
+    }
+
+    /// `routed`, `masquerade` or `none`: what the host's stack does behind the gateway.
+    fn outside(&mut self, node: &Node, table: &Table<'_>, network: &mut Network) {
+        network.outside_span = node.span;
+        let expected = "a way to the outside: `routed`, `masquerade` or `none`";
+        let words = Outside::WORDS;
+        let Some(outside) = self.one_word(table, "outside", expected, words, foreign::outside)
+        else {
+            return;
+        };
+        network.outside = Some(outside);
+        let name = network.name.clone();
+        if network.kind == Kind::External {
+            let help = "it is said of the networks whose guests go out through it";
+            let problem = Problem::OutsideOfExternal { network: name };
+            self.diags.push(Diagnostic::new(problem, node.span).help(help));
+        } else if outside != Outside::None
+            && network.gateway.is_empty()
+            && !table.may_mean("gateway")
+        {
+            let problem = Problem::OutsideWithoutGateway { network: name };
+            self.diags.push(Diagnostic::new(problem, node.span).help("add `gateway: true`"));
         }
     }
 

@@ -35,7 +35,7 @@ impl Builder<'_> {
     }
 
     /// The value of a key that has one of a few words.
-    fn one_word<T: Copy>(
+    pub fn one_word<T: Copy>(
         &mut self,
         table: &Table<'_>,
         key: &'static str,

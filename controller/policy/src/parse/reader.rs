@@ -59,6 +59,7 @@ fn example(key: &str) -> Option<&'static str> {
         "from" => "say who opens the connection; `from: any` is everybody",
         "to" => "say to whom; `to: any` is everybody",
         "for" => "say what for, as in `for: [http, https]`; `for: any` is everything",
+        "at" => "say at which address of the host, as in `at: 192.0.2.1`, or `at: host`",
         "members" => "say what is in it before what is not, as in `members: [any]`",
         _ => return None,
     })
@@ -373,6 +374,7 @@ fn shape(what: &str) -> Option<&'static str> {
         "`labels`" => "each label stands under its name: `quarantine: what it stands for`",
         "`sets`" => "each set stands under its name: `office: [192.0.2.0/24]`",
         "`services`" => "each service stands under its name: `game: [udp/27015]`",
+        "`publish`" => "each is an item: `- { at: host, for: https, to: web1 }`",
         "`rules`" => "each rule is an item: `- { name: web, allow: { ... } }`",
         "`never`" | "`always`" => "each invariant is an item: `- { from: dmz, to: lan }`",
         "`host`" => "the host has addresses: `host: { addresses: [192.0.2.1] }`",

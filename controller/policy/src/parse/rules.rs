@@ -50,7 +50,7 @@ impl Builder<'_> {
     }
 
     /// A list of services. Services of the policy are made of built-in ones and literals.
-    fn services(&mut self, node: &Node, what: &'static str, with_own: bool) -> Vec<Service> {
+    pub fn services(&mut self, node: &Node, what: &'static str, with_own: bool) -> Vec<Service> {
         let items = reader::list(node, what, self.diags);
         reader::refuse_empty(node, what, self.diags);
         let mut services = Vec::new();
@@ -164,9 +164,9 @@ impl Builder<'_> {
         Selection { from, to, services }
     }
 
-    /// The name of a rule or invariant; each is given once. Without one it is called after its
-    /// line.
-    fn name(
+    /// The name of a rule, an invariant or a published service; each is given once. Without one
+    /// it is called after its line.
+    pub fn name(
         &mut self,
         table: &Table<'_>,
         span: Span,
@@ -182,7 +182,11 @@ impl Builder<'_> {
         {
             let problem = Problem::DuplicateName {
                 name: key.text.clone(),
-                first: if what == "rule" { "a rule" } else { "an invariant" },
+                first: match what {
+                    "rule" => "a rule",
+                    "publish" => "a published service",
+                    _ => "an invariant",
+                },
             };
             self.diags.push(Diagnostic::new(problem, key.span).label(first, "first here"));
         }

@@ -56,6 +56,10 @@ pub fn schema() -> Value {
                 "What must be possible whatever the rules say; proved before anything is applied.",
                 json!({ "$ref": "#/$defs/invariant" }),
             ),
+            "publish": list(
+                "Guests' services that are reachable at addresses of the host (IPv4 port forwarding).",
+                places::publish(),
+            ),
         },
         "$defs": {
             "endpoint": words::endpoint(),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{object, words};
-use crate::model::Kind;
+use crate::model::{Kind, Outside};
 
 pub fn network() -> Value {
     let kind = json!({
@@ -22,7 +22,7 @@ pub fn network() -> Value {
             { "type": "array", "items": words::address() },
         ],
     });
-    let properties = json!({
+    let mut properties = json!({
         "vlan": {
             "description": "VLAN id; each belongs to one network.",
             "type": "integer", "minimum": 1, "maximum": 4094,
@@ -39,6 +39,13 @@ pub fn network() -> Value {
         },
         "limits": limits("What the port of a guest may take that says nothing about it itself."),
         "mac": words::mac("MAC of the gateway; auto (as without this key) follows from the network's name."),
+    });
+    properties["outside"] = json!({
+        "description": "How it reaches what is outside of all networks, behind its gateway. routed: \
+                        under its own addresses. masquerade: under the host's address (IPv4, and \
+                        unique local IPv6). none: not at all, whatever the rules say. Without this \
+                        key: as the host routes anyway.",
+        "enum": Outside::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>(),
     });
     object("An isolated broadcast domain.", properties, &["vlan", "subnets"])
 }
@@ -120,4 +127,28 @@ pub fn host() -> Value {
     let mut host = object("The hypervisor.", json!({ "addresses": addresses }), &[]);
     host["type"] = json!(["object", "null"]);
     host
+}
+
+pub fn publish() -> Value {
+    let mut properties = json!({
+        "at": {
+            "description": "An IPv4 address of the host, or host for all of them.",
+            "anyOf": [{ "const": "host" }, words::address()],
+        },
+        "for": words::services("The ports there: services of tcp, udp and sctp."),
+        "to": {
+            "description": "The guest that answers, or one of its IPv4 addresses.",
+            "type": "string",
+        },
+        "port": {
+            "description": "The guest's own port; without this key the one that was asked for.",
+            "type": "integer", "minimum": 1, "maximum": 65_535,
+        },
+    });
+    properties["name"] = words::own_name();
+    object(
+        "A guest's service, reachable at an address of the host. Rules still decide who reaches it.",
+        properties,
+        &["at", "for", "to"],
+    )
 }

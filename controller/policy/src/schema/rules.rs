@@ -18,11 +18,7 @@ pub fn selection() -> Value {
 }
 
 fn remarks(properties: &mut Value) {
-    properties["name"] = json!({
-        "description": "What messages, counters and logs call it; each name once. Without one it \
-                        is called after its line.",
-        "type": "string", "pattern": words::NAME,
-    });
+    properties["name"] = words::own_name();
     properties["owner"] =
         json!({ "description": "Who answers for it.", "type": ["string", "number"] });
     properties["ticket"] =

@@ -146,6 +146,7 @@ fn keys_are_the_parsers() {
         ("/$defs/rule/properties/log/anyOf/1/properties", keys::LOG),
         ("/$defs/selection/properties", keys::SELECTION),
         ("/$defs/invariant/properties", keys::INVARIANT),
+        ("/properties/publish/items/properties", keys::PUBLISH),
     ];
     let schema = schema();
     for (pointer, known) in expected {

@@ -24,6 +24,15 @@ pub fn named(description: &str) -> Value {
     json!({ "description": description, "type": "string", "pattern": NAME })
 }
 
+/// The name of a rule, an invariant or a published service.
+pub fn own_name() -> Value {
+    json!({
+        "description": "What messages, counters and logs call it; each name once. Without one it \
+                        is called after its line.",
+        "type": "string", "pattern": NAME,
+    })
+}
+
 pub fn address() -> Value {
     json!({ "type": "string", "pattern": ADDRESS, "examples": ["10.10.0.5", "fd00:10::5"] })
 }

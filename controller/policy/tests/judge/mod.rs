@@ -13,8 +13,8 @@ use std::{
 use portcullis_policy::{
     Model,
     model::{
-        Action, Demand, Endpoint, Invariant, Kind, Ports, Protocol, Purpose, Rule, Service, Term,
-        Tier,
+        Action, Demand, Endpoint, Invariant, Kind, Outside, Ports, Protocol, Purpose, Rule,
+        Service, Term, Tier,
     },
     oracle::{self, Judgement},
 };
@@ -417,17 +417,26 @@ fn of_kind(model: &Model, i: usize, kind: Kind) -> Vec<Invariant> {
     let here = vec![Endpoint::Network(i)];
     let name = &model.networks[i].name;
     let networks = (0..model.networks.len()).map(Endpoint::Network);
-    match kind {
+    let mut all = match kind {
         Kind::Dmz => {
             let to = networks.chain([Endpoint::Host]).collect();
-            vec![unnamed(format!("kind:dmz:{name}"), here, to)]
+            vec![unnamed(format!("kind:dmz:{name}"), here.clone(), to)]
         }
         Kind::Isolated => vec![
             unnamed(format!("kind:isolated:{name}:out"), here.clone(), vec![Endpoint::Any]),
-            unnamed(format!("kind:isolated:{name}:in"), vec![Endpoint::Any], here),
+            unnamed(format!("kind:isolated:{name}:in"), vec![Endpoint::Any], here.clone()),
         ],
         _ => Vec::new(),
+    };
+    if model.networks[i].outside == Some(Outside::None) {
+        let never = |way, from, to| Invariant {
+            demand: Demand::Never,
+            ..unnamed(format!("outside:{name}:{way}"), from, to)
+        };
+        all.push(never("out", here.clone(), vec![Endpoint::World]));
+        all.push(never("in", vec![Endpoint::World], here));
     }
+    all
 }
 
 fn terms(endpoints: Vec<Endpoint>) -> Vec<Term> {

@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     paint::Style,
     policy,
-    render::events::cuts,
+    render::{events::cuts, outside::foreign},
 };
 
 /// Has the daemon enforce it, for good or until so many seconds are over.
@@ -25,7 +25,7 @@ pub fn apply(
     let request = Request::Apply { sources, color: context.paint_aside.is_on(), confirm_s };
     match client::ask(&context.paths, &request)? {
         Response::Applied(applied) => {
-            let aside = applied.rendered.clone();
+            let aside = applied.rendered.clone() + &foreign(&applied.foreign, context.paint_aside);
             Ok(Outcome { aside, ..Outcome::fine(acknowledged(&applied, context), applied) })
         }
         Response::Refused(refusal) => Err(refusal.into()),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis_policy::{Compiled, Diagnostics, compile_at};
+use portcullis_policy::{Compiled, Diagnostics, compile_at, model};
 use serde_json::json;
 
 use super::{Context, Outcome};
@@ -69,8 +69,29 @@ fn fine(
     };
     let time =
         if took >= LONG { format!(" in {:.1} s", took.as_secs_f64()) } else { String::new() };
-    let human = format!("{}: {good}, {}; {invariants}{time}\n", names.join(", "), describe(&size));
+    let human = format!(
+        "{}: {good}, {}; {invariants}{time}\n{}",
+        names.join(", "),
+        describe(&size),
+        published(compiled)
+    );
     Outcome { aside, ..Outcome::fine(human, json) }
+}
+
+/// Where guests' services are to be reached, one a line.
+fn published(compiled: &Compiled) -> String {
+    let list = |ports: Vec<String>| ports.join(", ");
+    let line = |p: &model::Publish| {
+        format!(
+            "published: {} at {} {} -> {} {}\n",
+            p.name,
+            p.place(),
+            list(p.ports().map(ToString::to_string).collect()),
+            compiled.model.guests[p.guest].name,
+            list(p.inside().map(|ports| ports.to_string()).collect())
+        )
+    };
+    compiled.model.publish.iter().map(line).collect()
 }
 
 fn refused(diagnostics: &Diagnostics, context: &Context) -> Outcome {

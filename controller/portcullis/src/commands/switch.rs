@@ -14,7 +14,12 @@ use crate::{
     api::{Info, Removed, Request, Response},
     cli::UpSettings,
     client,
-    daemon::{LOCK_WAIT, failure::switch_failure, run_dir::RunDir},
+    daemon::{
+        LOCK_WAIT,
+        actor::host_rules_of,
+        failure::{host_failure, switch_failure},
+        run_dir::RunDir,
+    },
     dataplane::{Kernel, Launcher},
     error::Error,
     state::State,
@@ -102,6 +107,8 @@ fn without_daemon(context: &Context) -> Result<Removed, Error> {
         instance: context.paths.instance(),
         flows: crate::daemon::FLOWS,
     };
+    portcullis_host_rules::remove(host_rules_of(&config))
+        .map_err(|error| Error::Failed(host_failure(&error)))?;
     let removed = Kernel.remove(&config).map_err(|error| Error::Failed(switch_failure(&error)))?;
     run_dir.remove()?;
     Ok(removed.into())

@@ -11,13 +11,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use portcullis_host_rules::HostRules;
 use portcullis_store::Store;
 use portcullis_switch::{Config, PortSpec, StartReport};
 use tokio::sync::oneshot;
 
 use super::{
-    clock::Now, failure::switch_failure, journal::Journal, log::log, ready::Ready, trial::Standing,
-    usage::Ledger, waiting::Waiting,
+    clock::Now,
+    failure::{host_failure, switch_failure},
+    journal::Journal,
+    log::log,
+    ready::Ready,
+    trial::Standing,
+    usage::Ledger,
+    waiting::Waiting,
 };
 use crate::{
     api::{self, EventQuery, Failure, Info, Removed, Response, SourceFile, Started, code},
@@ -135,6 +142,7 @@ pub(super) enum Topic {
     Restore,
     Store,
     HostAddresses,
+    Outside,
     Trial,
     Ends,
     Sweep,
@@ -157,6 +165,7 @@ pub struct Actor<L: Launcher, S> {
     launcher: L,
     config: Config,
     pub(super) plane: L::Plane,
+    pub(super) host_rules: HostRules,
     pub(super) state: State<S>,
     pub(super) info: Info,
     pub(super) ports: Vec<PortSpec>,
@@ -190,10 +199,13 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let ledger = Ledger::load(&state)?;
         let started = launcher.start(config.clone());
         let (plane, report) = started.map_err(|error| Error::Failed(switch_failure(&error)))?;
+        let host_rules = HostRules::new(host_rules_of(&config));
+        let host_rules = host_rules.map_err(|error| Error::Failed(host_failure(&error)))?;
         let mut actor = Self {
             launcher,
             config,
             plane,
+            host_rules,
             state,
             info,
             ports,
@@ -269,6 +281,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             }
             if Instant::now() >= host_at {
                 self.refresh_host();
+                self.look_after_host_rules();
                 self.revive();
                 host_at = Instant::now() + self.pace.host;
             }
@@ -302,13 +315,16 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         self.note_usage();
         let Self { launcher, config, plane, state, info, pace, .. } = self;
         drop(plane);
-        match launcher.remove(&config) {
+        let rules = portcullis_host_rules::remove(host_rules_of(&config));
+        let removed = rules
+            .map_err(|error| host_failure(&error))
+            .and_then(|()| launcher.remove(&config).map_err(|error| switch_failure(&error)));
+        match removed {
             Ok(removed) => {
                 log("everything was removed");
                 Ok(removed.into())
             }
-            Err(error) => {
-                let failure = switch_failure(&error);
+            Err(failure) => {
                 log(format!("down: {}", failure.message));
                 let again = Self::start(launcher, config, state, info, pace);
                 Err((failure, again.ok().map(Box::new)))
@@ -322,6 +338,12 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             self.problems.insert(topic, text);
         }
     }
+}
+
+/// Where the host's rules of a switch are noted, and under which name.
+pub fn host_rules_of(config: &Config) -> portcullis_host_rules::Config {
+    let (run_dir, instance) = (config.run_dir.clone(), config.instance.clone());
+    portcullis_host_rules::Config { run_dir, instance }
 }
 
 fn started_info(report: &StartReport, restored: Option<u32>) -> Started {

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use portcullis_host_rules::Plan;
 use portcullis_image::Image;
 use portcullis_policy::Moment;
 use portcullis_store::Store;
@@ -29,9 +30,11 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     pub(super) fn apply(&mut self, candidate: Candidate) -> Result<Applied, Failure> {
         let Candidate { sources, ready, confirm } = candidate;
         self.host = self.read_host()?;
-        let installed = self.install(&ready.image)?;
+        let installed = self.install(&ready.image, &ready.outside)?;
         let (generation, size) = (installed.generation, Size::of(&ready.image));
         let (rendered, warnings) = (ready.rendered.clone(), ready.warnings.clone());
+        // Where nothing is wanted of the host, its other rules are left for the status to tell.
+        let crossing = (!ready.outside.is_empty()).then(|| Arc::clone(&ready.image));
         let policy = Arc::new(AppliedPolicy {
             generation,
             applied_unix_s: unix_seconds(),
@@ -55,6 +58,8 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             pending: self.pending(&now),
             rendered,
             warnings,
+            // What cannot be looked at now, the status tells.
+            foreign: crossing.and_then(|image| self.foreign(&image).ok()).unwrap_or_default(),
         })
     }
 
@@ -89,8 +94,8 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         why: &str,
     ) -> Result<RolledBack, Failure> {
         let ready = next.policy.as_deref().map(|policy| self.recompile(policy)).transpose()?;
-        let image = ready.as_ref().map_or_else(|| Arc::new(Image::closed()), |r| r.image.clone());
-        let installed = self.install(&image)?;
+        let (image, outside) = wanted(ready.as_ref());
+        let installed = self.install(&image, &outside)?;
         let generation = installed.generation;
         let again = |policy: Shared| Arc::new(AppliedPolicy { generation, ..(*policy).clone() });
         let next = Standing { policy: next.policy.map(again), ..next };
@@ -175,11 +180,8 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     }
 
     fn put_back(&mut self, error: &portcullis_store::Error) -> Failure {
-        let before = match &self.in_force {
-            Some(before) => Arc::clone(&before.ready.image),
-            None => Arc::new(Image::closed()),
-        };
-        let outcome = match self.install(&before) {
+        let (image, outside) = wanted(self.in_force.as_ref().map(|before| &before.ready));
+        let outcome = match self.install(&image, &outside) {
             Ok(_) => "what was in force before is in force again".to_owned(),
             Err(failure) => format!(
                 "the new one is in force until the next start, because the one before could not be \
@@ -190,6 +192,14 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let text = format!("the policy could not be stored ({error}); {outcome}");
         self.problem(Topic::Store, text.clone());
         Failure::new(code::STORE, text)
+    }
+}
+
+/// What the switch and the host's stack get; without a policy, what closes everything.
+fn wanted(ready: Option<&Ready>) -> (Arc<Image>, Arc<Plan>) {
+    match ready {
+        Some(ready) => (Arc::clone(&ready.image), Arc::clone(&ready.outside)),
+        None => (Arc::new(Image::closed()), Arc::default()),
     }
 }
 

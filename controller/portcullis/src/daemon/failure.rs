@@ -9,6 +9,12 @@ pub fn switch_failure(error: &impl std::error::Error) -> Failure {
     Failure::new(code::SWITCH, chain(error))
 }
 
+/// An error of the host's stack for the client.
+pub fn host_failure(error: &portcullis_host_rules::Error) -> Failure {
+    Failure::new(code::HOST_RULES, format!("the host's rules: {}", chain(error)))
+        .hint("nothing changed: what was in force is in force")
+}
+
 /// An error with its causes, those that it does not name itself.
 pub fn chain(error: &impl std::error::Error) -> String {
     let mut text = error.to_string();

@@ -25,7 +25,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         }
         let policy = self.standing.policy.clone()?;
         let restored = self.recompile(&policy).and_then(|ready| {
-            let installed = self.install(&ready.image)?;
+            let installed = self.install(&ready.image, &ready.outside)?;
             let generation = installed.generation;
             let policy = Some(Arc::new(AppliedPolicy { generation, ..(*policy).clone() }));
             let standing = Standing { policy, trial: self.standing.trial.clone() };
@@ -117,7 +117,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     /// Puts the policy in force as it is now. Where it does not hold any more, it stays.
     fn renew(&mut self, policy: &AppliedPolicy, before_unix_s: u64) -> Result<(), Failure> {
         let ready = self.recompile(policy)?;
-        let installed = self.install(&ready.image)?;
+        let installed = self.install(&ready.image, &ready.outside)?;
         let generation = installed.generation;
         let standing = self.standing.clone();
         self.believe(standing, Some(ready), &installed);

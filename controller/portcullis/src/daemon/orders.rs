@@ -1,5 +1,7 @@
 //! What the daemon does when it is asked to.
 
+use portcullis_host_rules::foreign;
+use portcullis_image::Image;
 use portcullis_store::Store;
 use portcullis_switch::{PortKind, PortSpec};
 
@@ -18,7 +20,7 @@ use crate::{
         code,
     },
     dataplane::{DataPlane, Launcher},
-    host, names,
+    host, names, outside,
 };
 
 impl<L: Launcher, S: Store> Actor<L, S> {
@@ -81,10 +83,32 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let image = self.in_force.as_ref().map(|p| &*p.ready.image);
         let mut status = report::status(self.info.clone(), observed, policy, image, problems);
         report::add_waiting(&mut status.ports, &self.ports, &self.waiting);
+        if let Some(ready) = self.in_force.as_ref().map(|p| p.ready.clone()) {
+            report::add_outside(&mut status, &ready.outside);
+            match portcullis_host_rules::lacks(&ready.outside) {
+                Ok(lacks) => status.problems.extend(lacks.iter().map(ToString::to_string)),
+                Err(error) => status.problems.push(chain(&error)),
+            }
+            status.foreign = self.foreign(&ready.image).unwrap_or_else(|unknown| {
+                status.problems.push(unknown);
+                Vec::new()
+            });
+        }
         let now = Now::read();
         status.pending = self.pending(&now);
         status.ends = self.ends(&now);
         Ok(Response::Status(Box::new(status)))
+    }
+
+    /// Rules of others that stand in the way. Where there is no nft, and nobody wants any, there
+    /// are no rules of its kind to be looked at.
+    pub(super) fn foreign(&self, image: &Image) -> Result<Vec<api::Foreign>, String> {
+        let wanted = self.host_rules.plan().is_some_and(|plan| !plan.is_empty());
+        match foreign::look(&self.host_rules.table(), &outside::crossings(image)) {
+            Ok(found) => Ok(found),
+            Err(portcullis_host_rules::Error::Program { .. }) if !wanted => Ok(Vec::new()),
+            Err(error) => Err(format!("the host's other rules are not known: {}", chain(&error))),
+        }
     }
 
     /// What a policy would change, with the connections that it would cut.

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use portcullis_host_rules::Plan;
 use portcullis_image::Image;
 use portcullis_policy::{Compiled, Diagnostics, Moment, model};
 
 use crate::{
     api::{Refused, RuleEnd, SourceFile},
-    policy,
+    outside, policy,
 };
 
 /// Anchors of rules that the policy does not have any more, kept so that a rule that goes and
@@ -21,6 +22,8 @@ const TOLD_MAX: usize = 200;
 pub struct Ready {
     /// The image.
     pub image: Arc<Image>,
+    /// What is wanted of the host's own stack.
+    pub outside: Arc<Plan>,
     /// Rules that end, or have ended, in the order of the text.
     pub ends: Vec<RuleEnd>,
     /// Where durations count from, once this is in force.
@@ -59,6 +62,7 @@ impl Ready {
         let rendered =
             if warnings.is_empty() { String::new() } else { warnings.render(color) + &rest };
         Self {
+            outside: Arc::new(outside::plan(&compiled.model)),
             ends: ends(&compiled.model),
             since_unix_s: remember(&moment.since_unix_s, compiled.model.anchors()),
             at_unix_s: moment.now_unix_s,

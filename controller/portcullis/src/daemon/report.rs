@@ -1,10 +1,13 @@
 //! The status, from what the switch observes and what the policy declares.
 
+use portcullis_host_rules::{Plan, Publish, Way};
 use portcullis_image::Image;
 use portcullis_switch::{Closed, PortSpec, PortStatus, SwitchStatus};
 
 use super::waiting::Waiting;
-use crate::api::{self, Drops, Flows, Info, Network, Nic, Policy, Program, RuleHits, Status};
+use crate::api::{
+    self, Drops, Flows, Info, Network, Nic, Policy, Program, Published, RuleHits, Status,
+};
 
 /// Everything that there is to tell.
 pub fn status(
@@ -31,6 +34,8 @@ pub fn status(
         events: observed.events.into(),
         flows: Flows { used: observed.flows.used, capacity: observed.flows.capacity },
         programs: observed.programs.into_iter().map(Into::into).collect(),
+        published: Vec::new(),
+        foreign: Vec::new(),
         problems,
     }
 }
@@ -46,6 +51,28 @@ fn overbooked(ports: &[PortStatus], capacity: u32) -> Option<String> {
              flow table holds {capacity}: lower the limits, or `up --flows` with more"
         )
     })
+}
+
+/// Adds what the host's own stack does.
+pub fn add_outside(status: &mut Status, plan: &Plan) {
+    for network in &mut status.networks {
+        let planned = plan.networks.iter().find(|n| n.name == network.name);
+        network.outside = match planned.map(|n| n.way) {
+            Some(Way::Routed) => Some("routed".to_owned()),
+            Some(Way::Masquerade) => Some("masquerade".to_owned()),
+            Some(Way::Unsaid) | None => None,
+        };
+    }
+    let published = |p: &Publish| Published {
+        name: p.name.clone(),
+        at: p.at.map(Into::into),
+        protocol: p.protocol.name().to_owned(),
+        first: p.first,
+        last: p.last,
+        to: p.to.into(),
+        port: p.port,
+    };
+    status.published = plan.publish.iter().map(published).collect();
 }
 
 /// Adds the ports that the switch does not know because their interface could not be had.
@@ -106,6 +133,7 @@ impl From<portcullis_switch::NetworkStatus> for Network {
             uplink: n.uplink,
             gateway: n.gateway,
             ports: n.ports,
+            outside: None,
         }
     }
 }

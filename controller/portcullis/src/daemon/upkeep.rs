@@ -2,13 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
+use portcullis_host_rules::Plan;
 use portcullis_image::Image;
 use portcullis_store::Store;
 use portcullis_switch::{Installed, PortKind, PortSpec};
 
 use super::{
     actor::{Actor, Topic},
-    failure::{chain, switch_failure},
+    failure::{chain, host_failure, switch_failure},
     log::log,
 };
 use crate::{
@@ -50,10 +51,49 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         }
     }
 
-    pub(super) fn install(&mut self, image: &Arc<Image>) -> Result<Installed, Failure> {
+    /// Puts an image in force, with what it wants of the host's stack: that first, because packets
+    /// pass by the image whatever the stack does with them. Whole, or not at all.
+    pub(super) fn install(
+        &mut self,
+        image: &Arc<Image>,
+        outside: &Plan,
+    ) -> Result<Installed, Failure> {
         let host = host::without_gateways(self.host.clone(), image);
+        let before = self.host_rules.plan().cloned();
+        self.host_rules.change(outside).map_err(|error| host_failure(&error))?;
         let installed = self.plane.install(Arc::clone(image), &self.ports, &host);
-        installed.map_err(|error| switch_failure(&error))
+        let installed = match (installed, before) {
+            (Ok(installed), _) => installed,
+            (Err(error), before) => {
+                let back = before.map_or(Ok(()), |plan| self.host_rules.change(&plan));
+                self.host_rules_are(back);
+                return Err(switch_failure(&error));
+            }
+        };
+        let legs = self.host_rules.open_legs();
+        self.host_rules_are(legs);
+        Ok(installed)
+    }
+
+    /// What became of the host's rules where nobody waits for an answer.
+    fn host_rules_are(&mut self, outcome: Result<(), portcullis_host_rules::Error>) {
+        match outcome {
+            Ok(()) => drop(self.problems.remove(&Topic::Outside)),
+            Err(error) => {
+                let text =
+                    format!("the host's rules are not what they should be: {}", chain(&error));
+                self.problem(Topic::Outside, text);
+            }
+        }
+    }
+
+    /// Uplinks come and go, and others flush tables that are not theirs.
+    pub(super) fn look_after_host_rules(&mut self) {
+        let outcome = self.host_rules.look_after();
+        if matches!(outcome, Ok(true)) {
+            log("the host's rules were put in order again");
+        }
+        self.host_rules_are(outcome.map(drop));
     }
 
     /// Writes down what was told of logged rules.
@@ -99,12 +139,13 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             return;
         };
         let image = Arc::clone(&in_force.ready.image);
+        let outside = Arc::clone(&in_force.ready.outside);
         let known = host::without_gateways(self.host.clone(), &image);
         if host::without_gateways(now.clone(), &image) == known {
             return;
         }
         let before = std::mem::replace(&mut self.host, now);
-        match self.install(&image) {
+        match self.install(&image, &outside) {
             Ok(installed) => {
                 self.waiting.observe(&installed.ports);
                 log(format!("the host's addresses changed: generation {}", installed.generation));

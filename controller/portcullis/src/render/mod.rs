@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod lapse;
+pub mod outside;
 pub mod status;
 pub mod table;
 pub mod usage;

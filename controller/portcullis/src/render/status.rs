@@ -3,7 +3,7 @@
 use std::{fmt::Write, net::IpAddr};
 
 use super::{
-    events, lapse,
+    events, lapse, outside,
     table::{Cell, Table},
 };
 use crate::{
@@ -25,6 +25,7 @@ pub fn render(status: &Status, now_unix_s: u64, paint: Paint) -> String {
         ("drops", drops(status)),
         ("rules", rules(status)),
         ("rules that end", lapse::ends(status)),
+        ("published", outside::published(status)),
     ];
     for (title, table) in sections {
         if !table.is_empty() {
@@ -35,6 +36,10 @@ pub fn render(status: &Status, now_unix_s: u64, paint: Paint) -> String {
         let more =
             format!("  {} more rules with hits: --format json", status.rules.len() - RULES_SHOWN);
         let _ = writeln!(out, "{}", paint.paint(Style::Dim, more));
+    }
+    if !status.foreign.is_empty() {
+        let title = paint.paint(Style::Bad, "rules of others in the way");
+        let _ = write!(out, "\n{title}\n{}", outside::foreign(&status.foreign, paint));
     }
     if !status.problems.is_empty() {
         let _ = writeln!(out, "\n{}", paint.paint(Style::Bad, "problems"));
@@ -79,13 +84,15 @@ fn heading(status: &Status, now_unix_s: u64, paint: Paint) -> String {
 }
 
 fn networks(status: &Status) -> Table {
-    let mut table = Table::new(&["network", ">vlan", "gateway", "host leg", "uplink", ">guests"]);
+    let mut table =
+        Table::new(&["network", ">vlan", "gateway", "host leg", "outside", "uplink", ">guests"]);
     for n in &status.networks {
         table.row([
             n.name.as_str().into(),
             n.vlan.to_string().into(),
             list(&n.gateway).into(),
             dash(n.host_leg.as_deref()),
+            dash(n.outside.as_deref()),
             dash(n.uplink.as_deref()),
             n.ports.to_string().into(),
         ]);
@@ -317,6 +324,7 @@ mod tests {
                 uplink: None,
                 gateway: vec!["10.20.0.1".parse().unwrap()],
                 ports: 1,
+                outside: Some("masquerade".into()),
             }],
             ports: vec![port("web", None), port("old", Some("the policy knows no guest web2"))],
             guests: vec![Nic {
@@ -343,6 +351,8 @@ mod tests {
             events: EventCounts { told: 3, suppressed: 40, lost: 0 },
             flows: Flows { used: 5, capacity: 1024 },
             programs: vec![],
+            published: vec![],
+            foreign: vec![],
             problems: vec!["the store is away\nsince long".into()],
         }
     }
@@ -353,7 +363,7 @@ mod tests {
         for part in [
             "generation 3 from dmz.yaml, 1 min ago",
             "1 ports open, 1 closed; 5 of 1024 connections; tcx; daemon 42 in /run/portcullis",
-            "dmz        20  10.20.0.1  pc-dmz    -            1",
+            "dmz        20  10.20.0.1  pc-dmz    masquerade  -            1",
             "closed: the policy knows no guest web2",
             "guests without a port\n",
             "no-rule        9  No rule.",
