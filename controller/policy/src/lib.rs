@@ -15,6 +15,9 @@
 //!     gateway: true               # false (default), true, an address, or one for each subnet
 //!     kind: lan                   # lan, dmz, isolated, external; see `kinds`
 //!     mtu: 1500                   # bytes
+//!     dns: [10.10.0.53]           # what guests are told by DHCP, DHCPv6, router advertisements
+//!     domain: lan.example
+//!     lease: 12h
 //!     mac: auto                   # of the gateway
 //! labels: { quarantine: "cut off" } # declared: nobody has to wear them
 //! guests:

@@ -70,6 +70,21 @@ pub struct Network {
     pub kind_span: Span,
     /// Largest L3 packet, bytes.
     pub mtu: u32,
+    /// What the switch tells its guests.
+    pub offer: Offer,
+}
+
+/// What the switch tells the guests of a network by DHCP, DHCPv6 and router advertisements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Are they told their addresses?
+    pub dhcp: bool,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Domain.
+    pub domain: Option<String>,
+    /// How long they may use an address before they ask again, seconds.
+    pub lease_s: u32,
 }
 
 /// Shorthand for ordinary rules and invariants.

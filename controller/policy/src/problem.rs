@@ -166,6 +166,13 @@ problems! {
     "PC0912" "no guest of `{network}` has an address in `{prefix}`" NobodyInside { prefix: String, network: String };
     /// An address that nobody has.
     "PC0913" "no guest of `{network}` has the address {addr}" NobodyHas { addr: String, network: String };
+
+    /// More than guests can be told.
+    "PC1101" "a network has at most {limit} name servers of each family" TooManyNameServers { limit: usize };
+    /// Not a domain.
+    "PC1102" "`{got}` is not a domain: {why}" BadDomain { got: String, why: &'static str };
+    /// Not a duration, or too short or too long.
+    "PC1103" "a lease is a duration from 2m to 30d, not `{got}`" BadLease { got: String };
 }
 
 impl Problem {

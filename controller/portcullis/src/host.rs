@@ -76,6 +76,7 @@ mod tests {
             gateway_mac: Default::default(),
             external: false,
             mtu: 1500,
+            offer: Default::default(),
         });
         assert_eq!(without_gateways(vec![gateway, other], &image), [other]);
     }

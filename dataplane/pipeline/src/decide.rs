@@ -7,7 +7,7 @@ use crate::{
     conntrack::{self, Event, Step},
     expiry, flow,
     frame::Frame,
-    layout::{FlowEntry, FlowSide, PortEntry, port_flag, port_kind},
+    layout::{FlowEntry, FlowSide, PortEntry, notice, port_flag, port_kind},
     link,
     outcome::Outcome,
     packet::{Packet, Scratch, op},
@@ -17,7 +17,7 @@ use crate::{
     reason::DropReason,
     route::{self, Ingress, Moment},
     send,
-    tables::{TICKS_PER_SECOND, Tables},
+    tables::{NOTHING, TICKS_PER_SECOND, Tables},
     verdict::{Flood, Verdict},
     wire::{ethernet, icmp, protocol, udp},
 };
@@ -148,6 +148,11 @@ fn judge_ip<F: Frame, T: Tables>(
         let ip = *ip;
         return link::discovery(f, t, i, &ip, &tr, scratch);
     }
+    let asked = asked(port, ip, &tr);
+    if asked != NOTHING {
+        scratch.outcome = Outcome::notice(i.asks(asked));
+        return Ok(());
+    }
     admit_source(port, owned, ip, &tr)?;
     scratch.packet.set(i, ip, &tr);
     judge_packet(f, t, t.forget(scratch))
@@ -200,6 +205,21 @@ fn judge_packet<F: Frame, T: Tables>(
     f.send(t, scratch)
 }
 
+/// The notice that a guest asks for by DHCP or DHCPv6, maybe before it has an address; or
+/// [`NOTHING`].
+#[inline(always)]
+fn asked(port: &PortEntry, ip: &Ip, tr: &Transport) -> u32 {
+    let udp = ip.protocol() == protocol::UDP && ip.fragment == Fragment::Whole;
+    if port.kind != port_kind::GUEST || !udp {
+        return NOTHING;
+    }
+    match (ip.v6(), tr.sport(), tr.dport()) {
+        (false, udp::DHCP_CLIENT, udp::DHCP_SERVER) => notice::DHCP,
+        (true, udp::DHCP6_CLIENT, udp::DHCP6_SERVER) => notice::DHCP6,
+        _ => NOTHING,
+    }
+}
+
 /// What no port may send as source, and what DHCP may not do.
 #[inline(always)]
 fn admit_source(port: &PortEntry, owned: bool, ip: &Ip, tr: &Transport) -> Result<(), DropReason> {
@@ -210,7 +230,7 @@ fn admit_source(port: &PortEntry, owned: bool, ip: &Ip, tr: &Transport) -> Resul
                 (udp::DHCP_SERVER, udp::DHCP_CLIENT) | (udp::DHCP6_SERVER, udp::DHCP6_CLIENT) => {
                     return Err(DropReason::NotForGuests);
                 }
-                // Questions for the switch, from clients that may have no address yet.
+                // In fragments, or by the other family.
                 (udp::DHCP_CLIENT, udp::DHCP_SERVER) | (udp::DHCP6_CLIENT, udp::DHCP6_SERVER) => {
                     return Err(DropReason::Unanswered);
                 }

@@ -99,6 +99,8 @@ reasons! {
     Absorbed = 33, "absorbed";
     /// The rule that allowed it has ended.
     Expired = 34, "expired";
+    /// A malformed or overlong DHCP or DHCPv6 question.
+    BadDhcp = 35, "bad-dhcp";
 }
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.

@@ -59,6 +59,21 @@ pub enum Answer {
         /// VLAN id that the answer is to carry; 0 for none.
         vlan: u32,
     },
+    /// What the switch tells the port: see [`crate::notice`].
+    Notice(Notice),
+}
+
+/// Which notice a port asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// One of [`crate::layout::notice`].
+    pub kind: u32,
+    /// The network that the question came from.
+    pub network: u32,
+    /// The generation that answers.
+    pub generation: u32,
+    /// VLAN id that the answer is to carry; 0 for none.
+    pub vlan: u32,
 }
 
 /// ICMP errors that the switch sends as a router (RFC 1812, section 4.3; RFC 4443, section 3).

@@ -18,6 +18,7 @@ mod lanes;
 mod legs;
 mod links;
 mod maps;
+mod notices;
 mod observe;
 mod place;
 mod remove;

@@ -6,12 +6,15 @@ use portcullis_image::{Image, Network, Nic, Rule};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{
-        AddressEntry, GenerationEntry, Members, NetworkEntry, PortEntry, PrefixEntry, RuleEntry,
-        generation_flag, network_flag, port_flag, port_kind,
+        AddressEntry, GenerationEntry, Members, NetworkEntry, NoticeEntry, PortEntry, PrefixEntry,
+        RuleEntry, generation_flag, network_flag, port_flag, port_kind,
     },
 };
 
-use crate::place::{Leg, Place, table_index};
+use crate::{
+    notices,
+    place::{Leg, Place, table_index},
+};
 
 /// A port that is to be open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Tables {
     pub members: BTreeMap<u32, Vec<u32>>,
     /// By address and scope.
     pub addresses: BTreeMap<(Addr, u32), AddressEntry>,
+    /// By kind, network id and interface index.
+    pub notices: BTreeMap<(u32, u32, u32), NoticeEntry>,
     /// By address and prefix length (of the mapped form).
     pub prefixes: BTreeMap<(Addr, u8), PrefixEntry>,
 }
@@ -131,6 +136,7 @@ impl Builder<'_> {
                 }
             }
             tables.networks.insert(id, entry);
+            notices::of_network(tables, network, id);
         }
     }
 
@@ -273,10 +279,14 @@ impl Builder<'_> {
         }
     }
 
-    fn guest_port(&self, tables: &Tables, ifindex: u32, nic: &Nic) -> PortEntry {
+    fn guest_port(&self, tables: &mut Tables, ifindex: u32, nic: &Nic) -> PortEntry {
+        let network = self.image.network(nic.network);
+        if let Some(network) = network {
+            notices::of_nic(tables, network, nic, ifindex);
+        }
         let mut entry = PortEntry {
             mac: nic.mac.0,
-            mtu: self.image.network(nic.network).map_or(0, |n| n.mtu),
+            mtu: network.map_or(0, |n| n.mtu),
             kind: port_kind::GUEST,
             network: nic.network,
             class: self.nic_class(tables, nic),

@@ -14,6 +14,7 @@ mod fact;
 mod fill;
 mod frames;
 mod kernel;
+mod questions;
 mod run;
 #[cfg(test)]
 mod stories;

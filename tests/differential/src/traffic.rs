@@ -1,5 +1,5 @@
 //! Random packets in random order: new connections at the boundaries of the policy, their
-//! answers, errors about them, questions of ARP and neighbour discovery, broadcasts, and damage.
+//! answers, errors about them, questions of ARP, neighbour discovery and DHCP, broadcasts, and damage.
 
 use std::net::IpAddr;
 
@@ -12,6 +12,7 @@ use portcullis_policy::{
 use crate::{
     fact::{Fact, Role, Sent},
     frames::{self, Frame},
+    questions,
     world::{Kind, Policy, Port, World},
 };
 
@@ -56,6 +57,7 @@ impl<'a> Traffic<'a> {
             15 => self.arp(),
             16 => self.discovery(),
             17 => self.broadcast(),
+            18 => self.question(),
             _ => self.go_on(),
         };
         if self.r.once_in(8) {
@@ -67,6 +69,12 @@ impl<'a> Traffic<'a> {
             sent.damaged = true;
         }
         sent
+    }
+
+    /// Something that the switch answers itself.
+    fn question(&mut self) -> Sent {
+        let (port, bytes) = questions::question(&mut self.r, self.world);
+        Sent { bytes, port, fact: None, damaged: false }
     }
 
     fn port(&mut self) -> usize {

@@ -90,6 +90,14 @@ const SERVICES: &[&str] = &[
     "dns from 53",
     "sctp/2905 from 2905",
 ];
+/// What networks tell their guests.
+const OFFERS: &[&str] = &[
+    "",
+    "",
+    ", dhcp: false",
+    ", dns: 10.1.0.53, lease: 1h",
+    ", dns: [9.9.9.9, \"2620:fe::fe\", \"fd00:1::53\"], domain: lan.example",
+];
 /// Ends of rules around [`super::NOW_UNIX_S`], which is 2027-01-15T08:00:00Z.
 const ENDS: &[&str] = &[
     "2026-12-01",
@@ -125,8 +133,9 @@ impl Generator {
             };
             let gateway = !self.r.once_in(3);
             let vlan = i + 9;
+            let offer = *self.r.pick(OFFERS);
             self.line(format_args!(
-                "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{kind} }}"
+                "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{kind}{offer} }}"
             ));
             self.narrow.push(format!("net{i}"));
         }

@@ -6,6 +6,7 @@ mod guests;
 pub(crate) mod keys;
 mod names;
 mod networks;
+mod offer;
 mod options;
 mod part;
 mod reader;

@@ -9,7 +9,7 @@ use super::{Builder, addresses, keys, reader};
 use crate::{
     diagnostic::Diagnostic,
     foreign,
-    model::{Endpoint, Kind, Network},
+    model::{Endpoint, Kind, Network, Offer},
     near::nearest,
     problem::Problem,
     source::Span,
@@ -23,6 +23,8 @@ const MTU_MIN_V6: u32 = 1280;
 const MTU_MIN_V4: u32 = 576;
 /// The largest that a tap device takes: 64 KiB less its Ethernet header.
 const MTU_MAX: u32 = 65_521;
+/// Twelve hours: guests hear of a change on the day that it is made.
+const DEFAULT_LEASE_S: u32 = 12 * 3600;
 
 impl Builder<'_> {
     /// Reads one network. It keeps its name even when the rest is wrong, so that one mistake
@@ -39,6 +41,7 @@ impl Builder<'_> {
             kind: Kind::Plain,
             kind_span: key.span,
             mtu: DEFAULT_MTU,
+            offer: Offer { dhcp: true, dns: Vec::new(), domain: None, lease_s: DEFAULT_LEASE_S },
         };
         if let Some(table) = reader::table(node, "a network", keys::NETWORK, self.diags) {
             if let Some(node) = table.need("vlan", key.span, self.diags) {
@@ -59,6 +62,7 @@ impl Builder<'_> {
             if let Some(node) = table.get("mac") {
                 self.gateway_mac(node, &mut network);
             }
+            self.offer(&table, &mut network);
         }
         self.model.networks.push(network);
     }

@@ -38,6 +38,19 @@ pub fn network() -> Value {
             "type": "integer", "minimum": 576, "maximum": 65_521,
         },
         "mac": words::mac("MAC of the gateway; auto (as without this key) follows from the network's name."),
+        "dhcp": {
+            "description": "Does the switch tell guests their addresses, by DHCP and DHCPv6? true without this key.",
+            "type": "boolean",
+        },
+        "dns": words::one_or_any(words::address(), "Name servers that guests are told, at most three of each family."),
+        "domain": {
+            "description": "Domain that guests are told.",
+            "type": "string", "minLength": 1, "maxLength": 120, "examples": ["lan.example"],
+        },
+        "lease": {
+            "description": "How long guests may use an address before they ask again: 2m to 30d; 12h without this key.",
+            "type": "string", "pattern": "^\\d+[smhdw]$", "examples": ["12h", "1d"],
+        },
     });
     object("An isolated broadcast domain.", properties, &["vlan", "subnets"])
 }
