@@ -18,6 +18,7 @@
 //!     dns: [10.10.0.53]           # what guests are told by DHCP, DHCPv6, router advertisements
 //!     domain: lan.example
 //!     lease: 12h
+//!     ethertypes: [0x88b5]        # what guests may use among themselves besides ARP and IP
 //!     mac: auto                   # of the gateway
 //! labels: { quarantine: "cut off" } # declared: nobody has to wear them
 //! guests:

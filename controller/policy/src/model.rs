@@ -72,6 +72,8 @@ pub struct Network {
     pub mtu: u32,
     /// What the switch tells its guests.
     pub offer: Offer,
+    /// EtherTypes that its guests may use among themselves besides ARP and IP.
+    pub ethertypes: Vec<u16>,
 }
 
 /// What the switch tells the guests of a network by DHCP, DHCPv6 and router advertisements.

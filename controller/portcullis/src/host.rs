@@ -77,6 +77,7 @@ mod tests {
             external: false,
             mtu: 1500,
             offer: Default::default(),
+            ethertypes: vec![],
         });
         assert_eq!(without_gateways(vec![gateway, other], &image), [other]);
     }

@@ -6,7 +6,7 @@
 
 use portcullis_pipeline::{
     addr::{Addr, Mac},
-    layout::{SERVICE_TABLES, ServiceTable},
+    layout::{ETHERTYPES, SERVICE_TABLES, ServiceTable},
 };
 
 /// A complete compiled policy.
@@ -74,6 +74,9 @@ pub struct Network {
     pub mtu: u32,
     /// What the switch tells its guests.
     pub offer: Offer,
+    /// EtherTypes that its guests may use among themselves besides ARP and IP, at most
+    /// [`ETHERTYPES`].
+    pub ethertypes: Vec<u16>,
 }
 
 /// Most name servers of a network, of each family.

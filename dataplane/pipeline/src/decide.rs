@@ -91,7 +91,8 @@ fn judge_frame<F: Frame, T: Tables>(
     }
     let v6 = header.ethertype == ethernet::IPV6;
     if !v6 && header.ethertype != ethernet::IPV4 {
-        return Err(DropReason::EtherType);
+        scratch.outcome = Outcome::flood(bare(&i, header.ethertype)?);
+        return Ok(());
     }
     judge_ip(f, t, &i, port, v6, scratch)
 }
@@ -117,6 +118,27 @@ fn admit_link<T: Tables>(
     } else {
         Ok(port.network)
     }
+}
+
+/// A frame that is neither ARP nor IP: passes only with an EtherType that its network declares,
+/// from guest to guests. What bridges keep to themselves (IEEE 802.1Q, table 8-1) never does.
+#[inline(always)]
+fn bare(i: &Ingress<'_>, ethertype: u16) -> Result<Flood, DropReason> {
+    let e = &i.network.ethertypes;
+    let declared = ethertype == e[0]
+        || ethertype == e[1]
+        || ethertype == e[2]
+        || ethertype == e[3]
+        || ethertype == e[4]
+        || ethertype == e[5]
+        || ethertype == e[6]
+        || ethertype == e[7];
+    let kept = i.dst.0 >> 4 == ethernet::BRIDGES >> 4;
+    // Below are lengths (IEEE 802.3, section 3.2.6): spanning tree, CDP and their like.
+    if i.kind != port_kind::GUEST || ethertype < ethernet::TYPE_MIN || !declared || kept {
+        return Err(DropReason::EtherType);
+    }
+    Ok(Flood::bare(i.dst, i.port, i.id, i.m.generation))
 }
 
 #[inline(always)]
@@ -379,7 +401,13 @@ pub fn flood<T: Tables>(t: &T, flood: &Flood, member: u32) -> bool {
         return false;
     }
     match t.port(slot, member) {
+        Some(p) if p.kind == port_kind::GUEST && p.network == flood.network && flood.is_bare() => {
+            flood.is_for(Mac(p.mac))
+        }
         Some(p) if p.kind != port_kind::CLOSED && p.network == flood.network => {
+            if flood.is_bare() {
+                return false;
+            }
             let cell = policy::judge(t, slot, flood.class, p.class, flood.service);
             cell.allows() && !expiry::has_ended(t, slot, cell.rule(), t.now())
         }

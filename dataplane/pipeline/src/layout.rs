@@ -30,6 +30,8 @@ pub const SLOTS: u32 = 2;
 pub const PORTS: u32 = 16_384;
 /// Networks of one switch, and entries of the network table per slot. Network ids start at 1.
 pub const NETWORKS: u32 = 1024;
+/// EtherTypes that a network may carry besides ARP and IP.
+pub const ETHERTYPES: usize = 8;
 /// Ports of one network that take part in broadcast and multicast.
 pub const MEMBERS: usize = 1023;
 /// Numbers in one chunk of the row and verdict tables.
@@ -101,7 +103,7 @@ pub mod network_flag {
 
 entry! {
     /// A network, by slot and network id.
-    NetworkEntry: 64 {
+    NetworkEntry: 80 {
         /// IPv4 gateway address, `::` where there is none.
         gateway_v4: Addr,
         /// IPv6 gateway address (global), `::` where there is none.
@@ -120,6 +122,8 @@ entry! {
         mtu: u32,
         /// Zero.
         reserved: u32,
+        /// EtherTypes that its guests may use among themselves besides ARP and IP; 0 is none.
+        ethertypes: [u16; ETHERTYPES],
     }
 }
 

@@ -44,7 +44,7 @@ reasons! {
     SpoofedAddress = 6, "spoofed-address";
     /// ARP or neighbour discovery that claims somebody else's address.
     SpoofedNeighbour = 7, "spoofed-neighbour";
-    /// An EtherType other than ARP, IPv4 and IPv6.
+    /// An EtherType other than ARP, IPv4 and IPv6 that the network does not declare.
     EtherType = 8, "ether-type";
     /// A malformed ARP packet.
     BadArp = 9, "bad-arp";

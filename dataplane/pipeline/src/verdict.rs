@@ -1,6 +1,6 @@
 //! What is to be done with a frame.
 
-use crate::reason::DropReason;
+use crate::{addr::Mac, reason::DropReason};
 
 /// The answer of [`crate::decide()`] for one frame. A hook turns it into its return code on its
 /// last line.
@@ -30,6 +30,32 @@ pub struct Flood {
     pub service: u32,
     /// The generation that judges all copies.
     pub generation: u32,
+}
+
+impl Flood {
+    /// In [`Flood::service`]: a frame that no rule speaks about. It is for the members with the
+    /// MAC that the service's low 16 bits and the class are.
+    const BARE: u32 = 1 << 31;
+
+    /// A frame without IP for the members that have this MAC, or for all.
+    #[inline(always)]
+    pub const fn bare(to: Mac, ingress: u32, network: u32, generation: u32) -> Self {
+        let service = Self::BARE | (to.0 >> 32) as u32;
+        Self { network, ingress, class: to.0 as u32, service, generation }
+    }
+
+    /// Is it such a frame?
+    #[inline(always)]
+    pub const fn is_bare(&self) -> bool {
+        self.service & Self::BARE != 0
+    }
+
+    /// Is such a frame for the member with this MAC?
+    #[inline(always)]
+    pub const fn is_for(&self, mac: Mac) -> bool {
+        let to = Mac(((self.service & 0xffff) as u64) << 32 | self.class as u64);
+        to.is_group() || to.0 == mac.0
+    }
 }
 
 /// An answer of the switch itself.

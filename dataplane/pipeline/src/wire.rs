@@ -19,6 +19,10 @@ pub mod ethernet {
     pub const SERVICE_VLAN: u16 = 0x88a8;
     /// Old service tag that many switches still understand.
     pub const OLD_SERVICE_VLAN: u16 = 0x9100;
+    /// The smallest EtherType: below are lengths.
+    pub const TYPE_MIN: u16 = 0x0600;
+    /// The first of 16 group addresses that no bridge passes on.
+    pub const BRIDGES: u64 = 0x0180_c200_0000;
     /// VLAN id in the tag control information.
     pub const VLAN_ID: u16 = 0x0fff;
 }

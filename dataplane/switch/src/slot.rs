@@ -345,6 +345,7 @@ fn network_entry(network: &Network) -> NetworkEntry {
         flags,
         mtu: network.mtu,
         reserved: 0,
+        ethertypes: std::array::from_fn(|i| network.ethertypes.get(i).copied().unwrap_or(0)),
     }
 }
 

@@ -14,6 +14,7 @@ fn network(name: &str, vlan: u16, third: u8, external: bool) -> Network {
         external,
         mtu: 1500,
         offer: Offer { dhcp: true, lease_s: 3600, ..Offer::default() },
+        ethertypes: vec![],
     }
 }
 

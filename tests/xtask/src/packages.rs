@@ -22,7 +22,7 @@ pub const PLAY: &[&str] = &[
 ];
 
 /// What the tests use besides.
-pub const TEST: &[&str] = &["ethtool", "iperf3"];
+pub const TEST: &[&str] = &["busybox-static", "ethtool", "iperf3", "isc-dhcp-client"];
 
 /// Booting other kernels.
 pub const KERNELS: &[&str] = &["busybox-static", "cpio", "qemu-system-x86", "xz-utils"];

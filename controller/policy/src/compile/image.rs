@@ -77,6 +77,7 @@ fn network(n: &model::Network) -> Network {
             domain: n.offer.domain.clone().unwrap_or_default(),
             lease_s: n.offer.lease_s,
         },
+        ethertypes: n.ethertypes.clone(),
     }
 }
 

@@ -95,6 +95,7 @@ const OFFERS: &[&str] = &[
     "",
     "",
     ", dhcp: false",
+    ", ethertypes: [0x88b5, 0x9000]",
     ", dns: 10.1.0.53, lease: 1h",
     ", dns: [9.9.9.9, \"2620:fe::fe\", \"fd00:1::53\"], domain: lan.example",
 ];

@@ -4,8 +4,19 @@ pub const POLICY: &[&str] = &[
     "include", "networks", "guests", "labels", "host", "sets", "services", "rules", "never",
     "always",
 ];
-pub const NETWORK: &[&str] =
-    &["vlan", "subnets", "gateway", "kind", "mtu", "mac", "dhcp", "dns", "domain", "lease"];
+pub const NETWORK: &[&str] = &[
+    "vlan",
+    "subnets",
+    "gateway",
+    "kind",
+    "mtu",
+    "mac",
+    "dhcp",
+    "dns",
+    "domain",
+    "lease",
+    "ethertypes",
+];
 pub const GUEST: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards"];
 pub const NIC: &[&str] = &["network", "ip", "mac"];
 pub const HOST: &[&str] = &["addresses"];

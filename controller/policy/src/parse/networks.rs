@@ -3,7 +3,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use portcullis_pipeline::{addr::Mac, layout::NETWORKS};
+use portcullis_pipeline::{
+    addr::Mac,
+    layout::{ETHERTYPES, NETWORKS},
+    wire::ethernet,
+};
 
 use super::{Builder, addresses, keys, reader};
 use crate::{
@@ -42,6 +46,7 @@ impl Builder<'_> {
             kind_span: key.span,
             mtu: DEFAULT_MTU,
             offer: Offer { dhcp: true, dns: Vec::new(), domain: None, lease_s: DEFAULT_LEASE_S },
+            ethertypes: Vec::new(),
         };
         if let Some(table) = reader::table(node, "a network", keys::NETWORK, self.diags) {
             if let Some(node) = table.need("vlan", key.span, self.diags) {
@@ -63,6 +68,9 @@ impl Builder<'_> {
                 self.gateway_mac(node, &mut network);
             }
             self.offer(&table, &mut network);
+            if let Some(node) = table.get("ethertypes") {
+                self.ethertypes(node, &mut network);
+            }
         }
         self.model.networks.push(network);
     }
@@ -208,6 +216,27 @@ impl Builder<'_> {
         self.inventory.take_mac(mac, owner, node.span, self.diags);
     }
 
+    /// `ethertypes: [0x88b5]`.
+    fn ethertypes(&mut self, node: &Node, network: &mut Network) {
+        for item in reader::list(node, "`ethertypes`", self.diags) {
+            let Some(text) = reader::text(item, "an EtherType", self.diags) else { continue };
+            match ethertype(text) {
+                Ok(number) if network.ethertypes.contains(&number) => {
+                    self.diags.report(Problem::DuplicateKey { key: text.to_owned() }, item.span);
+                }
+                Ok(_) if network.ethertypes.len() == ETHERTYPES => {
+                    let problem = Problem::TooManyEtherTypes { limit: ETHERTYPES };
+                    self.diags.report(problem, item.span);
+                }
+                Ok(number) => network.ethertypes.push(number),
+                Err(why) => {
+                    let problem = Problem::BadEtherType { got: text.to_owned(), why };
+                    self.diags.report(problem, item.span);
+                }
+            }
+        }
+    }
+
     /// What only the whole list shows: its size. Gateways take their addresses here, before any
     /// guest.
     pub fn check_networks(&mut self) {
@@ -231,5 +260,22 @@ impl Builder<'_> {
         self.model.networks.iter().enumerate().find_map(|(i, n)| {
             n.subnets.iter().find(|s| s.contains(&addr)).map(|&subnet| (i, subnet))
         })
+    }
+}
+
+/// An EtherType that a network may declare.
+fn ethertype(text: &str) -> Result<u16, &'static str> {
+    let digits = text.strip_prefix("0x").filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+    let number = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+    match number {
+        None => Err("it is written in hexadecimal, as in `0x88b5`"),
+        Some(number) if number < ethernet::TYPE_MIN => Err("it is a length: types begin at 0x600"),
+        Some(ethernet::IPV4 | ethernet::IPV6 | ethernet::ARP) => {
+            Err("the switch speaks it itself, and rules say who may")
+        }
+        Some(ethernet::VLAN | ethernet::SERVICE_VLAN | ethernet::OLD_SERVICE_VLAN) => {
+            Err("it is a tag, which would lead into another network")
+        }
+        Some(number) => Ok(number),
     }
 }

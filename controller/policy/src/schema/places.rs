@@ -38,6 +38,13 @@ pub fn network() -> Value {
             "type": "integer", "minimum": 576, "maximum": 65_521,
         },
         "mac": words::mac("MAC of the gateway; auto (as without this key) follows from the network's name."),
+        "ethertypes": words::one_or_any(
+            json!({ "anyOf": [
+                { "type": "integer", "minimum": 0x600, "maximum": 0xffff },
+                { "type": "string", "pattern": "^0x[0-9A-Fa-f]{3,4}$" },
+            ], "examples": [0x88b5] }),
+            "EtherTypes, in hexadecimal, that its guests may use among themselves besides ARP and IP.",
+        ),
         "dhcp": {
             "description": "Does the switch tell guests their addresses, by DHCP and DHCPv6? true without this key.",
             "type": "boolean",

@@ -192,6 +192,7 @@ mod tests {
                 external: false,
                 mtu: 1500,
                 offer: Default::default(),
+                ethertypes: vec![],
             });
         }
         for (guest, network) in [("pc1", 1), ("web1", 2), ("router", 1), ("router", 2)] {

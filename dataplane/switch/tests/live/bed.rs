@@ -169,6 +169,7 @@ fn network(name: &str, vlan: u16, number: u8, external: bool) -> Network {
         external,
         mtu: 1500,
         offer: Offer { dhcp: true, dns: vec![v6(53)], domain: name.into(), lease_s: 3600 },
+        ethertypes: vec![],
     }
 }
 
