@@ -105,6 +105,12 @@ pub fn flood(skb: *mut __sk_buff) -> Option<Flood> {
     Some(Flood { network: w[0], class: w[1], service: w[2], generation: w[3], ingress })
 }
 
+/// The port that a frame of the loader is to leave by.
+#[inline(always)]
+pub fn target(skb: *mut __sk_buff) -> u32 {
+    get(skb)[0]
+}
+
 /// What a probe is asked: the slot, and the network in which its packet's addresses stand.
 #[inline(always)]
 pub fn question(skb: *mut __sk_buff) -> (u32, u32) {

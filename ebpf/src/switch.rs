@@ -191,6 +191,21 @@ pub fn probe(ctx: TcContext) -> i32 {
     TC_ACT_SHOT
 }
 
+/// Sends the frame out of a port. Attached nowhere: the loader runs it, by BPF_PROG_TEST_RUN, with
+/// advertisements that nobody asked for.
+#[classifier]
+pub fn announce(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    let port = pass::target(skb);
+    // SAFETY: a live context.
+    let length = unsafe { (*skb).len };
+    // SAFETY: as above.
+    if unsafe { bpf_clone_redirect(skb, port, 0) } == 0 {
+        account::left(&Maps, port, length);
+    }
+    TC_ACT_SHOT
+}
+
 /// The kernel's clock, for the loader to learn its rate: the low half of jiffies.
 #[classifier]
 pub fn clock(_ctx: TcContext) -> i32 {

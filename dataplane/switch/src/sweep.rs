@@ -23,7 +23,8 @@ pub(crate) const KEY: usize = FLOW.key;
 pub(crate) const VALUE: usize = FLOW.value;
 
 impl Switch {
-    /// Removes idle connections among the next few ten thousand; the next call goes on there.
+    /// Removes idle connections among the next few ten thousand; the next call goes on there. And
+    /// what else is to be done from time to time: advertises routers.
     pub fn sweep(&mut self) -> Result<SweepReport> {
         let now = self.ticks()?;
         let piece = read(&self.maps, self.sweep_from)?;
@@ -36,6 +37,7 @@ impl Switch {
             }
         }
         self.sweep_from = piece.next.unwrap_or_default();
+        self.announce_in_time()?;
         Ok(report)
     }
 

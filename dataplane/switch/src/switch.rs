@@ -4,7 +4,7 @@
 //! in use, closing first and opening last; then the generation goes up by two, which keeps the
 //! slot and makes every connection look for its way again.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Instant};
 
 use portcullis_image::{Image, Nic};
 use portcullis_pipeline::layout::{RULES, SLOTS, Settings};
@@ -69,6 +69,8 @@ pub struct Switch {
     /// Rule counters that may be other than zero, by slot.
     pub(crate) counted: [usize; SLOTS as usize],
     pub(crate) sweep_from: Cursor,
+    /// When routers were last advertised.
+    pub(crate) announced: Option<Instant>,
 }
 
 /// What an install has made so far: goes away again if it fails.
@@ -118,6 +120,7 @@ impl Switch {
             events,
             counted,
             sweep_from,
+            announced: None,
         };
         Ok((switch, report))
     }

@@ -179,8 +179,12 @@ fn the_kernel_finds_its_router() {
     assert!(route().contains("via fe80::"), "{}", route());
     let prefixes = space.ip("-6 route show fd01::/64").unwrap();
     assert!(prefixes.contains("proto kernel") || prefixes.contains("proto ra"), "{prefixes}");
-    let mtu = space.sh("cat /proc/sys/net/ipv6/conf/eth0/mtu").unwrap();
-    assert_eq!(mtu.trim(), "1400");
+    let mtu = || space.sh("cat /proc/sys/net/ipv6/conf/eth0/mtu").unwrap_or_default();
+    assert_eq!(mtu().trim(), "1400");
+    // A change is told unasked.
+    let changed = bed.lab.file("changed.yaml", &POLICY.replace("1400", "1350")).unwrap();
+    bed.host.apply(&changed).unwrap();
+    process::wait_for("the new MTU", 10, || mtu().trim() == "1350").unwrap();
     // Addresses are declared, not made up.
     let addresses = space.ip("-6 addr show dev eth0 scope global").unwrap();
     assert!(!addresses.contains("inet6"), "{addresses}");
