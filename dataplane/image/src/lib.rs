@@ -6,7 +6,7 @@
 
 use portcullis_pipeline::{
     addr::{Addr, Mac},
-    layout::{ETHERTYPES, SERVICE_TABLES, ServiceTable},
+    layout::{SERVICE_TABLES, ServiceTable},
 };
 
 /// A complete compiled policy.
@@ -75,7 +75,7 @@ pub struct Network {
     /// What the switch tells its guests.
     pub offer: Offer,
     /// EtherTypes that its guests may use among themselves besides ARP and IP, at most
-    /// [`ETHERTYPES`].
+    /// [`ETHERTYPES`](portcullis_pipeline::layout::ETHERTYPES).
     pub ethertypes: Vec<u16>,
 }
 
