@@ -6,6 +6,8 @@ use std::{
 
 use portcullis_lab::{
     Lab, Space,
+    capture::Capture,
+    frame::holds,
     host::Host,
     process,
     world::{Guest, Nic, attach},
@@ -27,6 +29,9 @@ guests:
   r2: { network: red, ip: [10.1.0.12, 'fd01::12'] }
   m1: { network: mute, ip: [10.2.0.11, 'fd02::11'] }
 ";
+
+/// The group MAC of all nodes.
+const ALL_NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
 /// Writes what the client was told into the file that is named by `TOLD`.
 const SCRIPT: &str =
@@ -179,13 +184,15 @@ fn the_kernel_finds_its_router() {
     assert!(route().contains("via fe80::"), "{}", route());
     let prefixes = space.ip("-6 route show fd01::/64").unwrap();
     assert!(prefixes.contains("proto kernel") || prefixes.contains("proto ra"), "{prefixes}");
-    let mtu = || space.sh("cat /proc/sys/net/ipv6/conf/eth0/mtu").unwrap_or_default();
-    assert_eq!(mtu().trim(), "1400");
-    // A change is told unasked.
-    let changed = bed.lab.file("changed.yaml", &POLICY.replace("1400", "1350")).unwrap();
-    bed.host.apply(&changed).unwrap();
-    process::wait_for("the new MTU", 10, || mtu().trim() == "1350").unwrap();
+    let mtu = space.sh("cat /proc/sys/net/ipv6/conf/eth0/mtu").unwrap();
+    assert_eq!(mtu.trim(), "1400");
     // Addresses are declared, not made up.
     let addresses = space.ip("-6 addr show dev eth0 scope global").unwrap();
     assert!(!addresses.contains("inet6"), "{addresses}");
+    // A change is told unasked, to all nodes.
+    let heard = Capture::start(space, "eth0").unwrap();
+    let changed = POLICY.replace("red.example", "other.example");
+    bed.host.apply(&bed.lab.file("changed.yaml", &changed).unwrap()).unwrap();
+    let told = |seen: &[u8]| seen.starts_with(&ALL_NODES) && holds(seen, b"\x05other\x07example");
+    assert!(heard.wait_for(|seen| told(&seen.head)).is_some());
 }
