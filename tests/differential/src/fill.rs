@@ -42,7 +42,7 @@ impl Kernel {
             self.set::<_, 96>("PORTS", slot * PORTS + index, entry)?;
         }
         for (id, entry) in &tables.networks {
-            self.set::<_, 64>("NETWORKS", slot * NETWORKS + id, entry)?;
+            self.set::<_, 80>("NETWORKS", slot * NETWORKS + id, entry)?;
         }
         for (vlan, id) in &tables.vlans {
             self.set::<_, 4>("VLANS", slot * 4096 + u32::from(*vlan), id)?;
