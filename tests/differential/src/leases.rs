@@ -102,7 +102,7 @@ fn said(answer: &[u8]) -> (u8, [u8; 4]) {
 fn every_dhcp_question_has_its_answer() {
     tell(|| {
         let mut s = Story::of(POLICY, 0)?;
-        let (wanted, server) = (|a| option(50, &a), option(54, &SERVER));
+        let (wanted, server) = (|a: [u8; 4]| option(50, &a), option(54, &SERVER));
         let other_server = option(54, &OTHER);
         let table = [
             ("discover", s.dhcp(1, NOWHERE, 0, &[]), Ok((2, OWN))),
