@@ -81,6 +81,7 @@ fn every_program_has_a_verified_size() {
             "announce",
             "clock",
             "probe",
+            "lane",
         ];
         assert_eq!(names, all);
         assert!(programs.iter().all(|p| p.verified_instructions.is_some_and(|n| n < 1_000_000)));
