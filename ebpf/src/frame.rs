@@ -5,8 +5,8 @@ use core::{arch::asm, ffi::c_void};
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC},
     helpers::generated::{
-        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_store_bytes,
-        bpf_skb_vlan_pop, bpf_skb_vlan_push,
+        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
     },
     macros::map,
     maps::PerCpuArray,
@@ -47,6 +47,17 @@ impl Skb {
             // SAFETY: a live context.
             unsafe { bpf_skb_pull_data(ctx, if len < LINEAR { len } else { LINEAR }) };
         }
+        frame
+    }
+
+    /// The frame of this context, all of its bytes linear as far as a question reaches.
+    #[inline(always)]
+    pub fn whole(ctx: *mut __sk_buff) -> Self {
+        let frame = Self(ctx);
+        let len = frame.length();
+        // A failure leaves fewer bytes to load, as above.
+        // SAFETY: a live context.
+        unsafe { bpf_skb_pull_data(ctx, if len < REACH { len } else { REACH }) };
         frame
     }
 
@@ -163,6 +174,28 @@ impl Frame for Skb {
         unsafe {
             bpf_skb_change_tail(self.0, keep, 0) == 0
                 && bpf_skb_adjust_room(self.0, grow as i32, BPF_ADJ_ROOM_MAC, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: u32) -> bool {
+        // SAFETY: a live context.
+        unsafe { bpf_skb_change_tail(self.0, len, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn gather(&self, at: u32, len: u32, to: &mut [[u8; 32]; 2]) -> bool {
+        if len == 0 || len > 64 {
+            return false;
+        }
+        let mut most = (len - 1) as u64;
+        // Bounds that the verifier of 6.1 sees, as in `masked`.
+        // SAFETY: one AND on a register.
+        unsafe { asm!("{0} &= 63", inout(reg) most) };
+        // SAFETY: `to` holds 64 bytes; the helper checks the offset.
+        unsafe {
+            let to = to.as_mut_ptr().cast::<c_void>();
+            bpf_skb_load_bytes(self.0.cast::<c_void>(), at, to, most as u32 + 1) == 0
         }
     }
 

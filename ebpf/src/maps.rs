@@ -15,7 +15,7 @@ use portcullis_pipeline::{
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Chunk, DropKey, EVENT_RING, EventEntry,
         FlowEntry, FlowKey, GenerationEntry, Members, NETWORKS, NeighbourEntry, NeighbourKey,
-        NetworkEntry, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS,
+        NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS,
         RULES, RuleEntry, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC,
         Traffic,
     },
@@ -36,6 +36,8 @@ const ADDRESSES_MAX: u32 = 131_072;
 const PREFIXES_MAX: u32 = 262_144;
 /// Connections, unless the loader says otherwise.
 const FLOWS_MAX: u32 = 262_144;
+/// Notices of both slots together.
+const NOTICES_MAX: u32 = 131_072;
 /// Datagrams whose later fragments are under way.
 const FRAGMENTS_MAX: u32 = 16_384;
 /// Counters of drops by port and reason: dozens for each of a thousand ports.
@@ -59,6 +61,9 @@ static NETWORK_TABLE: Array<NetworkEntry> = Array::with_max_entries(SLOTS * NETW
 static VLANS: Array<u32> = Array::with_max_entries(SLOTS * VLANS_MAX, 0);
 #[map]
 static MEMBERS: Array<Members> = Array::with_max_entries(SLOTS * NETWORKS, 0);
+#[map]
+static NOTICES: HashMap<NoticeKey, NoticeEntry> =
+    HashMap::with_max_entries(NOTICES_MAX, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 #[map]
 static ADDRESSES: HashMap<AddressKey, AddressEntry> = HashMap::with_max_entries(ADDRESSES_MAX, 0);
 #[map]
@@ -116,6 +121,8 @@ pub mod tail {
     pub const FLOOD: u32 = 0;
     /// Answers of the switch itself.
     pub const ANSWER: u32 = 1;
+    /// Notices, one program for each kind: `portcullis_pipeline::layout::notice` counts from here.
+    pub const NOTICE: u32 = 2;
 }
 
 /// This processor's memory for one decision.
@@ -268,6 +275,13 @@ impl Tables for Maps {
             Some(id) => *id,
             None => 0,
         }
+    }
+
+    #[inline(always)]
+    fn notice(&self, key: &NoticeKey) -> Option<&NoticeEntry> {
+        // SAFETY: an element is removed only from a slot that no packet reads, or after its port
+        // was closed; a packet under way reads what was there, or another notice of the switch.
+        unsafe { NOTICES.get(key) }
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::__sk_buff;
 use portcullis_pipeline::{
     DropReason,
     policy::Judged,
-    verdict::{Answer, Flood, IcmpError, Verdict},
+    verdict::{Answer, Flood, IcmpError, Notice, Verdict},
 };
 
 /// Word 4 says which verdict it was: the port, or this bit and the reason.
@@ -16,6 +16,7 @@ const ANSWER: u32 = 1 << 29;
 const V6: u32 = 1;
 const ROUTER: u32 = 2;
 const ERROR: u32 = 4;
+const NOTICE: u32 = 8;
 const KIND_SHIFT: u32 = 8;
 
 #[inline(always)]
@@ -58,6 +59,10 @@ pub fn record(skb: *mut __sk_buff, verdict: &Verdict) {
             let flags = ERROR | if v6 { V6 } else { 0 } | kind << KIND_SHIFT;
             return set(skb, [flags, vlan << 16 | network, mtu, generation, ANSWER]);
         }
+        Verdict::Answer(Answer::Notice(n)) => {
+            let flags = NOTICE | n.kind << KIND_SHIFT;
+            return set(skb, [flags, n.vlan << 16 | n.network, 0, n.generation, ANSWER]);
+        }
     };
     // SAFETY: a live context.
     unsafe { (*skb).cb[4] = last };
@@ -72,6 +77,10 @@ pub fn answer(skb: *mut __sk_buff) -> Option<Answer> {
     }
     let v6 = w[0] & V6 != 0;
     let vlan = w[1] >> 16;
+    if w[0] & NOTICE != 0 {
+        let (kind, network) = (w[0] >> KIND_SHIFT, w[1] & 0xffff);
+        return Some(Answer::Notice(Notice { kind, network, generation: w[3], vlan }));
+    }
     if w[0] & ERROR == 0 {
         let mac = ((w[1] & 0xffff) as u64) << 32 | w[2] as u64;
         return Some(Answer::Neighbour { mac, v6, router: w[0] & ROUTER != 0, vlan });
@@ -94,6 +103,12 @@ pub fn flood(skb: *mut __sk_buff) -> Option<Flood> {
     // SAFETY: a live context.
     let ingress = unsafe { (*skb).ifindex };
     Some(Flood { network: w[0], class: w[1], service: w[2], generation: w[3], ingress })
+}
+
+/// The port that a frame of the loader is to leave by.
+#[inline(always)]
+pub fn target(skb: *mut __sk_buff) -> u32 {
+    get(skb)[0]
 }
 
 /// What a probe is asked: the slot, and the network in which its packet's addresses stand.

@@ -20,8 +20,13 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use portcullis_pipeline::{
-    DropReason, Tables, Verdict, account, answer, decide, decide::flood as may_have,
-    layout::MEMBERS, probe, verdict::Flood,
+    DropReason, Tables, Verdict, account, answer, decide,
+    decide::flood as may_have,
+    layout::MEMBERS,
+    notice,
+    packet::Scratch,
+    probe,
+    verdict::{Answer, Flood, Notice},
 };
 
 use crate::{
@@ -47,6 +52,11 @@ pub fn ingress(ctx: TcContext) -> i32 {
             unsafe { TAILS.tail_call(&ctx, tail::FLOOD) };
             fault(port)
         }
+        Verdict::Answer(Answer::Notice(n)) => {
+            // SAFETY: as above.
+            unsafe { TAILS.tail_call(&ctx, tail::NOTICE + n.kind) };
+            fault(port)
+        }
         Verdict::Answer(_) => {
             // SAFETY: as above.
             unsafe { TAILS.tail_call(&ctx, tail::ANSWER) };
@@ -69,10 +79,50 @@ pub fn answer(ctx: TcContext) -> i32 {
     // SAFETY: a live context.
     let port = unsafe { (*skb).ifindex };
     let Some(wanted) = pass::answer(skb) else { return fault(port) };
-    let built = answer::build(&mut Skb::new(skb), &Maps, &wanted);
+    let done = answer::build(&mut Skb::new(skb), &Maps, &wanted);
+    let built = if done { Ok(()) } else { Err(DropReason::Fault) };
     // SAFETY: a live context.
     account::answered(&Maps, port, &wanted, built, unsafe { (*skb).len });
-    if !built {
+    if built.is_err() {
+        return TC_ACT_SHOT;
+    }
+    // SAFETY: no pointer arguments.
+    unsafe { bpf_redirect(port, 0) as i32 }
+}
+
+/// Answers a router solicitation.
+#[classifier]
+pub fn advertise(ctx: TcContext) -> i32 {
+    tell(ctx.skb.skb, |frame, _, n, _| notice::advertisement(frame, &Maps, n))
+}
+
+/// Answers a DHCP question.
+#[classifier]
+pub fn dhcp(ctx: TcContext) -> i32 {
+    tell(ctx.skb.skb, |frame, port, n, scratch| notice::dhcp(frame, &Maps, port, n, scratch))
+}
+
+/// Answers a DHCPv6 question.
+#[classifier]
+pub fn dhcp6(ctx: TcContext) -> i32 {
+    tell(ctx.skb.skb, |frame, port, n, scratch| notice::dhcp6(frame, &Maps, port, n, scratch))
+}
+
+/// Sends the frame back to where it came from, as the notice that `ingress` asked for.
+#[inline(always)]
+fn tell(
+    skb: *mut __sk_buff,
+    build: impl FnOnce(&mut Skb, u32, &Notice, &mut Scratch) -> Result<(), DropReason>,
+) -> i32 {
+    // SAFETY: a live context.
+    let port = unsafe { (*skb).ifindex };
+    let Some(wanted) = pass::answer(skb) else { return fault(port) };
+    let Answer::Notice(n) = &wanted else { return fault(port) };
+    let Some(scratch) = scratch() else { return fault(port) };
+    let built = build(&mut Skb::whole(skb), port, n, scratch);
+    // SAFETY: a live context.
+    account::answered(&Maps, port, &wanted, built, unsafe { (*skb).len });
+    if built.is_err() {
         return TC_ACT_SHOT;
     }
     // SAFETY: no pointer arguments.
@@ -138,6 +188,21 @@ pub fn probe(ctx: TcContext) -> i32 {
     let (slot, network) = pass::question(skb);
     let asked = probe::ask(&Skb::new(skb), &Maps, slot, network, scratch);
     pass::record_answer(skb, asked.map(|()| probe::answer(scratch)));
+    TC_ACT_SHOT
+}
+
+/// Sends the frame out of a port. Attached nowhere: the loader runs it, by BPF_PROG_TEST_RUN, with
+/// advertisements that nobody asked for.
+#[classifier]
+pub fn announce(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    let port = pass::target(skb);
+    // SAFETY: a live context.
+    let length = unsafe { (*skb).len };
+    // SAFETY: as above.
+    if unsafe { bpf_clone_redirect(skb, port, 0) } == 0 {
+        account::left(&Maps, port, length);
+    }
     TC_ACT_SHOT
 }
 

@@ -145,4 +145,14 @@ impl Frame for Buffer {
     fn quote(&mut self, _: u32, _: u32) -> bool {
         false
     }
+
+    #[inline(always)]
+    fn resize(&mut self, _: u32) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn gather(&self, _: u32, _: u32, _: &mut [[u8; 32]; 2]) -> bool {
+        false
+    }
 }

@@ -15,6 +15,10 @@
 //!     gateway: true               # false (default), true, an address, or one for each subnet
 //!     kind: lan                   # lan, dmz, isolated, external; see `kinds`
 //!     mtu: 1500                   # bytes
+//!     dns: [10.10.0.53]           # what guests are told by DHCP, DHCPv6, router advertisements
+//!     domain: lan.example
+//!     lease: 12h
+//!     ethertypes: [0x88b5]        # what guests may use among themselves besides ARP and IP
 //!     mac: auto                   # of the gateway
 //!     limits: { broadcast: 50/s } # for its guests, see below
 //!     outside: masquerade         # or routed, or none; without it as the host routes anyway

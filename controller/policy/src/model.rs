@@ -84,6 +84,23 @@ pub struct Network {
     pub mtu: u32,
     /// What the port of a guest may take that says nothing about it itself.
     pub limits: Limits,
+    /// What the switch tells its guests.
+    pub offer: Offer,
+    /// EtherTypes that its guests may use among themselves besides ARP and IP.
+    pub ethertypes: Vec<u16>,
+}
+
+/// What the switch tells the guests of a network by DHCP, DHCPv6 and router advertisements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Are they told their addresses?
+    pub dhcp: bool,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Domain.
+    pub domain: Option<String>,
+    /// How long they may use an address before they ask again, seconds.
+    pub lease_s: u32,
 }
 
 /// Shorthand for ordinary rules and invariants.

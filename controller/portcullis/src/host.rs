@@ -76,6 +76,8 @@ mod tests {
             gateway_mac: Default::default(),
             external: false,
             mtu: 1500,
+            offer: Default::default(),
+            ethertypes: vec![],
         });
         assert_eq!(without_gateways(vec![gateway, other], &image), [other]);
     }

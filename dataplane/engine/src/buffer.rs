@@ -97,6 +97,23 @@ impl Frame for Buffer {
         self.segment_size = 0;
         true
     }
+
+    fn resize(&mut self, len: u32) -> bool {
+        self.bytes.resize(len as usize, 0);
+        self.segment_size = 0;
+        true
+    }
+
+    fn gather(&self, at: u32, len: u32, to: &mut [[u8; 32]; 2]) -> bool {
+        let from = self.bytes.get(at as usize..).and_then(|b| b.get(..len as usize));
+        match (from, to.as_flattened_mut().get_mut(..len as usize)) {
+            (Some(from), Some(to)) if len > 0 => {
+                to.copy_from_slice(from);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]

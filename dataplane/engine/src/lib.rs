@@ -11,7 +11,8 @@ mod prefixes;
 mod tables;
 
 use portcullis_pipeline::{
-    Answer, Frame as _, Scratch, Verdict, account, answer, decide, decide::flood as may_have, lane,
+    Answer, DropReason, Frame as _, Scratch, Verdict, account, answer, decide,
+    decide::flood as may_have, lane, notice,
 };
 
 pub use crate::{
@@ -85,9 +86,14 @@ impl Engine {
 
     /// Turns a frame from port `ingress` into the answer that a verdict asks for. False if that
     /// is not possible.
-    pub fn answer(&self, frame: &mut Buffer, ingress: u32, wanted: &Answer) -> bool {
-        let built = answer::build(frame, &self.tables, wanted);
-        account::answered(&self.tables, ingress, wanted, built, frame.length());
-        built
+    pub fn answer(&mut self, frame: &mut Buffer, ingress: u32, wanted: &Answer) -> bool {
+        let (tables, scratch) = (&self.tables, &mut self.scratch);
+        let built = match wanted {
+            Answer::Notice(n) => notice::answer(frame, tables, ingress, n, scratch),
+            _ if answer::build(frame, tables, wanted) => Ok(()),
+            _ => Err(DropReason::Fault),
+        };
+        account::answered(tables, ingress, wanted, built, frame.length());
+        built.is_ok()
     }
 }

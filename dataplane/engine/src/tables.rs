@@ -9,8 +9,8 @@ use portcullis_pipeline::{
     event::Budget,
     layout::{
         AddressEntry, EVENT_RING, EventEntry, FlowEntry, FlowKey, FlowSide, GenerationEntry,
-        NetworkEntry, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, RuleEntry,
-        ServiceTable, Traffic,
+        NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns, PortState,
+        PrefixEntry, RuleEntry, ServiceTable, Traffic,
     },
     reason::REASONS,
     route::NEIGHBOUR_FRESH,
@@ -37,6 +37,8 @@ pub struct Slot {
     pub vlans: HashMap<u16, u32>,
     /// Interface indexes by network id.
     pub members: HashMap<u32, Vec<u32>>,
+    /// By kind, network and port.
+    pub notices: HashMap<(u32, u32, u32), NoticeEntry>,
     /// By address and scope.
     pub addresses: HashMap<(Addr, u32), AddressEntry>,
     /// By longest prefix; see [`Slot::prefix`].
@@ -225,6 +227,10 @@ impl portcullis_pipeline::Tables for Tables {
 
     fn vlan(&self, slot: u32, vlan: u16) -> u32 {
         self.slot(slot).vlans.get(&vlan).copied().unwrap_or(0)
+    }
+
+    fn notice(&self, key: &NoticeKey) -> Option<&NoticeEntry> {
+        self.slot(key.slot).notices.get(&(key.kind, key.network, key.port))
     }
 
     fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry> {

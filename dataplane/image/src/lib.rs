@@ -75,6 +75,30 @@ pub struct Network {
     pub external: bool,
     /// Largest L3 packet, bytes.
     pub mtu: u32,
+    /// What the switch tells its guests.
+    pub offer: Offer,
+    /// EtherTypes that its guests may use among themselves besides ARP and IP, at most
+    /// [`ETHERTYPES`](portcullis_pipeline::layout::ETHERTYPES).
+    pub ethertypes: Vec<u16>,
+}
+
+/// Most name servers of a network, of each family.
+pub const DNS_MAX: usize = 3;
+/// Longest domain of a network, bytes.
+pub const DOMAIN_MAX: usize = 120;
+
+/// What the switch tells the guests of a network besides what the network is: by DHCP, DHCPv6 and
+/// router advertisements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Are they told their addresses by DHCP and DHCPv6?
+    pub dhcp: bool,
+    /// Name servers, at most [`DNS_MAX`] of each family.
+    pub dns: Vec<Addr>,
+    /// Domain, at most [`DOMAIN_MAX`] bytes; empty for none.
+    pub domain: String,
+    /// How long they may use an address before they ask again, seconds.
+    pub lease_s: u32,
 }
 
 /// A NIC of a guest.

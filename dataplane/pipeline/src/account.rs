@@ -55,16 +55,22 @@ pub fn copied<T: Tables>(t: &T, port: u32, copies: u64) {
 /// It was to be turned into an answer, which has so many bytes if it was `built`. The packet that
 /// an ICMP error is about has been counted as dropped already.
 #[inline(always)]
-pub fn answered<T: Tables>(t: &T, port: u32, answer: &Answer, built: bool, bytes: u32) {
-    if built {
+pub fn answered<T: Tables>(
+    t: &T,
+    port: u32,
+    answer: &Answer,
+    built: Result<(), DropReason>,
+    bytes: u32,
+) {
+    if built.is_ok() {
         left(t, port, bytes);
     }
     if matches!(answer, Answer::Error { .. }) {
         return;
     }
     let own = t.traffic(port);
-    if !built {
-        dropped(t, own, port, DropReason::Fault);
+    if let Err(reason) = built {
+        dropped(t, own, port, reason);
     } else if let Some(c) = own {
         c.answered.add(1);
     }

@@ -34,13 +34,15 @@ pub fn build<F: Frame, T: Tables>(f: &mut F, t: &T, answer: &Answer) -> bool {
             };
             (ok, vlan)
         }
+        // Finished by a program of its own, see [`crate::notice`].
+        Answer::Notice(_) => (false, 0),
     };
     ok && (vlan == 0 || f.push_tag(vlan as u16))
 }
 
 /// One's complement sum of 16-bit words (RFC 1071), not folded.
 #[inline(always)]
-fn sum<const N: usize>(b: &[u8; N]) -> u64 {
+pub fn sum<const N: usize>(b: &[u8; N]) -> u64 {
     let mut s = 0;
     let mut i = 0;
     while i + 1 < N {
@@ -50,8 +52,9 @@ fn sum<const N: usize>(b: &[u8; N]) -> u64 {
     s
 }
 
+/// Folds such a sum.
 #[inline(always)]
-fn fold(s: u64) -> u16 {
+pub fn fold(s: u64) -> u16 {
     let s = (s & 0xffff_ffff) + (s >> 32);
     let s = (s & 0xffff) + (s >> 16);
     let s = (s & 0xffff) + (s >> 16);

@@ -7,7 +7,7 @@ use crate::{
     conntrack::{self, Event, Step},
     expiry, flow,
     frame::Frame,
-    layout::{FlowEntry, FlowSide, PortEntry, port_flag, port_kind},
+    layout::{FlowEntry, FlowSide, PortEntry, notice, port_flag, port_kind},
     limit, link,
     outcome::Outcome,
     packet::{Packet, Scratch, op},
@@ -17,7 +17,7 @@ use crate::{
     reason::DropReason,
     route::{self, Ingress, Moment},
     send,
-    tables::{TICKS_PER_SECOND, Tables},
+    tables::{NOTHING, TICKS_PER_SECOND, Tables},
     verdict::{Flood, Verdict},
     wire::{ethernet, icmp, protocol, udp},
 };
@@ -91,7 +91,8 @@ fn judge_frame<F: Frame, T: Tables>(
     }
     let v6 = header.ethertype == ethernet::IPV6;
     if !v6 && header.ethertype != ethernet::IPV4 {
-        return Err(DropReason::EtherType);
+        scratch.outcome = Outcome::flood(bare(&i, header.ethertype)?);
+        return Ok(());
     }
     judge_ip(f, t, &i, port, v6, scratch)
 }
@@ -117,6 +118,27 @@ fn admit_link<T: Tables>(
     } else {
         Ok(port.network)
     }
+}
+
+/// A frame that is neither ARP nor IP: passes only with an EtherType that its network declares,
+/// from guest to guests. What bridges keep to themselves (IEEE 802.1Q, table 8-1) never does.
+#[inline(always)]
+fn bare(i: &Ingress<'_>, ethertype: u16) -> Result<Flood, DropReason> {
+    let e = &i.network.ethertypes;
+    let declared = ethertype == e[0]
+        || ethertype == e[1]
+        || ethertype == e[2]
+        || ethertype == e[3]
+        || ethertype == e[4]
+        || ethertype == e[5]
+        || ethertype == e[6]
+        || ethertype == e[7];
+    let kept = i.dst.0 >> 4 == ethernet::BRIDGES >> 4;
+    // Below are lengths (IEEE 802.3, section 3.2.6): spanning tree, CDP and their like.
+    if i.kind != port_kind::GUEST || ethertype < ethernet::TYPE_MIN || !declared || kept {
+        return Err(DropReason::EtherType);
+    }
+    Ok(Flood::bare(i.dst, i.port, i.id, i.m.generation))
 }
 
 #[inline(always)]
@@ -147,6 +169,11 @@ fn judge_ip<F: Frame, T: Tables>(
     if tr.kind == Kind::Discovery {
         let ip = *ip;
         return link::discovery(f, t, i, &ip, &tr, scratch);
+    }
+    let asked = asked(port, ip, &tr);
+    if asked != NOTHING {
+        scratch.outcome = Outcome::notice(i.asks(asked));
+        return Ok(());
     }
     admit_source(port, owned, ip, &tr)?;
     scratch.packet.set(i, ip, &tr);
@@ -211,6 +238,21 @@ fn judge_packet<F: Frame, T: Tables>(
     f.send(t, scratch)
 }
 
+/// The notice that a guest asks for by DHCP or DHCPv6, maybe before it has an address; or
+/// [`NOTHING`].
+#[inline(always)]
+fn asked(port: &PortEntry, ip: &Ip, tr: &Transport) -> u32 {
+    let udp = ip.protocol() == protocol::UDP && ip.fragment == Fragment::Whole;
+    if port.kind != port_kind::GUEST || !udp {
+        return NOTHING;
+    }
+    match (ip.v6(), tr.sport(), tr.dport()) {
+        (false, udp::DHCP_CLIENT, udp::DHCP_SERVER) => notice::DHCP,
+        (true, udp::DHCP6_CLIENT, udp::DHCP6_SERVER) => notice::DHCP6,
+        _ => NOTHING,
+    }
+}
+
 /// What no port may send as source, and what DHCP may not do.
 #[inline(always)]
 fn admit_source(port: &PortEntry, owned: bool, ip: &Ip, tr: &Transport) -> Result<(), DropReason> {
@@ -221,7 +263,7 @@ fn admit_source(port: &PortEntry, owned: bool, ip: &Ip, tr: &Transport) -> Resul
                 (udp::DHCP_SERVER, udp::DHCP_CLIENT) | (udp::DHCP6_SERVER, udp::DHCP6_CLIENT) => {
                     return Err(DropReason::NotForGuests);
                 }
-                // Questions for the switch, from clients that may have no address yet.
+                // In fragments, or by the other family.
                 (udp::DHCP_CLIENT, udp::DHCP_SERVER) | (udp::DHCP6_CLIENT, udp::DHCP6_SERVER) => {
                     return Err(DropReason::Unanswered);
                 }
@@ -370,7 +412,13 @@ pub fn flood<T: Tables>(t: &T, flood: &Flood, member: u32, bytes: u32) -> bool {
         return false;
     }
     match t.port(slot, member) {
+        Some(p) if p.kind == port_kind::GUEST && p.network == flood.network && flood.is_bare() => {
+            flood.is_for(Mac(p.mac))
+        }
         Some(p) if p.kind != port_kind::CLOSED && p.network == flood.network => {
+            if flood.is_bare() {
+                return false;
+            }
             let cell = policy::judge(t, slot, flood.class, p.class, flood.service);
             let now = t.now();
             cell.allows()

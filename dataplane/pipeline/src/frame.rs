@@ -49,6 +49,13 @@ pub trait Frame {
     /// to be segmented.
     fn quote(&mut self, keep: u32, grow: u32) -> bool;
 
+    /// Makes the frame `len` bytes long: cut, or with zeros behind. It is one packet afterwards.
+    fn resize(&mut self, len: u32) -> bool;
+
+    /// Copies `len` bytes (1 to 64) at `at` to the beginning of `to`. False if they are not all
+    /// there.
+    fn gather(&self, at: u32, len: u32, to: &mut [[u8; 32]; 2]) -> bool;
+
     /// Rewrites the frame of the packet in `scratch` for its way out. A seam as
     /// [`Tables::resolve`]; the meaning is [`send::send`].
     #[inline(always)]

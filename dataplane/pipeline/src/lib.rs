@@ -13,9 +13,12 @@
 
 pub mod account;
 pub mod addr;
+pub mod advertise;
 pub mod answer;
 pub mod conntrack;
 pub mod decide;
+pub mod dhcp;
+pub mod dhcp6;
 pub mod event;
 pub mod expiry;
 pub mod flow;
@@ -24,6 +27,7 @@ pub mod lane;
 pub mod layout;
 pub mod limit;
 pub mod link;
+pub mod notice;
 pub mod outcome;
 pub mod packet;
 pub mod parse;

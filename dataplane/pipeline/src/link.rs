@@ -6,7 +6,7 @@
 use crate::{
     addr::{Addr, Mac},
     frame::Frame,
-    layout::{network_flag, port_kind},
+    layout::{network_flag, notice, port_kind},
     limit,
     outcome::Outcome,
     packet::Scratch,
@@ -137,7 +137,11 @@ pub fn discovery<F: Frame, T: Tables>(
         return Err(DropReason::BadTransport);
     }
     if kind == icmpv6::ROUTER_SOLICITATION {
-        return Err(DropReason::Unanswered);
+        if i.kind != port_kind::GUEST || i.network.gateway_v6.is_unspecified() {
+            return Err(DropReason::Unanswered);
+        }
+        scratch.outcome = Outcome::notice(i.asks(notice::ADVERTISEMENT));
+        return Ok(());
     }
     const TARGET: u32 = ethernet::LEN + ipv6::LEN + 8;
     if ip.rest < icmpv6::NEIGHBOUR_LEN {

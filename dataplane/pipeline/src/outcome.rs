@@ -3,7 +3,7 @@
 //! Not the enum itself: what a variant leaves undefined is spilled across helper calls, which
 //! the verifier of eBPF refuses ("R1 !read_ok"). The words become a [`Verdict`] at the very end.
 
-use crate::verdict::{Answer, Flood, IcmpError, Verdict};
+use crate::verdict::{Answer, Flood, IcmpError, Notice, Verdict};
 
 const FORWARD: u64 = 0;
 const FLOOD: u64 = 1;
@@ -11,6 +11,7 @@ const NEIGHBOUR: u64 = 2;
 const TIME_EXCEEDED: u64 = 3;
 const TOO_BIG: u64 = 4;
 const UNREACHABLE: u64 = 5;
+const NOTICE: u64 = 6;
 const V6: u64 = 1 << 32;
 const ROUTER: u64 = 1 << 33;
 
@@ -91,6 +92,13 @@ impl Outcome {
         Self { kind, place, value, extra: if v6 { V6 } else { 0 } | vlan as u64 }
     }
 
+    /// What the switch tells the port.
+    #[inline(always)]
+    pub const fn notice(n: Notice) -> Self {
+        let place = (n.generation as u64) << 32 | n.network as u64;
+        Self { kind: NOTICE, place, value: n.kind as u64, extra: n.vlan as u64 }
+    }
+
     /// The verdict.
     #[inline(always)]
     pub const fn verdict(&self) -> Verdict {
@@ -112,6 +120,14 @@ impl Outcome {
                     router: self.extra & ROUTER != 0,
                     vlan: self.extra as u32,
                 });
+            }
+            NOTICE => {
+                return Verdict::Answer(Answer::Notice(Notice {
+                    kind: self.value as u32,
+                    network: self.place as u32,
+                    generation: (self.place >> 32) as u32,
+                    vlan: self.extra as u32,
+                }));
             }
             TIME_EXCEEDED => IcmpError::TimeExceeded,
             TOO_BIG => IcmpError::TooBig(self.value as u32),

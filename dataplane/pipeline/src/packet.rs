@@ -10,6 +10,7 @@ use crate::{
     flow,
     layout::{EventEntry, FlowKey, NetworkEntry},
     link::Claim,
+    notice::Question,
     outcome::Outcome,
     parse::{Fragment, Ip, Kind, Transport},
     route::{Ingress, Moment, POLICED},
@@ -32,6 +33,8 @@ pub struct Scratch {
     /// Copies made of a broadcast. Not on the stack of the loop over the members: the verifier
     /// would follow every number ("The sequence of 8193 jumps is too complex").
     pub copies: u64,
+    /// The DHCP or DHCPv6 question that is being answered.
+    pub question: Question,
 }
 
 impl Scratch {
@@ -43,6 +46,7 @@ impl Scratch {
         outcome: Outcome::NONE,
         event: EventEntry::EMPTY,
         copies: 0,
+        question: Question::NEW,
     };
 }
 

@@ -44,7 +44,7 @@ reasons! {
     SpoofedAddress = 6, "spoofed-address";
     /// ARP or neighbour discovery that claims somebody else's address.
     SpoofedNeighbour = 7, "spoofed-neighbour";
-    /// An EtherType other than ARP, IPv4 and IPv6.
+    /// An EtherType other than ARP, IPv4 and IPv6 that the network does not declare.
     EtherType = 8, "ether-type";
     /// A malformed ARP packet.
     BadArp = 9, "bad-arp";
@@ -111,6 +111,8 @@ reasons! {
     LimitNeighbour = 39, "limit-neighbour";
     /// Above the bandwidth of the sender's or the receiver's port.
     LimitBandwidth = 40, "limit-bandwidth";
+    /// A malformed or overlong DHCP or DHCPv6 question.
+    BadDhcp = 41, "bad-dhcp";
 }
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.

@@ -6,6 +6,7 @@ use crate::{
     layout::{AddressEntry, NetworkEntry, network_flag, port_kind},
     reason::DropReason,
     tables::{TICKS_PER_SECOND, Tables},
+    verdict::Notice,
 };
 
 /// A learned neighbour that was silent for longer is asked for again, by the host's stack.
@@ -50,6 +51,12 @@ pub struct Ingress<'a> {
 }
 
 impl Ingress<'_> {
+    /// This port's question for a notice of this kind.
+    #[inline(always)]
+    pub const fn asks(&self, kind: u32) -> Notice {
+        Notice { kind, network: self.id, generation: self.m.generation, vlan: 0 }
+    }
+
     /// Is the frame addressed to the network's gateway?
     #[inline(always)]
     pub fn to_gateway(&self) -> bool {

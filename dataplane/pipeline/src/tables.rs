@@ -4,8 +4,8 @@ use crate::{
     addr::Addr,
     event,
     layout::{
-        AddressEntry, EventEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, PortEntry,
-        PortReturns, PortState, PrefixEntry, RuleEntry, Traffic,
+        AddressEntry, EventEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, NoticeEntry,
+        NoticeKey, PortEntry, PortReturns, PortState, PrefixEntry, RuleEntry, Traffic,
     },
     limit, link,
     packet::{Packet, Scratch},
@@ -51,6 +51,9 @@ pub trait Tables {
     fn network(&self, slot: u32, id: u32) -> Option<&NetworkEntry>;
     /// The network of a VLAN id, 0 for none.
     fn vlan(&self, slot: u32, vlan: u16) -> u32;
+
+    /// What the switch tells a port.
+    fn notice(&self, key: &NoticeKey) -> Option<&NoticeEntry>;
 
     /// A declared address, see [`crate::layout::AddressKey`].
     fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry>;

@@ -1,6 +1,6 @@
 //! What is to be done with a frame.
 
-use crate::reason::DropReason;
+use crate::{addr::Mac, reason::DropReason};
 
 /// The answer of [`crate::decide()`] for one frame. A hook turns it into its return code on its
 /// last line.
@@ -32,6 +32,32 @@ pub struct Flood {
     pub generation: u32,
 }
 
+impl Flood {
+    /// In [`Flood::service`]: a frame that no rule speaks about. It is for the members with the
+    /// MAC that the service's low 16 bits and the class are.
+    const BARE: u32 = 1 << 31;
+
+    /// A frame without IP for the members that have this MAC, or for all.
+    #[inline(always)]
+    pub const fn bare(to: Mac, ingress: u32, network: u32, generation: u32) -> Self {
+        let service = Self::BARE | (to.0 >> 32) as u32;
+        Self { network, ingress, class: to.0 as u32, service, generation }
+    }
+
+    /// Is it such a frame?
+    #[inline(always)]
+    pub const fn is_bare(&self) -> bool {
+        self.service & Self::BARE != 0
+    }
+
+    /// Is such a frame for the member with this MAC?
+    #[inline(always)]
+    pub const fn is_for(&self, mac: Mac) -> bool {
+        let to = Mac(((self.service & 0xffff) as u64) << 32 | self.class as u64);
+        to.is_group() || to.0 == mac.0
+    }
+}
+
 /// An answer of the switch itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -59,6 +85,21 @@ pub enum Answer {
         /// VLAN id that the answer is to carry; 0 for none.
         vlan: u32,
     },
+    /// What the switch tells the port: see [`crate::notice`].
+    Notice(Notice),
+}
+
+/// Which notice a port asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// One of [`crate::layout::notice`].
+    pub kind: u32,
+    /// The network that the question came from.
+    pub network: u32,
+    /// The generation that answers.
+    pub generation: u32,
+    /// VLAN id that the answer is to carry; 0 for none.
+    pub vlan: u32,
 }
 
 /// ICMP errors that the switch sends as a router (RFC 1812, section 4.3; RFC 4443, section 3).

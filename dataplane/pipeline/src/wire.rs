@@ -19,6 +19,10 @@ pub mod ethernet {
     pub const SERVICE_VLAN: u16 = 0x88a8;
     /// Old service tag that many switches still understand.
     pub const OLD_SERVICE_VLAN: u16 = 0x9100;
+    /// The smallest EtherType: below are lengths.
+    pub const TYPE_MIN: u16 = 0x0600;
+    /// The first of 16 group addresses that no bridge passes on.
+    pub const BRIDGES: u64 = 0x0180_c200_0000;
     /// VLAN id in the tag control information.
     pub const VLAN_ID: u16 = 0x0fff;
 }
@@ -197,4 +201,144 @@ pub mod icmpv6 {
     pub const OPTION_SOURCE: u8 = 1;
     /// Option: target link-layer address.
     pub const OPTION_TARGET: u8 = 2;
+    /// Option: prefix information.
+    pub const OPTION_PREFIX: u8 = 3;
+    /// Option: MTU.
+    pub const OPTION_MTU: u8 = 5;
+    /// Option: recursive name servers (RFC 8106).
+    pub const OPTION_DNS: u8 = 25;
+    /// Option: domains to search (RFC 8106).
+    pub const OPTION_DOMAINS: u8 = 31;
+}
+
+/// DHCP (RFC 2131, RFC 2132).
+pub mod dhcp {
+    /// Length of the fixed part in front of the options, magic number included, bytes.
+    pub const LEN: u32 = 240;
+    /// Where the client's hardware address stands.
+    pub const CLIENT_MAC: u32 = 28;
+    /// Where the magic number stands.
+    pub const MAGIC_AT: u32 = 236;
+    /// What options begin with.
+    pub const MAGIC: [u8; 4] = [99, 130, 83, 99];
+    /// Operation: request.
+    pub const REQUEST: u8 = 1;
+    /// Operation: reply.
+    pub const REPLY: u8 = 2;
+    /// Ethernet, six bytes long.
+    pub const HARDWARE: [u8; 2] = [1, 6];
+    /// Flag: answer by broadcast.
+    pub const BROADCAST: u32 = 0x8000;
+    /// Options walked before a question is refused.
+    pub const OPTIONS_MAX: u32 = 40;
+    /// Longest client identifier with its code and length, bytes.
+    pub const CLIENT_MAX: u32 = 64;
+
+    /// Option: padding.
+    pub const PAD: u8 = 0;
+    /// Option: subnet mask.
+    pub const MASK: u8 = 1;
+    /// Option: routers.
+    pub const ROUTER: u8 = 3;
+    /// Option: name servers.
+    pub const DNS: u8 = 6;
+    /// Option: domain.
+    pub const DOMAIN: u8 = 15;
+    /// Option: MTU.
+    pub const MTU: u8 = 26;
+    /// Option: broadcast address.
+    pub const BROADCAST_ADDRESS: u8 = 28;
+    /// Option: the address that the client wants.
+    pub const REQUESTED: u8 = 50;
+    /// Option: lease, seconds.
+    pub const LEASE: u8 = 51;
+    /// Option: message type.
+    pub const TYPE: u8 = 53;
+    /// Option: server identifier.
+    pub const SERVER: u8 = 54;
+    /// Option: T1, seconds.
+    pub const RENEWAL: u8 = 58;
+    /// Option: T2, seconds.
+    pub const REBINDING: u8 = 59;
+    /// Option: client identifier.
+    pub const CLIENT: u8 = 61;
+    /// Option: end of the list.
+    pub const END: u8 = 255;
+
+    /// Message: is a server there?
+    pub const DISCOVER: u32 = 1;
+    /// Message: this is what you would get.
+    pub const OFFER: u32 = 2;
+    /// Message: I take it, or still have it.
+    pub const ASK: u32 = 3;
+    /// Message: it is somebody else's.
+    pub const DECLINE: u32 = 4;
+    /// Message: it is yours.
+    pub const ACK: u32 = 5;
+    /// Message: it is not.
+    pub const NAK: u32 = 6;
+    /// Message: I do not need it any more.
+    pub const RELEASE: u32 = 7;
+    /// Message: I have an address, what else is there?
+    pub const INFORM: u32 = 8;
+}
+
+/// DHCPv6 (RFC 8415).
+pub mod dhcp6 {
+    /// Length of message type and transaction, bytes.
+    pub const LEN: u32 = 4;
+    /// Length of an option's code and length, bytes.
+    pub const OPTION_LEN: u32 = 4;
+    /// Options walked before a question is refused.
+    pub const OPTIONS_MAX: u32 = 24;
+    /// Longest client identifier with its code and length, bytes.
+    pub const CLIENT_MAX: u32 = 64;
+    /// Length of a server identifier of ours with its code and length, bytes: DUID-LL (section
+    /// 11.4) over Ethernet.
+    pub const SERVER_LEN: u32 = 14;
+    /// Length of an IA_NA with one address and no other option, bytes.
+    pub const ASSOCIATION_LEN: u32 = 44;
+    /// In front of the server's MAC: DUID-LL, Ethernet.
+    pub const DUID_LL: [u8; 4] = [0, 3, 0, 1];
+
+    /// Option: client identifier.
+    pub const CLIENT: u16 = 1;
+    /// Option: server identifier.
+    pub const SERVER: u16 = 2;
+    /// Option: identity association (IA_NA).
+    pub const ASSOCIATION: u16 = 3;
+    /// Option: an address in one.
+    pub const ADDRESS: u16 = 5;
+    /// Option: status code.
+    pub const STATUS: u16 = 13;
+    /// Option: two messages are enough.
+    pub const RAPID_COMMIT: u16 = 14;
+    /// Option: name servers (RFC 3646).
+    pub const DNS: u16 = 23;
+    /// Option: domains to search (RFC 3646).
+    pub const DOMAINS: u16 = 24;
+
+    /// Message: is a server there?
+    pub const SOLICIT: u32 = 1;
+    /// Message: this is what you would get.
+    pub const ADVERTISE: u32 = 2;
+    /// Message: I take it.
+    pub const REQUEST: u32 = 3;
+    /// Message: is it still of this link?
+    pub const CONFIRM: u32 = 4;
+    /// Message: I want to keep it.
+    pub const RENEW: u32 = 5;
+    /// Message: I want to keep it, whoever answers.
+    pub const REBIND: u32 = 6;
+    /// Message: the answer.
+    pub const REPLY: u32 = 7;
+    /// Message: I do not need it any more.
+    pub const RELEASE: u32 = 8;
+    /// Message: it is somebody else's.
+    pub const DECLINE: u32 = 9;
+    /// Message: I have an address, what else is there?
+    pub const INFORMATION: u32 = 11;
+
+    /// Status: the address is not of this link.
+    pub const NOT_ON_LINK: u16 = 4;
 }

@@ -26,6 +26,10 @@ const PROGRAMS: &[(&str, Option<u32>)] = &[
     ("ingress", None),
     ("flood", Some(0)),
     ("answer", Some(1)),
+    ("advertise", Some(2)),
+    ("dhcp", Some(3)),
+    ("dhcp6", Some(4)),
+    ("announce", None),
     ("clock", None),
     ("probe", None),
     ("lane", None),
@@ -38,6 +42,8 @@ const UNFINISHED: &str = "loading";
 pub struct Code {
     /// Filter and forwarder of every port.
     pub ingress: SchedClassifier,
+    /// Sends a frame out of a port.
+    pub announce: SchedClassifier,
     /// Tells the jiffies.
     pub clock: SchedClassifier,
     /// Says what a slot makes of a packet.
@@ -73,6 +79,7 @@ impl Code {
         }
         Ok(Self {
             ingress: pinned_program(&dir, "ingress")?,
+            announce: pinned_program(&dir, "announce")?,
             clock: pinned_program(&dir, "clock")?,
             probe: pinned_program(&dir, "probe")?,
             lane: Xdp::from_pin(dir.join("lane"), XdpAttachType::Interface)

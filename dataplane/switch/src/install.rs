@@ -82,8 +82,10 @@ impl Switch {
         };
         let Next { image, host_addrs, ports, legs, tables } = next;
         let generation = self.state.generation;
-        self.state = State { generation, image: Some(image), host_addrs, tables, ports, legs };
+        let next = State { generation, image: Some(image), host_addrs, tables, ports, legs };
+        let before = std::mem::replace(&mut self.state, next);
         self.open_all(&settled)?;
+        self.announce_change(&before.tables)?;
         let removed = self.remove_unwanted();
         let generation = self.state.generation;
         Ok(Installed { generation, ports: self.port_statuses(), removed, validation })

@@ -4,6 +4,7 @@
 //! time. What it keeps in the kernel outlives it: a new one in the same `run_dir` takes over
 //! without a packet being judged by nobody.
 
+mod announce;
 mod batch;
 mod bpffs;
 mod clock;
@@ -18,6 +19,7 @@ mod lanes;
 mod legs;
 mod links;
 mod maps;
+mod notices;
 mod observe;
 mod place;
 mod remove;

@@ -9,9 +9,9 @@ use aya::maps::{
 use portcullis_pipeline::{
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, DropKey, EVENT_RING, FlowEntry, FlowKey,
-        GenerationEntry, Members, NETWORKS, NetworkEntry, PORTS, PortEntry, PortReturns, PortState,
-        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES,
-        ServiceTable, Settings, TRAFFIC, Traffic,
+        GenerationEntry, Members, NETWORKS, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry,
+        PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS,
+        SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
     },
     reason::REASONS,
 };
@@ -32,6 +32,7 @@ pub mod name {
     pub const NETWORKS: &str = "NETWORKS";
     pub const VLANS: &str = "VLANS";
     pub const MEMBERS: &str = "MEMBERS";
+    pub const NOTICES: &str = "NOTICES";
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const PREFIXES: &str = "PREFIXES";
     pub const SERVICES: &str = "SERVICES";
@@ -64,6 +65,7 @@ pub mod name {
         NETWORKS,
         VLANS,
         MEMBERS,
+        NOTICES,
         ADDRESSES,
         PREFIXES,
         SERVICES,
@@ -113,6 +115,8 @@ pub struct Maps {
     pub vlans: Array<MapData, u32>,
     /// Members of networks.
     pub members: ArrayOf<{ size::<Members>() }>,
+    /// What ports are told.
+    pub notices: HashOf<{ size::<NoticeKey>() }, { size::<NoticeEntry>() }>,
     /// Declared addresses.
     pub addresses: HashOf<{ size::<AddressKey>() }, { size::<AddressEntry>() }>,
     /// Prefixes.
@@ -172,6 +176,7 @@ impl Maps {
             networks: open(dir, NETWORKS)?,
             vlans: open(dir, VLANS)?,
             members: open(dir, MEMBERS)?,
+            notices: open(dir, NOTICES)?,
             addresses: open(dir, ADDRESSES)?,
             prefixes: open(dir, PREFIXES)?,
             services: open(dir, SERVICES)?,

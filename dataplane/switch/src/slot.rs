@@ -6,13 +6,16 @@ use portcullis_image::{Image, Limits, Network, Nic, Rule};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{
-        AddressEntry, GenerationEntry, Members, NetworkEntry, PortEntry, PortLimits, PrefixEntry,
+        AddressEntry, GenerationEntry, Members, NetworkEntry, NoticeEntry, PortEntry, PortLimits, PrefixEntry,
         Rate, RuleEntry, generation_flag, network_flag, port_flag, port_kind,
     },
     tables::TICKS_PER_SECOND,
 };
 
-use crate::place::{Leg, Place, table_index};
+use crate::{
+    notices,
+    place::{Leg, Place, table_index},
+};
 
 /// A port that is to be open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Tables {
     pub members: BTreeMap<u32, Vec<u32>>,
     /// By address and scope.
     pub addresses: BTreeMap<(Addr, u32), AddressEntry>,
+    /// By kind, network id and interface index.
+    pub notices: BTreeMap<(u32, u32, u32), NoticeEntry>,
     /// By address and prefix length (of the mapped form).
     pub prefixes: BTreeMap<(Addr, u8), PrefixEntry>,
 }
@@ -132,6 +137,7 @@ impl Builder<'_> {
                 }
             }
             tables.networks.insert(id, entry);
+            notices::of_network(tables, network, id);
         }
     }
 
@@ -274,10 +280,14 @@ impl Builder<'_> {
         }
     }
 
-    fn guest_port(&self, tables: &Tables, ifindex: u32, nic: &Nic) -> PortEntry {
+    fn guest_port(&self, tables: &mut Tables, ifindex: u32, nic: &Nic) -> PortEntry {
+        let network = self.image.network(nic.network);
+        if let Some(network) = network {
+            notices::of_nic(tables, network, nic, ifindex);
+        }
         let mut entry = PortEntry {
             mac: nic.mac.0,
-            mtu: self.image.network(nic.network).map_or(0, |n| n.mtu),
+            mtu: network.map_or(0, |n| n.mtu),
             kind: port_kind::GUEST,
             network: nic.network,
             class: self.nic_class(tables, nic),
@@ -370,6 +380,7 @@ fn network_entry(network: &Network) -> NetworkEntry {
         flags,
         mtu: network.mtu,
         reserved: 0,
+        ethertypes: std::array::from_fn(|i| network.ethertypes.get(i).copied().unwrap_or(0)),
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) const KEY: usize = FLOW.key;
 pub(crate) const VALUE: usize = FLOW.value;
 
 impl Switch {
-    /// Removes idle connections among the next few ten thousand; the next call goes on there.
+    /// Removes idle connections among the next few ten thousand; the next call goes on there. And
+    /// what else is to be done from time to time: advertises routers.
     pub fn sweep(&mut self) -> Result<SweepReport> {
         let now = self.ticks()?;
         let mut pass = match self.pass.take() {
@@ -48,6 +49,7 @@ impl Switch {
             None => pass.end(&mut self.maps)?,
         }
         self.sweep_from = piece.next.unwrap_or_default();
+        self.announce_in_time()?;
         Ok(report)
     }
 

@@ -4,7 +4,7 @@
 //! in use, closing first and opening last; then the generation goes up by two, which keeps the
 //! slot and makes every connection look for its way again.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Instant};
 
 use portcullis_image::{Image, Nic};
 use portcullis_pipeline::layout::{RULES, SLOTS, Settings};
@@ -72,6 +72,8 @@ pub struct Switch {
     pub(crate) sweep_from: Cursor,
     /// The pass that the sweeper is in the middle of.
     pub(crate) pass: Option<Pass>,
+    /// When routers were last advertised.
+    pub(crate) announced: Option<Instant>,
 }
 
 /// What an install has made so far: goes away again if it fails.
@@ -122,6 +124,7 @@ impl Switch {
             counted,
             sweep_from,
             pass: None,
+            announced: None,
         };
         Ok((switch, report))
     }

@@ -1,7 +1,7 @@
 //! An image for this crate's unit tests: three networks, three guests, one of them in two
 //! networks, and a set with a single outside address.
 
-use portcullis_image::{AddressClass, Image, Network, Nic, PrefixClass};
+use portcullis_image::{AddressClass, Image, Network, Nic, Offer, PrefixClass};
 use portcullis_pipeline::addr::{Addr, Mac};
 
 fn network(name: &str, vlan: u16, third: u8, external: bool) -> Network {
@@ -13,6 +13,8 @@ fn network(name: &str, vlan: u16, third: u8, external: bool) -> Network {
         gateway_mac: Mac(0x0200_0000_0000 + u64::from(vlan)),
         external,
         mtu: 1500,
+        offer: Offer { dhcp: true, lease_s: 3600, ..Offer::default() },
+        ethertypes: vec![],
     }
 }
 

@@ -4,14 +4,14 @@
 
 use std::{collections::BTreeMap, os::fd::AsFd};
 
-use aya::maps::{Array, MapData, lpm_trie::Key};
+use aya::maps::{Array, HashMap, MapData, lpm_trie::Key};
 use portcullis_image::Image;
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Members, NETWORKS, PORTS, PortEntry,
-        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES, SOURCE_TABLES,
-        Settings, port_kind,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Members, NETWORKS, NoticeEntry, NoticeKey,
+        PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES,
+        SOURCE_TABLES, Settings, port_kind,
     },
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -53,6 +53,7 @@ impl<'a> Writer<'a> {
         self.prefixes(&tables.prefixes)?;
         self.addresses(&tables.addresses)?;
         self.networks(tables)?;
+        self.notices(&tables.notices)?;
         let ports = bytes_by(&tables.ports);
         settle(&mut self.maps.ports, name::PORTS, self.slot * PORTS, PORTS, &ports)
     }
@@ -68,6 +69,7 @@ impl<'a> Writer<'a> {
         self.prefixes(&to.prefixes)?;
         self.addresses(&to.addresses)?;
         self.networks(to)?;
+        self.notices(&to.notices)?;
         for (index, entry) in &to.ports {
             if from.ports.get(index) != Some(entry) {
                 // A reader may see half of a write: let the kind alone open the port.
@@ -147,32 +149,26 @@ impl<'a> Writer<'a> {
         settle(&mut maps.members, name::MEMBERS, slot * NETWORKS, NETWORKS, &wanted)
     }
 
+    fn notices(&mut self, wanted: &BTreeMap<(u32, u32, u32), NoticeEntry>) -> Result<()> {
+        let slot = self.slot;
+        let wanted = wanted.iter().map(|(&(kind, network, port), entry)| {
+            (bytes(&NoticeKey { kind, network, port, slot }), bytes(entry))
+        });
+        let of_slot = |key: &[u8; size_of::<NoticeKey>()]| {
+            NoticeKey::read_from_bytes(key).is_ok_and(|key| key.slot == slot)
+        };
+        settle_hash(&mut self.maps.notices, name::NOTICES, of_slot, &wanted.collect())
+    }
+
     fn addresses(&mut self, wanted: &BTreeMap<(Addr, u32), AddressEntry>) -> Result<()> {
-        let map = &mut self.maps.addresses;
-        let mut have = BTreeMap::new();
-        for entry in map.iter() {
-            let (key, value) = entry.map_err(Error::map("read", name::ADDRESSES))?;
-            let read = AddressKey::read_from_bytes(&key).expect("a key of that size");
-            if read.slot == self.slot {
-                have.insert((read.addr, read.scope), value);
-            }
-        }
-        for (addr, scope) in have.keys().filter(|k| !wanted.contains_key(k)) {
-            let key = AddressKey { addr: *addr, scope: *scope, slot: self.slot };
-            map.remove(&bytes(&key)).map_err(Error::map("clean", name::ADDRESSES))?;
-        }
-        for ((addr, scope), entry) in wanted {
-            let value = bytes(entry);
-            if have.get(&(*addr, *scope)) == Some(&value) {
-                continue;
-            }
-            let key = bytes(&AddressKey { addr: *addr, scope: *scope, slot: self.slot });
-            map.insert(key, value, 0).map_err(Error::map("write", name::ADDRESSES))?;
-            if map.get(&key, 0).map_err(Error::map("read", name::ADDRESSES))? != value {
-                return Err(Error::ReadBack { map: name::ADDRESSES, at: addr.to_string() });
-            }
-        }
-        Ok(())
+        let slot = self.slot;
+        let wanted = wanted.iter().map(|(&(addr, scope), entry)| {
+            (bytes(&AddressKey { addr, scope, slot }), bytes(entry))
+        });
+        let of_slot = |key: &[u8; size_of::<AddressKey>()]| {
+            AddressKey::read_from_bytes(key).is_ok_and(|key| key.slot == slot)
+        };
+        settle_hash(&mut self.maps.addresses, name::ADDRESSES, of_slot, &wanted.collect())
     }
 
     fn prefixes(&mut self, wanted: &BTreeMap<(Addr, u8), PrefixEntry>) -> Result<()> {
@@ -225,6 +221,32 @@ fn settle<V: aya::Pod + PartialEq + FromZeros>(
 ) -> Result<()> {
     let zero = V::new_zeroed();
     (0..len).try_for_each(|i| set(array, map, base + i, wanted.get(&i).unwrap_or(&zero)))
+}
+
+/// Makes the elements of a hash table whose key is of the slot be what is wanted.
+fn settle_hash<const K: usize, const V: usize>(
+    hash: &mut HashMap<MapData, [u8; K], [u8; V]>,
+    map: &'static str,
+    of_slot: impl Fn(&[u8; K]) -> bool,
+    wanted: &BTreeMap<[u8; K], [u8; V]>,
+) -> Result<()> {
+    let mut have = BTreeMap::new();
+    for entry in hash.iter() {
+        let (key, value) = entry.map_err(Error::map("read", map))?;
+        if of_slot(&key) {
+            have.insert(key, value);
+        }
+    }
+    for key in have.keys().filter(|key| !wanted.contains_key(*key)) {
+        hash.remove(key).map_err(Error::map("clean", map))?;
+    }
+    for (key, value) in wanted.iter().filter(|(key, value)| have.get(*key) != Some(value)) {
+        hash.insert(key, value, 0).map_err(Error::map("write", map))?;
+        if hash.get(key, 0).map_err(Error::map("read", map))? != *value {
+            return Err(Error::ReadBack { map, at: format!("{key:02x?}") });
+        }
+    }
+    Ok(())
 }
 
 /// Sets one element of an array unless it is right already, and reads it back.

@@ -35,6 +35,18 @@ pub fn check(frame: &[u8]) -> Result<(), String> {
                 Err("wrong ICMPv6 checksum".into())
             }
         }
-        _ => Err("no ICMP message".into()),
+        (Some(TransportSlice::Udp(udp)), ends) => {
+            let header = udp.to_header();
+            let sum = match (ends, &packet.net) {
+                (Some((src, dst)), _) => header.calc_checksum_ipv6_raw(src, dst, udp.payload()),
+                (None, Some(NetSlice::Ipv4(ip))) => {
+                    let ends = (ip.header().source(), ip.header().destination());
+                    header.calc_checksum_ipv4_raw(ends.0, ends.1, udp.payload())
+                }
+                _ => return Err("UDP over neither".into()),
+            };
+            if sum == Ok(header.checksum) { Ok(()) } else { Err("wrong UDP checksum".into()) }
+        }
+        _ => Err("neither ICMP nor UDP".into()),
     }
 }

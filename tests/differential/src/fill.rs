@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
 use portcullis_pipeline::layout::{
-    AddressKey, CELL_CHUNKS, CHUNK, NETWORKS, PORTS, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES,
-    SOURCE_TABLES,
+    AddressKey, CELL_CHUNKS, CHUNK, NETWORKS, NoticeEntry, NoticeKey, PORTS, PrefixKey, ROW_CHUNKS,
+    RULES, SERVICE_TABLES, SOURCE_TABLES,
 };
 use portcullis_switch::slot::{Tables, members};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -42,7 +42,7 @@ impl Kernel {
             self.set::<_, 192>("PORTS", slot * PORTS + index, entry)?;
         }
         for (id, entry) in &tables.networks {
-            self.set::<_, 64>("NETWORKS", slot * NETWORKS + id, entry)?;
+            self.set::<_, 80>("NETWORKS", slot * NETWORKS + id, entry)?;
         }
         for (vlan, id) in &tables.vlans {
             self.set::<_, 4>("VLANS", slot * 4096 + u32::from(*vlan), id)?;
@@ -59,6 +59,7 @@ impl Kernel {
         self.chunks("ROWS", slot * ROW_CHUNKS, &image.rows)?;
         self.chunks("CELLS", slot * CELL_CHUNKS, &policy.verdicts())?;
         self.addresses(slot, tables)?;
+        self.notices(slot, tables)?;
         self.prefixes(slot, tables)?;
         for (entry, index) in policy.rules.iter().zip(slot * RULES..) {
             self.set::<_, 16>("RULES", index, entry)?;
@@ -95,6 +96,24 @@ impl Kernel {
             let key = AddressKey { addr: *addr, scope: *scope, slot };
             let value: [u8; 24] = entry.as_bytes().try_into()?;
             hash.insert(<[u8; 24]>::try_from(key.as_bytes())?, value, 0)?;
+        }
+        Ok(())
+    }
+
+    fn notices(&mut self, slot: u32, tables: &Tables) -> Result<()> {
+        const K: usize = size_of::<NoticeKey>();
+        const V: usize = size_of::<NoticeEntry>();
+        let mut hash: HashMap<_, [u8; K], [u8; V]> = map(&mut self.ebpf, "NOTICES")?.try_into()?;
+        let old: Vec<[u8; K]> = hash.keys().collect::<Result<_, _>>()?;
+        for key in old {
+            if NoticeKey::read_from_bytes(&key).is_ok_and(|k| k.slot == slot) {
+                hash.remove(&key)?;
+            }
+        }
+        for (&(kind, network, port), entry) in &tables.notices {
+            let key = NoticeKey { kind, network, port, slot };
+            let value: [u8; V] = entry.as_bytes().try_into()?;
+            hash.insert(<[u8; K]>::try_from(key.as_bytes())?, value, 0)?;
         }
         Ok(())
     }

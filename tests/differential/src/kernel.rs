@@ -21,8 +21,8 @@ use zerocopy::FromBytes;
 
 /// Connections that fit.
 pub const FLOWS: u32 = 65_536;
-/// Slot of the answering program, `tail::ANSWER` of the object.
-const TAIL_ANSWER: u32 = 1;
+/// Slots of the answering programs, `tail` of the object.
+const TAILS: &[(&str, u32)] = &[("answer", 1), ("advertise", 2), ("dhcp", 3), ("dhcp6", 4)];
 /// `struct __sk_buff`, bytes, and where its fields are (linux/bpf.h).
 const CONTEXT: usize = 192;
 const IFINDEX_AT: usize = 40;
@@ -93,9 +93,11 @@ pub struct Kernel {
 impl Kernel {
     /// Over programs that are loaded; answers are built, copies of broadcasts are not sent.
     pub fn new(mut ebpf: Ebpf) -> Result<Self> {
-        let fd = program(&mut ebpf, "answer")?.fd()?.try_clone()?;
-        let mut tails: ProgramArray<_> = map(&mut ebpf, "TAILS")?.try_into()?;
-        tails.set(TAIL_ANSWER, &fd, 0)?;
+        for (name, at) in TAILS {
+            let fd = program(&mut ebpf, name)?.fd()?.try_clone()?;
+            let mut tails: ProgramArray<_> = map(&mut ebpf, "TAILS")?.try_into()?;
+            tails.set(*at, &fd, 0)?;
+        }
         let events = ebpf.take_map("EVENTS").context("no map `EVENTS`")?.try_into()?;
         let settings =
             Settings { tick_scale: 0, tick_offset: 0, errors_per_second: 0, ends: [0; 2] };

@@ -14,6 +14,9 @@ mod fact;
 mod fill;
 mod frames;
 mod kernel;
+#[cfg(test)]
+mod leases;
+mod questions;
 mod run;
 #[cfg(test)]
 mod stories;

@@ -47,6 +47,8 @@ pub struct Report {
     pub worlds: u64,
     /// Verdicts: forwarded, answered, copied, dropped.
     pub verdicts: [u64; 4],
+    /// Router advertisements, DHCP and DHCPv6 answers.
+    pub notices: [u64; 3],
     /// Fresh connections whose fate the oracle foretold.
     pub foretold: u64,
     /// Of them, how many had to pass.
@@ -71,11 +73,12 @@ impl std::fmt::Display for Report {
         write!(
             f,
             "differential {} packets in {} worlds, 0 differ ({forwarded} forwarded, {answered} \
-             answered, {copied} copied, {dropped} dropped for {} reasons; {} not taken by \
+             answered ({:?} advertised, DHCP, DHCPv6), {copied} copied, {dropped} dropped for {} reasons; {} not taken by \
              TEST_RUN; {} by the lane; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
              out; {} probes equal; {:.1} s)",
             self.packets,
             self.worlds,
+            self.notices,
             self.reasons.len(),
             self.refused,
             self.lane,
@@ -206,10 +209,13 @@ impl Bed<'_> {
             return Ok(());
         };
         let verdict = self.engine.decide(&mut native, port);
-        let fate = finish(&self.engine, &mut native, port, verdict);
+        let fate = finish(&mut self.engine, &mut native, port, verdict);
         compare(verdict, fate, &native, &ran)?;
         let as_decided = verdict == Verdict::Forward(lane) && native.bytes() == sent.bytes;
         ensure!(lane == NOT_HERE || as_decided, "by the lane to {lane}, but {verdict:?}");
+        if let (Verdict::Answer(Answer::Notice(n)), Fate::Leaves) = (verdict, fate) {
+            report.notices[n.kind as usize] += 1;
+        }
         let after = hits(&self.engine, self.policy(), self.generation);
         let told = Told::compare(&mut self.kernel, &mut self.engine, &before, &after)?;
         tally(report, seen, verdict);
@@ -274,7 +280,12 @@ pub(crate) enum Fate {
     Stays,
 }
 
-pub(crate) fn finish(engine: &Engine, native: &mut Buffer, port: u32, verdict: Verdict) -> Fate {
+pub(crate) fn finish(
+    engine: &mut Engine,
+    native: &mut Buffer,
+    port: u32,
+    verdict: Verdict,
+) -> Fate {
     match verdict {
         Verdict::Forward(_) => Fate::Leaves,
         Verdict::Answer(wanted) if engine.answer(native, port, &wanted) => Fate::Leaves,
@@ -341,6 +352,9 @@ fn words(verdict: Verdict) -> [u32; 5] {
             };
             let flags = 4 | u32::from(v6) | kind << 8;
             [flags, vlan << 16 | network, mtu, generation, 1 << 29]
+        }
+        Verdict::Answer(Answer::Notice(n)) => {
+            [8 | n.kind << 8, n.vlan << 16 | n.network, 0, n.generation, 1 << 29]
         }
     }
 }

@@ -40,10 +40,10 @@ const SYN: u8 = 2;
 const ACK: u8 = 16;
 
 /// Both sides over one policy.
-struct Story {
-    world: World,
-    kernel: Kernel,
-    engine: Engine,
+pub(crate) struct Story {
+    pub(crate) world: World,
+    pub(crate) kernel: Kernel,
+    pub(crate) engine: Engine,
 }
 
 impl Story {
@@ -61,7 +61,7 @@ impl Story {
         Ok(story)
     }
 
-    fn of(text: &str, log_per_s: u32) -> Result<Self> {
+    pub(crate) fn of(text: &str, log_per_s: u32) -> Result<Self> {
         let sources = Sources::new([("story.yaml", text)]);
         let compiled = compile_unproved_at(&sources, &Moment::at(NOW_UNIX_S));
         let compiled = compiled.map_err(|e| anyhow!("{e:?}"))?;
@@ -79,7 +79,7 @@ impl Story {
         let Some(ran) = self.kernel.run(&bytes, ifindex)? else { return Ok(None) };
         let mut native = Buffer::new(bytes);
         let verdict = self.engine.decide(&mut native, ifindex);
-        let fate = finish(&self.engine, &mut native, ifindex, verdict);
+        let fate = finish(&mut self.engine, &mut native, ifindex, verdict);
         compare(verdict, fate, &native, &ran)?;
         Ok(Some(verdict))
     }
@@ -131,7 +131,7 @@ impl Story {
 }
 
 /// In a thread of its own, which leaves for a network namespace of its own.
-fn tell(story: impl FnOnce() -> Result<()> + Send + 'static) {
+pub(crate) fn tell(story: impl FnOnce() -> Result<()> + Send + 'static) {
     let told = thread::spawn(story).join().expect("no panic");
     told.unwrap_or_else(|e| panic!("{e:#}"));
 }

@@ -1,5 +1,5 @@
 //! Random packets in random order: new connections at the boundaries of the policy, their
-//! answers, errors about them, questions of ARP and neighbour discovery, broadcasts, and damage.
+//! answers, errors about them, questions of ARP, neighbour discovery and DHCP, broadcasts, and damage.
 
 use std::net::IpAddr;
 
@@ -12,6 +12,7 @@ use portcullis_policy::{
 use crate::{
     fact::{Fact, Role, Sent},
     frames::{self, Frame},
+    questions,
     world::{Kind, Policy, Port, World},
 };
 
@@ -56,6 +57,8 @@ impl<'a> Traffic<'a> {
             15 => self.arp(),
             16 => self.discovery(),
             17 => self.broadcast(),
+            18 if self.r.once_in(4) => self.bare(),
+            18 => self.question(),
             _ => self.go_on(),
         };
         if self.r.once_in(8) {
@@ -67,6 +70,31 @@ impl<'a> Traffic<'a> {
             sent.damaged = true;
         }
         sent
+    }
+
+    /// Something that the switch answers itself.
+    fn question(&mut self) -> Sent {
+        let (port, bytes) = questions::question(&mut self.r, self.world);
+        Sent { bytes, port, fact: None, damaged: false }
+    }
+
+    /// A frame without ARP and IP, of a type that some networks declare, or of none.
+    fn bare(&mut self) -> Sent {
+        let at = self.port();
+        let own = self.world.ports[at].mac.octets();
+        let peer = self.r.below(self.world.ports.len());
+        let peer = self.world.ports[peer].mac.octets();
+        let to = *self.r.pick(&[
+            [0xff; 6],
+            peer,
+            [1, 0x80, 0xc2, 0, 0, 0x0e],
+            [1, 0, 0x0c, 0xcc, 0xcc, 0xcc],
+        ]);
+        let ethertype: u16 = *self.r.pick(&[0x88b5, 0x88b5, 0x9000, 0x88cc, 0x88b6, 0x0026]);
+        let mut bytes = [to, own].concat();
+        bytes.extend(ethertype.to_be_bytes());
+        bytes.resize(60, 0x42);
+        Sent { bytes, port: at, fact: None, damaged: false }
     }
 
     fn port(&mut self) -> usize {

@@ -233,6 +233,7 @@ impl Policy {
             networks: t.networks.iter().map(|(id, n)| (*id, *n)).collect(),
             vlans: t.vlans.iter().map(|(v, id)| (*v, *id)).collect(),
             members: t.members.iter().map(|(id, m)| (*id, m.clone())).collect(),
+            notices: t.notices.iter().map(|(k, n)| (*k, *n)).collect(),
             addresses: t.addresses.iter().map(|(k, a)| (*k, *a)).collect(),
             services: self.image.service_tables.clone(),
             sources: self.image.source_tables.clone(),

@@ -77,7 +77,61 @@ fn cheats(small: &Small) -> Vec<(&'static str, &'static str, Vec<u8>)> {
             frame::strange(honest.from_mac, BROADCAST, 0x88b5, MARK),
         ),
         ("a DHCP offer", "not-for-guests", dhcp_offer(small)),
+        ("a DHCPv6 answer", "not-for-guests", dhcp6_answer(small)),
+        (
+            "LLDP",
+            "ether-type",
+            frame::strange(honest.from_mac, [1, 0x80, 0xc2, 0, 0, 0x0e], 0x88cc, MARK),
+        ),
+        (
+            "spanning tree",
+            "ether-type",
+            frame::strange(honest.from_mac, [1, 0x80, 0xc2, 0, 0, 0], 38, MARK),
+        ),
+        (
+            "CDP",
+            "ether-type",
+            frame::strange(honest.from_mac, [1, 0, 0x0c, 0xcc, 0xcc, 0xcc], 100, MARK),
+        ),
+        ("a membership report", "absorbed", membership(small)),
+        ("a DHCP question in another's name", "spoofed-mac", dhcp_question(small)),
     ]
+}
+
+/// IGMPv2: the guest joins a group. It ends at the switch, whatever the rules say.
+fn membership(small: &Small) -> Vec<u8> {
+    let group = Ipv4Addr::new(239, 1, 2, 3);
+    let to_mac = [1, 0, 0x5e, 1, 2, 3];
+    let honest = small.datagram("r1", "r2", false, 7);
+    let mut frame = Udp { to_mac, to: group.into(), ttl: 1, ..honest }.frame(MARK);
+    // Protocol 2 in place of 17: fifteen less, which the header's checksum gains.
+    frame[23] = 2;
+    let sum = u32::from(u16::from_be_bytes([frame[24], frame[25]])) + 15;
+    frame[24..26].copy_from_slice(&((sum & 0xffff) as u16 + (sum >> 16) as u16).to_be_bytes());
+    frame
+}
+
+/// From the DHCPv6 server's port to the client's.
+fn dhcp6_answer(small: &Small) -> Vec<u8> {
+    let mut answer = Udp { port: 546, ..small.datagram("r1", "r2", true, 546) }.frame(MARK);
+    answer[54..56].copy_from_slice(&547u16.to_be_bytes());
+    answer
+}
+
+/// A DHCP discovery for the hardware address of another guest.
+fn dhcp_question(small: &Small) -> Vec<u8> {
+    let mut message = vec![1, 1, 6, 0];
+    message.resize(28, 0);
+    message.extend(small.mac("r3"));
+    message.resize(236, 0);
+    message.extend([99, 130, 83, 99, 53, 1, 1, 255]);
+    message.extend(MARK);
+    let honest = small.datagram("r1", "r2", false, 67);
+    let to = Ipv4Addr::BROADCAST.into();
+    let mut frame = Udp { to_mac: BROADCAST, to, ..honest }.frame(&message);
+    frame[34..36].copy_from_slice(&68u16.to_be_bytes());
+    frame[40..42].copy_from_slice(&[0, 0]);
+    frame
 }
 
 /// From the DHCP server's port to the client's.
@@ -168,7 +222,8 @@ fn cheating_frames_are_dropped_and_counted_by_reason() {
             Some((mac, IpAddr::V6(address))) => mac == own && address != v6,
             None => false,
         }));
-        assert!(!listener.saw(|seen| is_icmp6(&seen.head, 134)));
+        // The switch's own advertisements are the only ones.
+        assert!(!listener.saw(|seen| is_icmp6(&seen.head, 134) && seen.head[6..12] == own));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Putting the image together.
 
-use portcullis_image::{AddressClass, Image, Network, Nic, PrefixClass, Rule};
+use portcullis_image::{AddressClass, Image, Network, Nic, Offer, PrefixClass, Rule};
 use portcullis_pipeline::addr::Addr;
 
 use super::{
@@ -72,6 +72,13 @@ fn network(n: &model::Network) -> Network {
         gateway_mac: n.gateway_mac,
         external: n.kind == Kind::External,
         mtu: n.mtu,
+        offer: Offer {
+            dhcp: n.offer.dhcp,
+            dns: n.offer.dns.iter().map(|&a| Addr::from(a)).collect(),
+            domain: n.offer.domain.clone().unwrap_or_default(),
+            lease_s: n.offer.lease_s,
+        },
+        ethertypes: n.ethertypes.clone(),
     }
 }
 

@@ -237,6 +237,9 @@ fn arrow(what: &str, old: impl Display, new: impl Display) -> Option<String> {
 
 fn network(was: &Network, is: &Network) -> Vec<Option<String>> {
     let gateway = |n: &Network| list(&n.gateway.iter().map(|g| g.0).collect::<Vec<_>>());
+    let ethertypes =
+        |n: &Network| list(&n.ethertypes.iter().map(|e| format!("{e:#06x}")).collect::<Vec<_>>());
+    let domain = |n: &Network| n.offer.domain.clone().unwrap_or_else(|| "none".to_owned());
     vec![
         arrow("VLAN", was.vlan, is.vlan),
         arrow("subnets", list(&was.subnets), list(&is.subnets)),
@@ -244,6 +247,11 @@ fn network(was: &Network, is: &Network) -> Vec<Option<String>> {
         arrow("gateway MAC", was.gateway_mac, is.gateway_mac),
         arrow("kind", was.kind.name(), is.kind.name()),
         arrow("MTU", was.mtu, is.mtu),
+        arrow("DHCP", was.offer.dhcp, is.offer.dhcp),
+        arrow("DNS", list(&was.offer.dns), list(&is.offer.dns)),
+        arrow("domain", domain(was), domain(is)),
+        arrow("lease in seconds", was.offer.lease_s, is.offer.lease_s),
+        arrow("EtherTypes", ethertypes(was), ethertypes(is)),
     ]
 }
 

@@ -100,6 +100,15 @@ const SERVICES: &[&str] = &[
     "dns from 53",
     "sctp/2905 from 2905",
 ];
+/// What networks tell their guests.
+const OFFERS: &[&str] = &[
+    "",
+    "",
+    ", dhcp: false",
+    ", ethertypes: [0x88b5, 0x9000]",
+    ", dns: 10.1.0.53, lease: 1h",
+    ", dns: [9.9.9.9, \"2620:fe::fe\", \"fd00:1::53\"], domain: lan.example",
+];
 /// Ends of rules around [`super::NOW_UNIX_S`], which is 2027-01-15T08:00:00Z.
 const ENDS: &[&str] = &[
     "2026-12-01",
@@ -152,8 +161,10 @@ impl Generator {
             };
             let vlan = i + 9;
             let limits = *self.limits.pick(LIMITS);
+            let offer = *self.r.pick(OFFERS);
+            let more = format!("{kind}{outside}{offer}{limits}");
             self.line(format_args!(
-                "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{kind}{outside}{limits} }}"
+                "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{more} }}"
             ));
             if gateway && subnets.starts_with("10.") {
                 self.routed_v4.push(i);

@@ -14,8 +14,21 @@ pub const POLICY: &[&str] = &[
     "publish",
     "log-denied",
 ];
-pub const NETWORK: &[&str] =
-    &["vlan", "subnets", "gateway", "kind", "mtu", "mac", "outside", "limits"];
+pub const NETWORK: &[&str] = &[
+    "vlan",
+    "subnets",
+    "gateway",
+    "kind",
+    "mtu",
+    "mac",
+    "outside",
+    "dhcp",
+    "dns",
+    "domain",
+    "lease",
+    "ethertypes",
+    "limits",
+];
 pub const GUEST: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards", "limits"];
 pub const NIC: &[&str] = &["network", "ip", "mac"];
 pub const LIMITS: &[&str] = &["flows", "half-open", "new", "broadcast", "neighbours", "in", "out"];

@@ -7,6 +7,7 @@ pub(crate) mod keys;
 mod limits;
 mod names;
 mod networks;
+mod offer;
 mod options;
 mod part;
 mod publish;

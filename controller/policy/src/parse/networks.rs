@@ -3,7 +3,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use portcullis_pipeline::{addr::Mac, layout::NETWORKS};
+use portcullis_pipeline::{
+    addr::Mac,
+    layout::{ETHERTYPES, NETWORKS},
+    wire::ethernet,
+};
 
 use super::{
     Builder, addresses, keys, limits,
@@ -12,7 +16,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     foreign,
-    model::{Endpoint, Kind, Network, Outside},
+    model::{Endpoint, Kind, Network, Offer, Outside},
     near::nearest,
     problem::Problem,
     source::Span,
@@ -26,6 +30,8 @@ const MTU_MIN_V6: u32 = 1280;
 const MTU_MIN_V4: u32 = 576;
 /// The largest that a tap device takes: 64 KiB less its Ethernet header.
 const MTU_MAX: u32 = 65_521;
+/// Twelve hours: guests hear of a change on the day that it is made.
+const DEFAULT_LEASE_S: u32 = 12 * 3600;
 
 impl Builder<'_> {
     /// Reads one network. It keeps its name even when the rest is wrong, so that one mistake
@@ -45,6 +51,8 @@ impl Builder<'_> {
             outside_span: key.span,
             mtu: DEFAULT_MTU,
             limits: limits::DEFAULT,
+            offer: Offer { dhcp: true, dns: Vec::new(), domain: None, lease_s: DEFAULT_LEASE_S },
+            ethertypes: Vec::new(),
         };
         if let Some(table) = reader::table(node, "a network", keys::NETWORK, self.diags) {
             if let Some(node) = table.need("vlan", key.span, self.diags) {
@@ -69,6 +77,10 @@ impl Builder<'_> {
                 self.gateway_mac(node, &mut network);
             }
             network.limits = self.limits(&table).over(limits::DEFAULT);
+            self.offer(&table, &mut network);
+            if let Some(node) = table.get("ethertypes") {
+                self.ethertypes(node, &mut network);
+            }
         }
         self.model.networks.push(network);
     }
@@ -238,6 +250,27 @@ impl Builder<'_> {
         self.inventory.take_mac(mac, owner, node.span, self.diags);
     }
 
+    /// `ethertypes: [0x88b5]`.
+    fn ethertypes(&mut self, node: &Node, network: &mut Network) {
+        for item in reader::list(node, "`ethertypes`", self.diags) {
+            let Some(text) = reader::text(item, "an EtherType", self.diags) else { continue };
+            match ethertype(text) {
+                Ok(number) if network.ethertypes.contains(&number) => {
+                    self.diags.report(Problem::DuplicateKey { key: text.to_owned() }, item.span);
+                }
+                Ok(_) if network.ethertypes.len() == ETHERTYPES => {
+                    let problem = Problem::TooManyEtherTypes { limit: ETHERTYPES };
+                    self.diags.report(problem, item.span);
+                }
+                Ok(number) => network.ethertypes.push(number),
+                Err(why) => {
+                    let problem = Problem::BadEtherType { got: text.to_owned(), why };
+                    self.diags.report(problem, item.span);
+                }
+            }
+        }
+    }
+
     /// What only the whole list shows: its size. Gateways take their addresses here, before any
     /// guest.
     pub fn check_networks(&mut self) {
@@ -261,5 +294,22 @@ impl Builder<'_> {
         self.model.networks.iter().enumerate().find_map(|(i, n)| {
             n.subnets.iter().find(|s| s.contains(&addr)).map(|&subnet| (i, subnet))
         })
+    }
+}
+
+/// An EtherType that a network may declare.
+fn ethertype(text: &str) -> Result<u16, &'static str> {
+    let digits = text.strip_prefix("0x").filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+    let number = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+    match number {
+        None => Err("it is written in hexadecimal, as in `0x88b5`"),
+        Some(number) if number < ethernet::TYPE_MIN => Err("it is a length: types begin at 0x600"),
+        Some(ethernet::IPV4 | ethernet::IPV6 | ethernet::ARP) => {
+            Err("the switch speaks it itself, and rules say who may")
+        }
+        Some(ethernet::VLAN | ethernet::SERVICE_VLAN | ethernet::OLD_SERVICE_VLAN) => {
+            Err("it is a tag, which would lead into another network")
+        }
+        Some(number) => Ok(number),
     }
 }

@@ -13,6 +13,7 @@
 //! an invariant when a rule ends is looked at now (see [`moments`]).
 
 mod again;
+mod bare;
 mod closest;
 mod edits;
 mod machines;
@@ -86,6 +87,7 @@ pub fn prove(compiled: &Compiled, diags: &mut Diagnostics) {
         diags.push(Diagnostic::new(Problem::EmptyInvariant {}, invariants[i].span));
     });
     report::all(&prover, &cases, diags);
+    bare::check(compiled, diags);
     moments::later(compiled, &cases, diags);
 }
 

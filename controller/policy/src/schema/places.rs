@@ -39,6 +39,26 @@ pub fn network() -> Value {
         },
         "limits": limits("What the port of a guest may take that says nothing about it itself."),
         "mac": words::mac("MAC of the gateway; auto (as without this key) follows from the network's name."),
+        "ethertypes": words::one_or_any(
+            json!({ "anyOf": [
+                { "type": "integer", "minimum": 0x600, "maximum": 0xffff },
+                { "type": "string", "pattern": "^0x[0-9A-Fa-f]{3,4}$" },
+            ], "examples": [0x88b5] }),
+            "EtherTypes, in hexadecimal, that its guests may use among themselves besides ARP and IP.",
+        ),
+        "dhcp": {
+            "description": "Does the switch tell guests their addresses, by DHCP and DHCPv6? true without this key.",
+            "type": "boolean",
+        },
+        "dns": words::one_or_any(words::address(), "Name servers that guests are told, at most three of each family."),
+        "domain": {
+            "description": "Domain that guests are told.",
+            "type": "string", "minLength": 1, "maxLength": 120, "examples": ["lan.example"],
+        },
+        "lease": {
+            "description": "How long guests may use an address before they ask again: 2m to 30d; 12h without this key.",
+            "type": "string", "pattern": "^\\d+[smhdw]$", "examples": ["12h", "1d"],
+        },
     });
     properties["outside"] = json!({
         "description": "How it reaches what is outside of all networks, behind its gateway. routed: \

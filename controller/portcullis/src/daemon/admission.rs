@@ -191,6 +191,8 @@ mod tests {
                 gateway_mac: Default::default(),
                 external: false,
                 mtu: 1500,
+                offer: Default::default(),
+                ethertypes: vec![],
             });
         }
         for (guest, network) in [("pc1", 1), ("web1", 2), ("router", 1), ("router", 2)] {

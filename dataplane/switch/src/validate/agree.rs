@@ -54,6 +54,7 @@ impl Wanted<'_> {
         same(name::NETWORKS, &wanted.networks, &got.networks)?;
         same(name::VLANS, &wanted.vlans, &got.vlans)?;
         same(name::MEMBERS, &wanted.members, &got.members)?;
+        same(name::NOTICES, &wanted.notices, &got.notices)?;
         same(name::ADDRESSES, &wanted.addresses, &got.addresses)?;
         same(name::PREFIXES, &wanted.prefixes, &got.prefixes)
     }

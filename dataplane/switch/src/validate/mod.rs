@@ -69,9 +69,7 @@ fn ask(
     slot: u32,
     question: &Question,
 ) -> Result<std::result::Result<(Cell, Cell), u32>> {
-    let mut context = [0_u8; CONTEXT];
-    put(&mut context, 0, slot);
-    put(&mut context, 1, question.network());
+    let context = context([slot, question.network()]);
     let mut left = [0_u8; CONTEXT];
     let frame = question.frame();
     let options = TestRunOptions {
@@ -88,12 +86,17 @@ fn ask(
     Ok(answer)
 }
 
-fn place(word: usize) -> std::ops::Range<usize> {
-    CONTROL_AT + 4 * word..CONTROL_AT + 4 * word + 4
+/// `struct __sk_buff` with these words at the beginning of the control block.
+pub fn context(words: [u32; 2]) -> [u8; CONTEXT] {
+    let mut context = [0_u8; CONTEXT];
+    for (at, word) in words.into_iter().enumerate() {
+        context[place(at)].copy_from_slice(&word.to_ne_bytes());
+    }
+    context
 }
 
-fn put(context: &mut [u8; CONTEXT], word: usize, value: u32) {
-    context[place(word)].copy_from_slice(&value.to_ne_bytes());
+fn place(word: usize) -> std::ops::Range<usize> {
+    CONTROL_AT + 4 * word..CONTROL_AT + 4 * word + 4
 }
 
 fn get(context: &[u8; CONTEXT], word: usize) -> u32 {

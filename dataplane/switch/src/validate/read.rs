@@ -11,8 +11,8 @@ use portcullis_pipeline::{
     addr::Addr,
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, GenerationEntry, MEMBERS, Members, NETWORKS,
-        NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES,
-        SOURCE_TABLES, ServiceTable,
+        NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS,
+        RULES, SERVICE_TABLES, SOURCE_TABLES, ServiceTable,
     },
 };
 use zerocopy::FromBytes;
@@ -25,10 +25,8 @@ use crate::{
     slot::Tables,
 };
 
-/// Entries of the address table that one call reads.
+/// Entries of a hash table that one call reads.
 const PIECE: usize = 16_384;
-
-const ADDRESS: Sizes = Sizes { key: size_of::<AddressKey>(), value: size_of::<AddressEntry>() };
 
 /// One slot of the tables.
 pub struct Reader<'a> {
@@ -91,6 +89,7 @@ impl<'a> Reader<'a> {
             networks: written(networks),
             vlans: vlans.collect(),
             members: self.members(image.networks.len() as u32 + 1)?,
+            notices: self.notices()?,
             addresses: self.addresses()?,
             prefixes: self.prefixes()?,
         })
@@ -108,22 +107,16 @@ impl<'a> Reader<'a> {
 
     fn addresses(&self) -> Result<BTreeMap<(Addr, u32), AddressEntry>> {
         let fd = self.maps.addresses.map().fd().as_fd();
-        let mut all = BTreeMap::new();
-        let mut from = Some(Cursor::default());
-        while let Some(cursor) = from {
-            let piece = batch::read(fd, ADDRESS, cursor, PIECE)
-                .map_err(|source| Error::Batch { map: name::ADDRESSES, source })?;
-            let keys = piece.keys.chunks_exact(ADDRESS.key);
-            for (key, value) in keys.zip(piece.values.chunks_exact(ADDRESS.value)) {
-                let key = AddressKey::read_from_bytes(key).expect("a key of that size");
-                let value = AddressEntry::read_from_bytes(value).expect("an entry of that size");
-                if key.slot == self.slot {
-                    all.insert((key.addr, key.scope), value);
-                }
-            }
-            from = piece.next;
-        }
-        Ok(all)
+        let all = hashed::<AddressKey, AddressEntry>(fd, name::ADDRESSES)?;
+        let of_slot = all.into_iter().filter(|(key, _)| key.slot == self.slot);
+        Ok(of_slot.map(|(key, value)| ((key.addr, key.scope), value)).collect())
+    }
+
+    fn notices(&self) -> Result<BTreeMap<(u32, u32, u32), NoticeEntry>> {
+        let fd = self.maps.notices.map().fd().as_fd();
+        let all = hashed::<NoticeKey, NoticeEntry>(fd, name::NOTICES)?;
+        let of_slot = all.into_iter().filter(|(key, _)| key.slot == self.slot);
+        Ok(of_slot.map(|(key, value)| ((key.kind, key.network, key.port), value)).collect())
     }
 
     fn prefixes(&self) -> Result<BTreeMap<(Addr, u8), PrefixEntry>> {
@@ -148,6 +141,28 @@ impl<'a> Reader<'a> {
         let class = |two: &[u8]| u16::from_ne_bytes([two[0], two[1]]);
         Ok(bytes.chunks_exact(size).map(|t| t.chunks_exact(2).map(class).collect()).collect())
     }
+}
+
+/// All entries of a hash table.
+fn hashed<K: FromBytes, V: FromBytes>(
+    fd: BorrowedFd<'_>,
+    map: &'static str,
+) -> Result<Vec<(K, V)>> {
+    let sizes = Sizes { key: size_of::<K>(), value: size_of::<V>() };
+    let mut all = Vec::new();
+    let mut from = Some(Cursor::default());
+    while let Some(cursor) = from {
+        let piece =
+            batch::read(fd, sizes, cursor, PIECE).map_err(|source| Error::Batch { map, source })?;
+        let keys = piece.keys.chunks_exact(sizes.key);
+        for (key, value) in keys.zip(piece.values.chunks_exact(sizes.value)) {
+            let key = K::read_from_bytes(key).expect("a key of that size");
+            let value = V::read_from_bytes(value).expect("an entry of that size");
+            all.push((key, value));
+        }
+        from = piece.next;
+    }
+    Ok(all)
 }
 
 /// Entries that were ever written, by their place.

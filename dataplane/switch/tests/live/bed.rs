@@ -11,7 +11,7 @@ use std::{
 };
 
 use nix::sched::{CloneFlags, unshare};
-use portcullis_image::{AddressClass, Image, Network, Nic, PrefixClass, Rule};
+use portcullis_image::{AddressClass, Image, Network, Nic, Offer, PrefixClass, Rule};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     policy::Cell,
@@ -168,6 +168,8 @@ fn network(name: &str, vlan: u16, number: u8, external: bool) -> Network {
         gateway_mac: Mac(0x02aa_0000_0000 + u64::from(vlan)),
         external,
         mtu: 1500,
+        offer: Offer { dhcp: true, dns: vec![v6(53)], domain: name.into(), lease_s: 3600 },
+        ethertypes: vec![],
     }
 }
 

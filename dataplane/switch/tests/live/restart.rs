@@ -71,7 +71,19 @@ fn every_program_has_a_verified_size() {
     Bed::new().run(|bed| {
         let programs = bed.start().status().unwrap().programs;
         let names: Vec<_> = programs.iter().map(|p| p.name).collect();
-        assert_eq!(names, ["ingress", "flood", "answer", "clock", "probe"]);
+        let all = [
+            "ingress",
+            "flood",
+            "answer",
+            "advertise",
+            "dhcp",
+            "dhcp6",
+            "announce",
+            "clock",
+            "probe",
+            "lane",
+        ];
+        assert_eq!(names, all);
         assert!(programs.iter().all(|p| p.verified_instructions.is_some_and(|n| n < 1_000_000)));
     });
 }

@@ -8,8 +8,8 @@ use portcullis_pipeline::{
     LAYOUT_VERSION,
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, GenerationEntry, Members, NETWORKS,
-        NetworkEntry, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry,
-        SERVICE_TABLES, SOURCE_TABLES, ServiceTable, Settings,
+        NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS,
+        RULES, RuleEntry, SERVICE_TABLES, SOURCE_TABLES, ServiceTable, Settings,
     },
 };
 
@@ -24,7 +24,7 @@ fn pinned(bed: &Bed, name: &str) -> Map {
     let pin: PathBuf = bed.config.run_dir.join(format!("bpf/v{LAYOUT_VERSION}/maps")).join(name);
     let data = MapData::from_pin(pin).unwrap();
     match name {
-        "ADDRESSES" => Map::HashMap(data),
+        "ADDRESSES" | "NOTICES" => Map::HashMap(data),
         "PREFIXES" => Map::LpmTrie(data),
         _ => Map::Array(data),
     }
@@ -46,6 +46,17 @@ fn flip_address(bed: &Bed, slot: u32) {
     let (key, mut entry) = all.find(|(key, _)| key[20..] == slot.to_ne_bytes()).unwrap();
     drop(all);
     entry[8] ^= 1;
+    hash.insert(key, entry, 0).unwrap();
+}
+
+/// Flips a bit of what the first port of a slot is told.
+fn flip_notice(bed: &Bed, slot: u32) {
+    type Hash = HashMap<MapData, [u8; size_of::<NoticeKey>()], [u8; size_of::<NoticeEntry>()]>;
+    let mut hash = Hash::try_from(pinned(bed, "NOTICES")).unwrap();
+    let mut all = hash.iter().map(Result::unwrap);
+    let (key, mut entry) = all.find(|(key, _)| key[12..] == slot.to_ne_bytes()).unwrap();
+    drop(all);
+    entry[100] ^= 1;
     hash.insert(key, entry, 0).unwrap();
 }
 
@@ -80,6 +91,7 @@ fn damage(bed: &Bed, what: &str, slot: u32) -> &'static str {
         }
         "vlan" => flip::<4>(bed, "VLANS", slot * 4096 + 77, 0),
         "members" => flip::<{ size_of::<Members>() }>(bed, "MEMBERS", slot * NETWORKS + 1, 4),
+        "notice" => flip_notice(bed, slot),
         "address" => flip_address(bed, slot),
         "prefix" => flip_prefix(bed, slot, false),
         "another prefix" => flip_prefix(bed, slot, true),
@@ -100,6 +112,7 @@ fn damage(bed: &Bed, what: &str, slot: u32) -> &'static str {
         "network" => "NETWORKS",
         "vlan" => "VLANS",
         "members" => "MEMBERS",
+        "notice" => "NOTICES",
         "address" => "ADDRESSES",
         "prefix" | "another prefix" => "PREFIXES",
         "service" | "source" => "service class",
@@ -132,6 +145,7 @@ fn one_wrong_bit_anywhere_refuses_the_generation() {
             "network",
             "vlan",
             "members",
+            "notice",
             "address",
             "prefix",
             "another prefix",
