@@ -19,6 +19,13 @@ use crate::{
 const PORT_BITS: u32 = PORTS.trailing_zeros();
 const _: () = assert!(PORTS.is_power_of_two());
 
+/// Where a sender sits, as in the high half of [`FlowSide::way`]: the port by its place in the table,
+/// which no two live ports share, and the network, since an uplink has many.
+#[inline(always)]
+pub const fn from(generation: u32, network: u32, ingress: u32) -> u32 {
+    generation << 24 | network << PORT_BITS | ingress & (PORTS - 1)
+}
+
 impl Packet {
     /// This generation in the high half of a word.
     #[inline(always)]
@@ -26,11 +33,10 @@ impl Packet {
         (self.generation as u64) << 32
     }
 
-    /// Where this packet's sender sits, as in [`FlowSide::from`]: the port by its place in the
-    /// table, which no two live ports share, and the network, since an uplink has many.
+    /// [`from`] of this packet's sender.
     #[inline(always)]
-    pub const fn from(&self) -> u64 {
-        self.stamp() | (self.network as u64) << PORT_BITS | (self.ingress & (PORTS - 1)) as u64
+    pub const fn from(&self) -> u32 {
+        from(self.generation, self.network, self.ingress)
     }
 
     #[inline(always)]
@@ -63,13 +69,13 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     q.lead(&found);
     let cell = if known.is_none() { judge_new(t, q, found.class())? } else { Cell::DEFAULT };
     match q.op {
-        op::OPEN => remember(t, q, cell, path_word(q, &found)),
+        op::OPEN => remember(t, q, cell, way(q, &found)),
         op::CONTINUE => {
             let Some(e) = known else { return Err(DropReason::Fault) };
             let own = if q.from_a != 0 { &e.a } else { &e.b };
-            own.from.set(q.from());
             own.half.set(q.half);
-            own.path.set(path_word(q, &found));
+            own.sent.set(q.sent);
+            own.way.set(way(q, &found));
             Ok(())
         }
         _ => Ok(()),
@@ -95,10 +101,10 @@ fn group<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// The path word that a route leaves behind: none where the next packet has to look again.
+/// The way that a route leaves behind: none where the next packet has to look again.
 #[inline(always)]
-fn path_word(q: &Packet, r: &Route) -> u64 {
-    if r.lasting() { q.stamp() | r.port() } else { 0 }
+fn way(q: &Packet, r: &Route) -> u64 {
+    if r.lasting() { (q.from() as u64) << 32 | r.port() } else { 0 }
 }
 
 /// Judges a packet without a known connection, to a destination of class `dst`.
@@ -138,6 +144,9 @@ fn rejudge<T: Tables>(t: &T, q: &Packet, e: &FlowEntry) -> Result<(), DropReason
     let service = service(t, q.slot(), protocol, source, number, echo(protocol))?;
     let judged = policy::judge_observed(t, q.slot(), src, dst, service);
     let cell = count(t, q, judged)?.cell();
+    // Ways of 256 generations ago look like this one's.
+    e.a.way.set(0);
+    e.b.way.set(0);
     e.judged.set(q.stamp() | cell.0 as u64);
     admit(t, q, cell)
 }
@@ -218,16 +227,16 @@ fn service<T: Tables>(
 }
 
 #[inline(always)]
-fn side(from: u64, path: u64, half: u64) -> FlowSide {
-    FlowSide { from: Word::new(from), path: Word::new(path), half: Word::new(half) }
+fn side(way: u64, half: u64, sent: u64) -> FlowSide {
+    FlowSide { way: Word::new(way), half: Word::new(half), sent: Word::new(sent) }
 }
 
 /// Inserts a connection. What was left of an old one on the same addresses is overwritten; of
 /// two processors that see the first packets of one connection, the later writes the same again.
 #[inline(always)]
-fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), DropReason> {
-    let own = side(q.from(), path, q.half);
-    let peer = side(0, 0, conntrack::NONE);
+fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, way: u64) -> Result<(), DropReason> {
+    let own = side(way, q.half, q.sent);
+    let peer = side(0, conntrack::NONE, 0);
     let (a, b) = if q.from_a != 0 { (own, peer) } else { (peer, own) };
     let judged = Word::new(q.stamp() | cell.0 as u64);
     let new = FlowEntry { judged, last: Word::new(q.now), a, b };
@@ -238,6 +247,12 @@ fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), D
     }
     // Removed between the two calls: its next packet will open it again.
     let Some(e) = t.flow(&q.key) else { return Ok(()) };
+    if e.is_expired_by(q.key.protocol, q.now, conntrack::GRACE / 2) {
+        return match t.flow_replace(&q.key, &new) {
+            Inserted::Full => Err(DropReason::FlowTableFull),
+            _ => Ok(()),
+        };
+    }
     copy(&new.a, &e.a);
     copy(&new.b, &e.b);
     e.judged.set(new.judged.get());
@@ -247,7 +262,7 @@ fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), D
 
 #[inline(always)]
 fn copy(from: &FlowSide, to: &FlowSide) {
-    to.from.set(from.from.get());
-    to.path.set(from.path.get());
+    to.way.set(from.way.get());
     to.half.set(from.half.get());
+    to.sent.set(from.sent.get());
 }

@@ -6,7 +6,7 @@ use portcullis_pipeline::LAYOUT_VERSION;
 /// Version and digest of `src/layout.rs` without comments. When this test fails: raise
 /// [`LAYOUT_VERSION`] if the meaning of any byte has changed since the last release, and write the
 /// new digest here.
-const KNOWN: (u32, u64) = (3, 0xb0da_fa85_6311_52f1);
+const KNOWN: (u32, u64) = (3, 0x2d64_a516_4e7b_1c68);
 
 /// FNV-1a over the code, white space and comments left out.
 fn digest(text: &str) -> u64 {

@@ -40,6 +40,7 @@ pub mod name {
     pub const CELLS: &str = "CELLS";
     pub const RULES: &str = "RULES";
     pub const FLOWS: &str = "FLOWS";
+    pub const DATAGRAMS: &str = "DATAGRAMS";
     pub const FRAGMENTS: &str = "FRAGMENTS";
     pub const NEIGHBOURS: &str = "NEIGHBOURS";
     pub const DROPS: &str = "DROPS";
@@ -70,6 +71,7 @@ pub mod name {
         CELLS,
         RULES,
         FLOWS,
+        DATAGRAMS,
         FRAGMENTS,
         NEIGHBOURS,
         DROPS,

@@ -3,7 +3,10 @@
 use std::os::fd::AsFd;
 
 use aya::maps::IterableMap;
-use portcullis_pipeline::layout::{FlowEntry, FlowKey};
+use portcullis_pipeline::{
+    conntrack::GRACE,
+    layout::{FlowEntry, FlowKey},
+};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -39,7 +42,8 @@ impl Switch {
         Ok(report)
     }
 
-    /// Removes a connection unless a packet has come meanwhile.
+    /// Removes a connection unless a packet has come meanwhile; after this look at it, and before it
+    /// is gone, none can use it any more, see [`GRACE`].
     fn remove_idle(&mut self, key: &[u8; KEY], now: u64) -> Result<bool> {
         let Ok(value) = self.maps.flows.get(key, 0) else { return Ok(false) };
         if !is_expired(key, &value, now) {
@@ -58,7 +62,7 @@ impl Switch {
 fn is_expired(key: &[u8; KEY], value: &[u8], now: u64) -> bool {
     let key = FlowKey::read_from_bytes(key).expect("a key of that size");
     let entry = FlowEntry::read_from_bytes(value).expect("an entry of that size");
-    entry.is_expired(key.protocol, now)
+    entry.is_expired_by(key.protocol, now, GRACE)
 }
 
 pub(crate) fn read(maps: &Maps, from: Cursor) -> Result<Piece> {

@@ -14,6 +14,8 @@ mod fact;
 mod fill;
 mod frames;
 mod kernel;
+#[cfg(test)]
+mod pieces;
 mod run;
 #[cfg(test)]
 mod stories;
