@@ -13,11 +13,11 @@ use aya_ebpf::{
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Chunk, DropKey, EVENT_RING, EventEntry,
-        FlowEntry, FlowKey, GenerationEntry, Members, NETWORKS, NeighbourEntry, NeighbourKey,
-        NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS,
-        RULES, RuleEntry, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC,
-        Traffic,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, COVERED, Chunk, Datagram, DropKey,
+        EVENT_RING, EventEntry, FlowEntry, FlowKey, GenerationEntry, Members, NETWORKS,
+        NeighbourEntry, NeighbourKey, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry,
+        PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry,
+        SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
     },
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
@@ -38,7 +38,9 @@ const PREFIXES_MAX: u32 = 262_144;
 const FLOWS_MAX: u32 = 262_144;
 /// Notices of both slots together.
 const NOTICES_MAX: u32 = 131_072;
-/// Datagrams whose later fragments are under way.
+/// Datagrams whose fragments are under way: 8 MB.
+const DATAGRAMS_MAX: u32 = 8_192;
+/// Ends between which fragments are under way.
 const FRAGMENTS_MAX: u32 = 16_384;
 /// Counters of drops by port and reason: dozens for each of a thousand ports.
 const PORT_DROPS_MAX: u32 = 65_536;
@@ -81,6 +83,11 @@ static CELLS: Array<Chunk> = Array::with_max_entries(SLOTS * CELL_CHUNKS, 0);
 static RULE_TABLE: Array<RuleEntry> = Array::with_max_entries(SLOTS * RULES, 0);
 #[map]
 static FLOWS: HashMap<FlowKey, FlowEntry> = HashMap::with_max_entries(FLOWS_MAX, 0);
+#[map]
+static DATAGRAMS: LruHashMap<FlowKey, Datagram> = LruHashMap::with_max_entries(DATAGRAMS_MAX, 0);
+/// What a new datagram starts with.
+#[map]
+static EMPTY_DATAGRAM: PerCpuArray<Datagram> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static FRAGMENTS: LruHashMap<FlowKey, u64> = LruHashMap::with_max_entries(FRAGMENTS_MAX, 0);
 #[map]
@@ -220,6 +227,15 @@ fn add_port_drop(place: u32, reason: u32) {
     }
 }
 
+/// `word` modulo [`COVERED`], by an AND that LLVM cannot see through: as for offsets of frames.
+#[inline(always)]
+fn masked_word(word: u32) -> usize {
+    let mut v = word as u64;
+    // SAFETY: one AND on a register.
+    unsafe { asm!("{0} &= {1}", inout(reg) v, const COVERED - 1) };
+    v as usize
+}
+
 /// The kernel's maps.
 pub struct Maps;
 
@@ -334,10 +350,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<&FlowEntry> {
-        // SAFETY: an element that is deleted under our eyes is not reused before a grace period
-        // has passed only for LRU maps; here a reader may see a recycled element for the length
-        // of one packet. Its words then belong to another allowed connection or are of an older
-        // generation; the sweeper deletes only what has been idle, so it is nobody's packet.
+        // SAFETY: an element that is deleted is reused at once, but only one is deleted that no
+        // packet on its way takes for live, see `conntrack::GRACE`.
         unsafe { FLOWS.get(key) }
     }
 
@@ -352,7 +366,40 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn fragment(&self, key: &FlowKey) -> u64 {
+    fn flow_replace(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted {
+        let _ = FLOWS.remove(key);
+        self.flow_insert(key, entry)
+    }
+
+    #[inline(always)]
+    fn datagram(&self, key: &FlowKey) -> Option<&Datagram> {
+        // SAFETY: an element that makes room for another one under our eyes gets a few marks that
+        // are not its own, and a fragment of it may be dropped.
+        unsafe { DATAGRAMS.get(key) }
+    }
+
+    #[inline(always)]
+    fn datagram_insert(&self, key: &FlowKey, now: u64) {
+        // SAFETY: this processor's own element.
+        let Some(empty) = EMPTY_DATAGRAM.get_ptr_mut(0).map(|p| unsafe { &*p }) else { return };
+        empty.born.set(now);
+        let _ = DATAGRAMS.insert(key, empty, 0);
+    }
+
+    #[inline(always)]
+    fn cover(&self, d: &Datagram, word: u32, bits: u64) -> u64 {
+        let mut v = bits;
+        // SAFETY: the index is masked to the length of the array, a power of two; one operation on
+        // an aligned word.
+        unsafe {
+            let at = d.covered.as_ptr().add(masked_word(word));
+            asm!("{0} = atomic_fetch_or((u64 *)({1} + 0), {0})", inout(reg) v, in(reg) at);
+        }
+        v
+    }
+
+    #[inline(always)]
+    fn last_fragment(&self, key: &FlowKey) -> u64 {
         // SAFETY: one word.
         match unsafe { FRAGMENTS.get(key) } {
             Some(value) => *value,
@@ -361,7 +408,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn fragment_insert(&self, key: &FlowKey, value: u64) {
+    fn last_fragment_insert(&self, key: &FlowKey, value: u64) {
         let _ = FRAGMENTS.insert(key, &value, 0);
     }
 
@@ -435,6 +482,16 @@ impl Tables for Maps {
     #[inline(always)]
     fn ask(&self, p: &mut Packet) -> Result<(), DropReason> {
         seam::result(seam::ask_query(self.forget(p)))
+    }
+
+    #[inline(always)]
+    fn recall_fragment(&self, p: &mut Packet) -> Result<(), DropReason> {
+        seam::result(seam::recall_fragment(self.forget(p)))
+    }
+
+    #[inline(always)]
+    fn keep_fragment(&self, p: &mut Packet) -> Result<(), DropReason> {
+        seam::result(seam::keep_fragment(self.forget(p)))
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use core::mem::transmute;
 
 use aya_ebpf::bindings::__sk_buff;
 use portcullis_pipeline::{
-    DropReason, event, limit, link,
+    DropReason, event, fragment, limit, link,
     packet::{Packet, Scratch},
     probe, query, send,
 };
@@ -39,7 +39,7 @@ pub fn result(number: u32) -> Result<(), DropReason> {
 
 // These functions work on the scratch memory that their caller has filled, and find it by
 // themselves: the verifier of 6.1 takes no pointer argument of a global function as the key of a
-// map ("R2 type=mem expected=fp, pkt, pkt_meta, map_key, map_value"). The arguments of two
+// map ("R2 type=mem expected=fp, pkt, pkt_meta, map_key, map_value"). The arguments of some
 // only tell the compiler that the memory is read and written.
 
 /// [`query::resolve`] over the maps, for the packet in the scratch memory.
@@ -48,6 +48,26 @@ pub fn result(number: u32) -> Result<(), DropReason> {
 pub extern "C" fn resolve_query(_packet: *mut Packet) -> u32 {
     match scratch() {
         Some(s) => number(query::resolve(&Maps, &mut s.packet)),
+        None => DropReason::Fault as u32 + 1,
+    }
+}
+
+/// [`fragment::recall`] over the maps, for the packet in the scratch memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn recall_fragment(_packet: *mut Packet) -> u32 {
+    match scratch() {
+        Some(s) => number(fragment::recall(&Maps, &mut s.packet)),
+        None => DropReason::Fault as u32 + 1,
+    }
+}
+
+/// [`fragment::keep`] over the maps, for the packet in the scratch memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn keep_fragment(_packet: *mut Packet) -> u32 {
+    match scratch() {
+        Some(s) => number(fragment::keep(&Maps, &s.packet)),
         None => DropReason::Fault as u32 + 1,
     }
 }

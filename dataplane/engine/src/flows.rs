@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn entry(judged: u64) -> FlowEntry {
-        let side = || FlowSide { from: Word::new(0), path: Word::new(0), half: Word::new(0) };
+        let side = || FlowSide { way: Word::new(0), half: Word::new(0), sent: Word::new(0) };
         FlowEntry { judged: Word::new(judged), last: Word::new(0), a: side(), b: side() }
     }
 

@@ -5,6 +5,7 @@
 //! kernel's switch it is what another host would be.
 
 mod buffer;
+mod datagrams;
 mod events;
 mod flows;
 mod prefixes;

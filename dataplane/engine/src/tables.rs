@@ -8,9 +8,9 @@ use portcullis_pipeline::{
     addr::Addr,
     event::Budget,
     layout::{
-        AddressEntry, EVENT_RING, EventEntry, FlowEntry, FlowKey, FlowSide, GenerationEntry,
-        NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns, PortState,
-        PrefixEntry, RuleEntry, ServiceTable, Traffic,
+        AddressEntry, COVERED, Datagram, EVENT_RING, EventEntry, FlowEntry, FlowKey, FlowSide,
+        GenerationEntry, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns,
+        PortState, PrefixEntry, RuleEntry, ServiceTable, Traffic,
     },
     reason::REASONS,
     route::NEIGHBOUR_FRESH,
@@ -18,7 +18,7 @@ use portcullis_pipeline::{
     word::Word,
 };
 
-use crate::{events::Events, flows::Flows, prefixes::Prefixes};
+use crate::{datagrams::Datagrams, events::Events, flows::Flows, prefixes::Prefixes};
 
 /// Events that wait for the log: about as many as the kernel's ring holds.
 const EVENTS: usize = EVENT_RING as usize / size_of::<EventEntry>();
@@ -71,6 +71,7 @@ pub struct Tables {
     now: u64,
     /// Connections.
     pub flows: Flows,
+    datagrams: Datagrams,
     fragments: RefCell<HashMap<FlowKey, u64>>,
     neighbours: RefCell<HashMap<(u32, Addr), (u64, u64)>>,
     drops: Box<[Cell<u64>]>,
@@ -97,6 +98,7 @@ impl Tables {
             generation: 0,
             now: 0,
             flows: Flows::new(flows),
+            datagrams: Datagrams::default(),
             fragments: RefCell::default(),
             neighbours: RefCell::default(),
             drops: (0..REASONS).map(|_| Cell::new(0)).collect(),
@@ -185,9 +187,9 @@ impl Tables {
 
 fn copy_side(s: &FlowSide) -> FlowSide {
     FlowSide {
-        from: Word::new(s.from.get()),
-        path: Word::new(s.path.get()),
+        way: Word::new(s.way.get()),
         half: Word::new(s.half.get()),
+        sent: Word::new(s.sent.get()),
     }
 }
 
@@ -197,6 +199,17 @@ fn copy_entry(e: &FlowEntry) -> FlowEntry {
         last: Word::new(e.last.get()),
         a: copy_side(&e.a),
         b: copy_side(&e.b),
+    }
+}
+
+/// Nobody else is looking: one thread has the table.
+fn copy_into(from: &FlowEntry, to: &FlowEntry) {
+    to.judged.set(from.judged.get());
+    to.last.set(from.last.get());
+    for (from, to) in [(&from.a, &to.a), (&from.b, &to.b)] {
+        to.way.set(from.way.get());
+        to.half.set(from.half.get());
+        to.sent.set(from.sent.get());
     }
 }
 
@@ -286,11 +299,33 @@ impl portcullis_pipeline::Tables for Tables {
         self.flows.insert(key, copy_entry(entry))
     }
 
-    fn fragment(&self, key: &FlowKey) -> u64 {
+    fn flow_replace(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted {
+        match self.flows.get(key) {
+            Some(old) => {
+                copy_into(entry, old);
+                Inserted::New
+            }
+            None => self.flow_insert(key, entry),
+        }
+    }
+
+    fn datagram(&self, key: &FlowKey) -> Option<&Datagram> {
+        self.datagrams.get(key)
+    }
+
+    fn datagram_insert(&self, key: &FlowKey, now: u64) {
+        self.datagrams.insert(key, now);
+    }
+
+    fn cover(&self, d: &Datagram, word: u32, bits: u64) -> u64 {
+        d.covered[word as usize % COVERED].join(bits)
+    }
+
+    fn last_fragment(&self, key: &FlowKey) -> u64 {
         self.fragments.borrow().get(key).copied().unwrap_or(0)
     }
 
-    fn fragment_insert(&self, key: &FlowKey, value: u64) {
+    fn last_fragment_insert(&self, key: &FlowKey, value: u64) {
         self.fragments.borrow_mut().insert(*key, value);
     }
 

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Only a side's own packets move its half, so no two sides ever write one word. Datagram
-//! protocols use `NONE` (has sent nothing yet) and `OPEN`.
+//! protocols use `NONE` (has sent nothing yet) and `OPEN`. Whether the sequence numbers allow a step
+//! is [`crate::sequence`]'s.
 
 use crate::{
     layout::{FlowEntry, FlowSide},
@@ -26,14 +27,18 @@ pub enum Event {
     SynAck,
     /// TCP: FIN.
     Fin,
-    /// TCP: RST.
+    /// TCP: RST without ACK.
     Rst,
+    /// TCP: RST and ACK.
+    Refusal,
     /// TCP: anything else with an ACK.
     Ack,
     /// Any packet of a protocol without handshake; may start a connection.
     Datagram,
     /// An answer by its type; cannot start a connection.
     Reply,
+    /// A later fragment: belongs to a packet that has passed, and moves nothing.
+    Part,
 }
 
 impl Event {
@@ -49,7 +54,7 @@ impl Event {
         } else if syn {
             Some(if ack { Self::SynAck } else { Self::Syn })
         } else if rst {
-            Some(Self::Rst)
+            Some(if ack { Self::Refusal } else { Self::Rst })
         } else if !ack {
             None
         } else if fin {
@@ -80,6 +85,8 @@ pub const CLOSED: u64 = 4;
 pub const STATE: u64 = 0x7;
 /// This side sent the first packet.
 pub const INITIATOR: u64 = 0x8;
+/// TCP: this side has sent a SYN though the connection is open: one of the ends has forgotten it.
+pub const KNOCKED: u64 = 0x20;
 /// Its packets leave through an uplink.
 pub const UPLINK: u64 = 0x10;
 /// Where the id of the network that its packets leave to stands in [`FlowSide::half`].
@@ -87,8 +94,8 @@ pub const NETWORK_SHIFT: u32 = 6;
 const NETWORK_MASK: u64 = 0x3ff;
 /// Where the MAC of its packets' receiver stands.
 pub const MAC_SHIFT: u32 = 16;
-/// Bits that belong to the path, not to the state.
-pub const PATH_BITS: u64 = !(STATE | INITIATOR);
+/// Bits that belong to the state, not to the path.
+pub const STATE_BITS: u64 = STATE | INITIATOR | KNOCKED;
 
 /// What a packet does to its side's half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,18 +114,21 @@ pub enum Step {
 pub const fn step(own: u64, peer: u64, event: Event, initiator: bool) -> Step {
     match (own, peer, event) {
         (_, _, Event::Datagram | Event::Reply) => Step::To(OPEN),
-        (_, _, Event::Rst) => Step::To(CLOSED),
-        // A connection that is closing gives its addresses to a new one.
-        (FIN | CLOSED, _, Event::Syn) | (_, CLOSED, Event::Syn) => Step::Restart,
+        (NONE, _, Event::Part) => Step::Bad,
+        (_, _, Event::Part) => Step::To(own),
+        (_, _, Event::Rst | Event::Refusal) => Step::To(CLOSED),
+        // A connection that has closed gives its addresses to a new one.
+        (FIN, FIN, Event::Syn) | (CLOSED, _, Event::Syn) | (_, CLOSED, Event::Syn) => Step::Restart,
         // Again, because nothing came back; or what came back was lost.
         (SYN_SENT, NONE | SYN_SENT | OPEN, Event::Syn) => Step::To(SYN_SENT),
         // Both at once (RFC 9293, figure 8).
         (NONE, SYN_SENT, Event::Syn) => Step::To(SYN_SENT),
         // The initiator knocks again on what it takes for new: the other side answers with a
         // challenge (RFC 5961, section 4).
-        (OPEN, _, Event::Syn) if initiator => Step::To(OPEN),
+        (OPEN | FIN, _, Event::Syn) if initiator => Step::To(own),
         (_, _, Event::Syn) => Step::Bad,
-        (NONE | SYN_SENT | OPEN, SYN_SENT | OPEN, Event::SynAck) => Step::To(OPEN),
+        // From FIN: of an end that has forgotten the connection, see `KNOCKED`.
+        (NONE | SYN_SENT | OPEN | FIN, SYN_SENT | OPEN | FIN, Event::SynAck) => Step::To(OPEN),
         (_, _, Event::SynAck) => Step::Bad,
         // The answer to a SYN that the receiver takes for an old connection's.
         (NONE, SYN_SENT, Event::Ack) => Step::To(NONE),
@@ -166,6 +176,12 @@ pub const fn half(state: u64, mac: u64, network: u32, uplink: bool) -> u64 {
 
 const SECOND: u64 = TICKS_PER_SECOND;
 
+/// An entry is taken away this many ticks after it has expired, and not before: its memory is used
+/// again at once, and by then no packet that still took it for a live one is on its way. A packet
+/// that opens the connection anew writes into the entry for half of that time, and puts another one
+/// in its place afterwards; so nobody writes into what is being taken away.
+pub const GRACE: u64 = SECOND;
+
 /// How long a connection may be idle, in ticks, by protocol and the states of both halves.
 #[inline(always)]
 pub const fn idle_max(protocol: u16, a: u64, b: u64) -> u64 {
@@ -197,8 +213,14 @@ impl FlowEntry {
     /// Has the connection been idle for too long? Its addresses are free then.
     #[inline(always)]
     pub fn is_expired(&self, protocol: u16, now: u64) -> bool {
+        self.is_expired_by(protocol, now, 0)
+    }
+
+    /// Has it been so for more than `ticks`?
+    #[inline(always)]
+    pub fn is_expired_by(&self, protocol: u16, now: u64, ticks: u64) -> bool {
         let last = self.last.get();
         // Another processor may have written a later time than ours.
-        now > last && now - last > idle_max(protocol, self.a.state(), self.b.state())
+        now > last && now - last > idle_max(protocol, self.a.state(), self.b.state()) + ticks
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     reason::DropReason,
     route::{self, Ingress, Moment},
     send,
+    sequence::{self, Sent, View},
     tables::{NOTHING, TICKS_PER_SECOND, Tables},
     verdict::{Flood, Verdict},
     wire::{ethernet, icmp, protocol, udp},
@@ -160,7 +161,8 @@ fn judge_ip<F: Frame, T: Tables>(
         return Err(DropReason::SpoofedAddress);
     }
     let tr = match ip.fragment {
-        Fragment::Later => recall_fragment(t, i, ip)?,
+        // Its ports are found when it is clear that it is for somebody.
+        Fragment::Later => Transport::ports(0, 0, Event::Part),
         _ => parse::transport(f, ip)?,
     };
     if tr.kind == Kind::Membership {
@@ -202,6 +204,8 @@ fn judge_packet<F: Frame, T: Tables>(
         return Err(DropReason::Martian);
     } else if p.is_error() {
         quoted(f, t, p, &mut scratch.ip)?;
+    } else if p.is_later_fragment() {
+        t.recall_fragment(p)?;
     }
     let p = t.forget(p);
     if p.op == op::GROUP {
@@ -228,9 +232,11 @@ fn judge_packet<F: Frame, T: Tables>(
     if p.is_policed() || p.egress_is_policed() {
         t.police(p, f.length())?;
     }
-    if p.is_first_fragment() {
-        keep_fragment(t, p);
+    let p = t.forget(p);
+    if p.is_first_fragment() || p.is_later_fragment() {
+        t.keep_fragment(p)?;
     }
+    let p = t.forget(p);
     if send::is_plain(p) {
         scratch.outcome = Outcome::forward(p.egress(), 0);
         return Ok(());
@@ -295,30 +301,6 @@ fn owns<T: Tables>(t: &T, i: &Ingress<'_>, port: &PortEntry, addr: Addr) -> bool
         && route::declared(t, i.m.slot, i.id, addr).is_some_and(|e| e.port == i.port)
 }
 
-/// Later fragments have the ports of the first one.
-#[inline(always)]
-fn recall_fragment<T: Tables>(t: &T, i: &Ingress<'_>, ip: &Ip) -> Result<Transport, DropReason> {
-    let key = flow::fragment_key(ip.src, ip.dst, ip.fragment_id, ip.protocol(), i.id);
-    let value = t.fragment(&key);
-    let age = ((i.m.now >> FRAGMENT_TICKS) as u32).wrapping_sub((value >> 32) as u32);
-    if value == 0 || age > 1 {
-        return Err(DropReason::Fragment);
-    }
-    let event = if ip.protocol() == protocol::TCP { Event::Ack } else { Event::Reply };
-    Ok(Transport::ports((value >> 16) as u16, value as u16, event))
-}
-
-/// A fragment's ports are remembered for 32 to 65 seconds (RFC 8200, section 4.5: 60 seconds).
-const FRAGMENT_TICKS: u32 = 15;
-
-/// Remembers the ports of a first fragment that passed.
-#[inline(always)]
-fn keep_fragment<T: Tables>(t: &T, p: &Packet) {
-    let key = flow::fragment_key(p.src, p.dst, p.fragment_id, p.protocol(), p.network);
-    let ports = (p.sport() as u64) << 16 | p.dport() as u64;
-    t.fragment_insert(&key, (p.now >> FRAGMENT_TICKS) << 32 | ports);
-}
-
 /// A packet of a connection, known or new. True if its way is known already.
 #[inline(always)]
 fn judge_flow<T: Tables>(t: &T, p: &mut Packet) -> Result<bool, DropReason> {
@@ -326,23 +308,37 @@ fn judge_flow<T: Tables>(t: &T, p: &mut Packet) -> Result<bool, DropReason> {
         && !e.is_expired(p.key.protocol, p.now)
     {
         let (own, peer) = if p.from_a != 0 { (&e.a, &e.b) } else { (&e.b, &e.a) };
-        let half = own.half.get();
+        let (own_view, peer_view) = (View::of(own), View::of(peer));
+        let half = own_view.half;
         let initiator = half & conntrack::INITIATOR;
-        match conntrack::step(half & conntrack::STATE, peer.state(), p.event, initiator != 0) {
+        match conntrack::step(own_view.state(), peer_view.state(), p.event, initiator != 0) {
             Step::To(state) => {
                 p.op = op::CONTINUE;
-                p.half = state | initiator;
+                let next = sequence::follow(own_view, peer_view, state, p.event, p.segment);
+                if next.half == View::REFUSED.half {
+                    return Err(DropReason::BadSequence);
+                }
+                p.half = next.half;
+                p.sent = next.sent.0;
                 return known_way(t, p, e, own, half);
             }
             Step::Bad => return Err(DropReason::BadState),
-            Step::Restart => {}
+            Step::Restart => {
+                let idle = p.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND;
+                if !idle && sequence::is_old_syn(own_view, peer_view, p.segment) {
+                    return Err(DropReason::BadSequence);
+                }
+            }
         }
     }
     if !p.event.starts() {
         return Err(DropReason::NoConnection);
     }
-    let state = if p.event == Event::Syn { conntrack::SYN_SENT } else { conntrack::OPEN };
-    p.half = conntrack::INITIATOR | state;
+    p.half = conntrack::INITIATOR | conntrack::OPEN;
+    if p.event == Event::Syn {
+        p.half = conntrack::INITIATOR | conntrack::SYN_SENT;
+        p.sent = Sent::of_syn(p.segment).0;
+    }
     p.op = op::OPEN;
     Ok(false)
 }
@@ -357,21 +353,25 @@ fn known_way<T: Tables>(
     half: u64,
 ) -> Result<bool, DropReason> {
     let judged = e.judged.get();
-    let path = own.path.get();
-    let current = (judged >> 32) as u32 == p.generation && (path >> 32) as u32 == p.generation;
-    let checked = p.kind == port_kind::GUEST as u32 || own.from.get() == p.from();
-    // Not for every packet: the word is shared by all processors.
-    if p.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND {
+    let way = own.way.get();
+    let current = (judged >> 32) as u32 == p.generation;
+    let known = (way >> 32) as u32 == p.from() && way as u32 != 0;
+    // Not for every packet: the word is shared by all processors. And not for who only knocks:
+    // what both ends have forgotten must end some day.
+    if p.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND && p.event != Event::Syn {
         e.last.set(p.now);
     }
-    if !current || !checked {
+    if !current || !known {
         return Ok(false);
     }
     query::admit(t, p, Cell(judged as u32))?;
-    p.half |= half & conntrack::PATH_BITS;
-    p.port = path & 0xffff_ffff;
+    p.half |= half & !conntrack::STATE_BITS;
+    p.port = way & 0xffff_ffff;
     if p.half != half {
         limit::step(t, own, p.half);
+    }
+    if p.sent != own.sent.get() {
+        own.sent.set(p.sent);
     }
     Ok(true)
 }
@@ -390,15 +390,22 @@ fn quoted<F: Frame, T: Tables>(
     if quote.src != p.dst || quote.fragment == Fragment::Later {
         return Err(DropReason::UnrelatedError);
     }
-    let (sport, dport) = parse::quoted_ports(f, quote)?;
-    let d = flow::key(quote.src, quote.dst, sport, dport, quote.protocol(), p.network);
+    let tr = parse::quoted(f, quote)?;
+    let (src, dst) = (quote.src, quote.dst);
+    let d = flow::key(src, dst, tr.sport(), tr.dport(), quote.protocol(), p.network);
+    p.segment = tr.segment;
     p.key = d.key;
     p.from_a = d.from_a as u32;
     p.op = op::ERROR;
     let p = t.forget(p);
     let Some(e) = t.flow(&p.key) else { return Err(DropReason::UnrelatedError) };
-    let state = if p.from_a != 0 { e.a.state() } else { e.b.state() };
-    if state == conntrack::NONE || e.is_expired(p.key.protocol, p.now) {
+    let (own, peer) = if p.from_a != 0 { (&e.a, &e.b) } else { (&e.b, &e.a) };
+    if own.state() == conntrack::NONE || e.is_expired(p.key.protocol, p.now) {
+        return Err(DropReason::UnrelatedError);
+    }
+    let seq = p.segment.seq;
+    let tcp = p.key.protocol == protocol::TCP as u16;
+    if tcp && !sequence::is_under_way(View::of(own), View::of(peer), seq) {
         return Err(DropReason::UnrelatedError);
     }
     Ok(())

@@ -31,8 +31,7 @@ pub fn key(src: Addr, dst: Addr, sport: u16, dport: u16, protocol: u8, scope: u3
     Directed { key, from_a }
 }
 
-/// Key under which the ports of a first fragment are remembered for the later ones: not sorted,
-/// with the identification in place of the ports.
+/// Key of a datagram in fragments: not sorted, with the identification in place of the ports.
 #[inline(always)]
 pub fn fragment_key(src: Addr, dst: Addr, id: u32, protocol: u8, scope: u32) -> FlowKey {
     FlowKey {
@@ -43,4 +42,11 @@ pub fn fragment_key(src: Addr, dst: Addr, id: u32, protocol: u8, scope: u32) -> 
         protocol: protocol as u16,
         scope: scope as u16,
     }
+}
+
+/// Makes the key of a datagram that of what its two ends have in common for all their datagrams.
+#[inline(always)]
+pub fn forget_number(key: &mut FlowKey) {
+    key.a_port = 0;
+    key.b_port = 0;
 }

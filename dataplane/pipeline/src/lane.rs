@@ -16,7 +16,9 @@ use crate::{
     packet::Scratch,
     parse::{self, Fragment, Ip, Kind, Transport},
     policy::Cell,
+    query,
     route::{Moment, POLICED},
+    sequence::{self, View},
     tables::{TICKS_PER_SECOND, Tables},
     wire::{ethernet, protocol, tcp, udp},
 };
@@ -53,7 +55,8 @@ pub fn lane<F: Frame, T: Tables>(f: &F, t: &T, ingress: u32, scratch: &mut Scrat
     if !steady || !is_complete(f, t, ip) {
         return NOT_HERE;
     }
-    known_way(t, &m, link.dst.0, ip, &tr)
+    let from = query::from(m.generation, port.network, ingress);
+    known_way(t, &m, from, link.dst.0, ip, &tr)
 }
 
 /// Is the source one of the port's first addresses? Others take the whole way.
@@ -95,34 +98,42 @@ const fn halves(word: u64) -> u64 {
     (word >> 32) + (word & 0xffff_ffff)
 }
 
-/// The stored way of a connection that this packet changes nothing about.
+/// The stored way of a connection of which this packet moves nothing but the numbers. `from`: where
+/// its sender sits.
 #[inline(always)]
-fn known_way<T: Tables>(t: &T, m: &Moment, dst: u64, ip: &Ip, tr: &Transport) -> u32 {
+fn known_way<T: Tables>(t: &T, m: &Moment, from: u32, dst: u64, ip: &Ip, tr: &Transport) -> u32 {
     let d = flow::key(ip.src, ip.dst, tr.sport(), tr.dport(), ip.protocol(), 0);
     let Some(e) = t.flow(&d.key) else { return NOT_HERE };
-    let own = if d.from_a { &e.a } else { &e.b };
-    if !is_steady(e, own, m, dst, d.key.protocol) {
+    let (own, peer) = if d.from_a { (&e.a, &e.b) } else { (&e.b, &e.a) };
+    let way = own.way.get();
+    if (way >> 32) as u32 != from || !is_steady(e, own, m, dst, d.key.protocol) {
         return NOT_HERE;
     }
     let cell = Cell(e.judged.get() as u32);
     if !cell.allows() || expiry::has_ended(t, m.slot, cell.rule(), m.now) {
         return NOT_HERE;
     }
+    let known = View::of(own);
+    let next = sequence::follow(known, View::of(peer), conntrack::OPEN, tr.event, tr.segment);
+    if next.half != known.half & conntrack::STATE_BITS {
+        return NOT_HERE;
+    }
+    if next.sent != known.sent {
+        own.sent.set(next.sent.0);
+    }
     if m.now.wrapping_sub(e.last.get()) >= TICKS_PER_SECOND {
         e.last.set(m.now);
     }
-    own.path.get() as u32
+    way as u32
 }
 
-/// Is the connection open, judged and routed in this generation, and does the frame leave as it
-/// came?
+/// Is the connection open and judged in this generation, and does the frame leave as it came?
 #[inline(always)]
 fn is_steady(e: &FlowEntry, own: &FlowSide, m: &Moment, dst: u64, protocol: u16) -> bool {
     let half = own.half.get();
     let plain = half >> conntrack::MAC_SHIFT == dst && half & conntrack::UPLINK == 0;
     let judged = (e.judged.get() >> 32) as u32 == m.generation;
-    let routed = (own.path.get() >> 32) as u32 == m.generation;
     let open = half & conntrack::STATE == conntrack::OPEN;
-    let limited = own.path.get() & POLICED != 0;
-    plain && judged && routed && open && !limited && !e.is_expired(protocol, m.now)
+    let limited = own.way.get() & POLICED != 0;
+    plain && judged && open && !limited && !e.is_expired(protocol, m.now)
 }

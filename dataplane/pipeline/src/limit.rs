@@ -71,10 +71,10 @@ const fn count(taken: u64, returned: u64) -> u64 {
     if n > u64::MAX / 2 { 0 } else { n }
 }
 
-/// Where the port of a side stands in the port table, see [`FlowSide::from`].
+/// Where the port of a side stands in the port table, see [`FlowSide::way`].
 #[inline(always)]
-const fn place_of(from: u64) -> u32 {
-    from as u32 & (PORTS - 1)
+const fn place_of(way: u64) -> u32 {
+    (way >> 32) as u32 & (PORTS - 1)
 }
 
 /// May the sender's port have a packet more that wants to open a connection?
@@ -147,7 +147,7 @@ pub fn release<T: Tables>(t: &T, e: &FlowEntry) {
 #[inline(always)]
 pub fn owner(e: &FlowEntry) -> (u32, u64) {
     let side = if e.a.is_initiator() { &e.a } else { &e.b };
-    (place_of(side.from.get()), side.half.get())
+    (place_of(side.way.get()), side.half.get())
 }
 
 /// `n`: 1, or -1 by its two's complement.
@@ -165,23 +165,23 @@ fn add<T: Tables>(t: &T, place: u32, half: u64, n: u64) {
 pub fn step<T: Tables>(t: &T, own: &FlowSide, half: u64) {
     if conntrack::is_half_open(own.half.get())
         && !conntrack::is_half_open(half)
-        && let Some(s) = t.port_state(place_of(own.from.get()))
+        && let Some(s) = t.port_state(place_of(own.way.get()))
     {
         s.half_open.add_shared(u64::MAX);
     }
     own.half.set(half);
 }
 
-/// This side sends from another port than before: takes what was charged along. The half must
-/// have made its [`step`] already.
+/// This side goes another way than before, maybe from another port: takes what was charged along.
+/// The half must have made its [`step`] already.
 #[inline(always)]
-pub fn follow<T: Tables>(t: &T, own: &FlowSide, from: u64) {
-    let (before, half) = (own.from.get(), own.half.get());
-    if half & conntrack::INITIATOR != 0 && place_of(before) != place_of(from) {
+pub fn follow<T: Tables>(t: &T, own: &FlowSide, way: u64) {
+    let (before, half) = (own.way.get(), own.half.get());
+    if half & conntrack::INITIATOR != 0 && place_of(before) != place_of(way) {
         add(t, place_of(before), half, u64::MAX);
-        add(t, place_of(from), half, 1);
+        add(t, place_of(way), half, 1);
     }
-    own.from.set(from);
+    own.way.set(way);
 }
 
 /// Holds a packet of so many bytes against the bandwidth of the port that it came from and of

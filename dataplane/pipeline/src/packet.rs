@@ -12,8 +12,9 @@ use crate::{
     link::Claim,
     notice::Question,
     outcome::Outcome,
-    parse::{Fragment, Ip, Kind, Transport},
+    parse::{Fragment, Ip, Kind, Piece, Transport},
     route::{Ingress, Moment, POLICED},
+    sequence::Segment,
 };
 
 /// Memory for one decision.
@@ -93,6 +94,8 @@ pub struct Packet {
     /// Answer: egress port (interface index) with [`POLICED`]; of a broadcast the sender's class
     /// << 32 | service.
     pub port: u64,
+    /// What the sender has sent with it, see [`crate::sequence::Sent`].
+    pub sent: u64,
     /// The state of the sender's half going in; with the way's MAC and network coming out, as in
     /// [`crate::layout::FlowSide::half`].
     pub half: u64,
@@ -116,6 +119,8 @@ pub struct Packet {
     pub ttl: u32,
     /// Fragment identification.
     pub fragment_id: u32,
+    /// Which octets of its datagram it brings.
+    pub piece: Piece,
     /// Source port << 16 | destination port.
     ports: u32,
     /// ICMP type and code << 16 | IP protocol.
@@ -124,6 +129,8 @@ pub struct Packet {
     flags: u32,
     /// What it means to a connection.
     pub event: Event,
+    /// TCP: its numbers.
+    pub segment: Segment,
 }
 
 impl Packet {
@@ -143,6 +150,7 @@ impl Packet {
         link_dst: 0,
         now: 0,
         port: 0,
+        sent: 0,
         half: 0,
         generation: 0,
         ingress: 0,
@@ -154,10 +162,12 @@ impl Packet {
         rest: 0,
         ttl: 0,
         fragment_id: 0,
+        piece: Piece::NONE,
         ports: 0,
         transport: 0,
         flags: 0,
         event: Event::Datagram,
+        segment: Segment::NONE,
     };
 
     /// From the headers.
@@ -172,6 +182,7 @@ impl Packet {
             link_dst: i.dst.0,
             now: i.m.now,
             port: 0,
+            sent: 0,
             half: 0,
             generation: i.m.generation,
             ingress: i.port,
@@ -183,10 +194,12 @@ impl Packet {
             rest: ip.rest,
             ttl: ip.ttl,
             fragment_id: ip.fragment_id,
+            piece: ip.piece,
             ports: ports(tr),
             transport: transport(ip, tr),
             flags: flags(ip, tr),
             event: tr.event,
+            segment: tr.segment,
         };
     }
 
@@ -204,6 +217,16 @@ impl Packet {
             event: tr.event,
             ..Self::NEW
         };
+    }
+
+    /// Gives a later fragment the ports of a first one: source port << 16 | destination port.
+    #[inline(always)]
+    pub fn set_ports(&mut self, ports: u32) {
+        let (sport, dport) = ((ports >> 16) as u16, ports as u16);
+        let d = flow::key(self.src, self.dst, sport, dport, self.protocol(), self.network);
+        self.ports = ports;
+        self.key = d.key;
+        self.from_a = d.from_a as u32;
     }
 
     /// Where it came in; `network` is the entry of its network.

@@ -7,6 +7,7 @@ use crate::{
     conntrack::Event,
     frame::Frame,
     reason::DropReason,
+    sequence::Segment,
     wire::{ethernet, icmp, icmpv6, ipv4, ipv6, protocol, sctp, tcp, udp},
 };
 
@@ -75,6 +76,47 @@ pub enum Fragment {
     Later,
 }
 
+/// Which octets of a datagram a packet brings: whether there are more << 31 | offset in units of
+/// 8 << 16 | octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Piece(u32);
+
+impl Piece {
+    /// Nothing yet.
+    pub const NONE: Self = Self(0);
+
+    /// From the offset in units of 8 octets, whether more is to come, and the octets.
+    #[inline(always)]
+    const fn new(offset: u16, more: bool, octets: u32) -> Self {
+        Self((more as u32) << 31 | (offset as u32 & 0x1fff) << 16 | octets & 0xffff)
+    }
+
+    /// Where it begins, octets.
+    #[inline(always)]
+    pub const fn start(self) -> u32 {
+        (self.0 >> 16 & 0x1fff) << 3
+    }
+
+    /// How long it is, octets.
+    #[inline(always)]
+    pub const fn octets(self) -> u32 {
+        self.0 & 0xffff
+    }
+
+    /// Where it ends, octets.
+    #[inline(always)]
+    pub const fn end(self) -> u32 {
+        self.start() + self.octets()
+    }
+
+    /// Is nothing behind it?
+    #[inline(always)]
+    pub const fn is_last(self) -> bool {
+        self.0 >> 31 == 0
+    }
+}
+
 /// The IP header, options or extension headers walked.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -95,6 +137,8 @@ pub struct Ip {
     flags: u32,
     /// Transport protocol.
     protocol: u32,
+    /// Which octets of it it brings, behind the headers that every fragment has.
+    pub piece: Piece,
     /// Which part of a datagram it is.
     pub fragment: Fragment,
 }
@@ -118,6 +162,7 @@ impl Ip {
         ttl: 0,
         flags: 0,
         protocol: 0,
+        piece: Piece::NONE,
         fragment: Fragment::Whole,
     };
 
@@ -162,8 +207,8 @@ fn ip4<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
         ip4_options(f, l3 + ipv4::LEN, header - ipv4::LEN)?;
     }
     let bits = u16::from_be_bytes([b[6], b[7]]);
-    let offset = bits & ipv4::OFFSET;
     let more = bits & ipv4::MORE_FRAGMENTS != 0;
+    let piece = Piece::new(bits & ipv4::OFFSET, more, total - header);
     Ok(Ip {
         src: Addr::v4([b[12], b[13], b[14], b[15]]),
         dst: Addr::v4([b[16], b[17], b[18], b[19]]),
@@ -173,24 +218,39 @@ fn ip4<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
         protocol: b[9] as u32,
         ttl: b[8] as u32,
         flags: if bits & ipv4::DONT_FRAGMENT != 0 { ip_flag::KEEP_WHOLE } else { 0 },
-        fragment: fragment(offset, more, total - header)?,
+        piece,
+        fragment: fragment(piece)?,
     })
 }
 
-/// Tells the parts of a datagram apart and refuses those made to hide a header: a first
-/// fragment too short for one, a later one that reaches back into it (RFC 1858, RFC 5722).
-/// `offset` in units of 8 bytes.
+/// The smallest first fragment, octets: the headers up to TCP's without options fit, behind
+/// extension headers too. No link has so small an MTU that one in the middle is smaller
+/// (RFC 791, section 3.2: 68 octets).
+const FRAGMENT_MIN: u32 = 40;
+
+/// Tells the parts of a datagram apart and refuses those made to hide a header: a first fragment
+/// too short for one, a later one that reaches back into it (RFC 1858, RFC 3128, RFC 5722).
 #[inline(always)]
-fn fragment(offset: u16, more: bool, bytes: u32) -> Result<Fragment, DropReason> {
-    if offset == 0 {
-        if !more {
-            return Ok(Fragment::Whole);
-        }
-        return if bytes < 40 { Err(DropReason::Fragment) } else { Ok(Fragment::First) };
+fn fragment(piece: Piece) -> Result<Fragment, DropReason> {
+    let (start, octets, last) = (piece.start(), piece.octets(), piece.is_last());
+    if start == 0 && last {
+        // An atomic fragment has nothing to do with others of its number (RFC 6946).
+        return Ok(Fragment::Whole);
     }
-    let end = ((offset as u32) << 3) + bytes;
-    if offset < 5 || end > 65_535 || bytes == 0 || (more && bytes & 7 != 0) {
+    if octets == 0 || (!last && octets & 7 != 0) {
         return Err(DropReason::Fragment);
+    }
+    if !last && octets < FRAGMENT_MIN {
+        return Err(DropReason::FragmentTiny);
+    }
+    if start == 0 {
+        return Ok(Fragment::First);
+    }
+    if start < FRAGMENT_MIN {
+        return Err(DropReason::FragmentOverlap);
+    }
+    if piece.end() > 65_535 {
+        return Err(DropReason::FragmentEndless);
     }
     Ok(Fragment::Later)
 }
@@ -249,6 +309,7 @@ fn ip6<F: Frame>(f: &F, l3: u32, quoted: bool) -> Result<Ip, DropReason> {
         protocol: chain.next as u32,
         ttl: b[7] as u32,
         flags: ip_flag::V6 | ip_flag::KEEP_WHOLE,
+        piece: chain.piece,
         fragment: chain.fragment,
     })
 }
@@ -260,6 +321,7 @@ struct Chain {
     used: u32,
     fragment_id: u32,
     next: u8,
+    piece: Piece,
     fragment: Fragment,
 }
 
@@ -267,8 +329,14 @@ struct Chain {
 /// no routing header that still has segments to visit (RFC 5095), one fragment header.
 #[inline(always)]
 fn ip6_chain<F: Frame>(f: &F, start: u32, first: u8, payload: u32) -> Result<Chain, DropReason> {
-    let mut c =
-        Chain { at: start, used: 0, fragment_id: 0, next: first, fragment: Fragment::Whole };
+    let mut c = Chain {
+        at: start,
+        used: 0,
+        fragment_id: 0,
+        next: first,
+        piece: Piece::NONE,
+        fragment: Fragment::Whole,
+    };
     let mut fragmented = false;
     for step in 0..=ipv6::EXTENSIONS_MAX {
         let is_fragment = c.next == protocol::FRAGMENT;
@@ -305,7 +373,8 @@ fn ip6_chain<F: Frame>(f: &F, start: u32, first: u8, payload: u32) -> Result<Cha
             fragmented = true;
             let bits = u16::from_be_bytes([b[2], b[3]]);
             c.fragment_id = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
-            c.fragment = fragment(bits >> 3, bits & 1 != 0, payload - c.used)?;
+            c.piece = Piece::new(bits >> 3, bits & 1 != 0, payload - c.used);
+            c.fragment = fragment(c.piece)?;
             if c.fragment == Fragment::Later {
                 return Ok(c);
             }
@@ -339,6 +408,8 @@ pub struct Transport {
     dport: u32,
     /// ICMP type << 8 | code.
     icmp: u32,
+    /// TCP: its numbers.
+    pub segment: Segment,
     /// What it means to the connection's state.
     pub event: Event,
     /// What it is.
@@ -349,7 +420,8 @@ impl Transport {
     /// A packet of a connection between these ports.
     #[inline(always)]
     pub const fn ports(sport: u16, dport: u16, event: Event) -> Self {
-        Self { sport: sport as u32, dport: dport as u32, icmp: 0, event, kind: Kind::Flow }
+        let segment = Segment::NONE;
+        Self { sport: sport as u32, dport: dport as u32, icmp: 0, segment, event, kind: Kind::Flow }
     }
 
     /// Source port, or identifier of an echo.
@@ -400,7 +472,14 @@ fn tcp<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
         return Err(DropReason::BadTransport);
     }
     let Some(event) = Event::of_tcp(b[13]) else { return Err(DropReason::BadTransport) };
-    Ok(Transport::ports(u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]), event))
+    let ports =
+        Transport::ports(u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]), event);
+    let seq = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
+    let ack = u32::from_be_bytes([b[8], b[9], b[10], b[11]]);
+    // SYN and FIN take a number each; of a frame still to be segmented it is the end of all.
+    let flags = ((b[13] & tcp::FIN != 0) | (b[13] & tcp::SYN != 0)) as u32;
+    let end = seq.wrapping_add(ip.rest - header).wrapping_add(flags);
+    Ok(Transport { segment: Segment { seq, end, ack }, ..ports })
 }
 
 #[inline(always)]
@@ -477,19 +556,19 @@ fn icmp6_kind(kind: u8) -> (Kind, Event) {
     }
 }
 
-/// Ports of the packet that an ICMP error quotes: only the first 8 bytes of its transport
-/// header are sure to be there. Echo requests and replies have their identifier on both sides.
+/// Ports of the packet that an ICMP error quotes, and of TCP its sequence number: only the first
+/// 8 bytes of its transport header are sure to be there. Echo requests and replies have their
+/// identifier on both sides.
 #[inline(always)]
-pub fn quoted_ports<F: Frame>(f: &F, ip: &Ip) -> Result<(u16, u16), DropReason> {
+pub fn quoted<F: Frame>(f: &F, ip: &Ip) -> Result<Transport, DropReason> {
     let Some(b) = f.load::<8>(ip.l4) else { return Err(DropReason::UnrelatedError) };
-    Ok(match ip.protocol() {
-        protocol::TCP | protocol::UDP | protocol::SCTP => {
-            (u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]))
-        }
-        protocol::ICMP | protocol::ICMPV6 => {
-            let id = u16::from_be_bytes([b[4], b[5]]);
-            (id, id)
-        }
+    let ports = (u16::from_be_bytes([b[0], b[1]]), u16::from_be_bytes([b[2], b[3]]));
+    let word = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
+    let (sport, dport) = match ip.protocol() {
+        protocol::TCP | protocol::UDP | protocol::SCTP => ports,
+        protocol::ICMP | protocol::ICMPV6 => ((word >> 16) as u16, (word >> 16) as u16),
         _ => (0, 0),
-    })
+    };
+    let segment = Segment { seq: word, ..Segment::NONE };
+    Ok(Transport { segment, ..Transport::ports(sport, dport, Event::Part) })
 }

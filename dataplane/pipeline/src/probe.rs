@@ -32,7 +32,7 @@ pub fn ask<F: Frame, T: Tables>(
     scratch.ip = parse::ip(f, ethernet::LEN, v6, false)?;
     let ip = t.forget(&mut scratch.ip);
     if ip.fragment == Fragment::Later {
-        return Err(DropReason::Fragment);
+        return Err(DropReason::FragmentOrphan);
     }
     let tr = parse::transport(f, ip)?;
     scratch.packet.set_probe(slot, network, ip, &tr);

@@ -20,6 +20,13 @@ use crate::{
 const PORT_BITS: u32 = PORTS.trailing_zeros();
 const _: () = assert!(PORTS.is_power_of_two());
 
+/// Where a sender sits, as in the high half of [`FlowSide::way`]: the port by its place in the table,
+/// which no two live ports share, and the network, since an uplink has many.
+#[inline(always)]
+pub const fn from(generation: u32, network: u32, ingress: u32) -> u32 {
+    generation << 24 | network << PORT_BITS | ingress & (PORTS - 1)
+}
+
 impl Packet {
     /// This generation in the high half of a word.
     #[inline(always)]
@@ -27,11 +34,10 @@ impl Packet {
         (self.generation as u64) << 32
     }
 
-    /// Where this packet's sender sits, as in [`FlowSide::from`]: the port by its place in the
-    /// table, which no two live ports share, and the network, since an uplink has many.
+    /// [`from`] of this packet's sender.
     #[inline(always)]
-    pub const fn from(&self) -> u64 {
-        self.stamp() | (self.network as u64) << PORT_BITS | (self.ingress & (PORTS - 1)) as u64
+    pub const fn from(&self) -> u32 {
+        from(self.generation, self.network, self.ingress)
     }
 
     #[inline(always)]
@@ -71,13 +77,13 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     q.lead(&found);
     let cell = if known.is_none() { judge_new(t, q, found.class())? } else { Cell::DEFAULT };
     match q.op {
-        op::OPEN => remember(t, q, cell, path_word(q, &found)),
+        op::OPEN => remember(t, q, cell, way(q, &found)),
         op::CONTINUE => {
             let Some(e) = known else { return Err(DropReason::Fault) };
             let own = if q.from_a != 0 { &e.a } else { &e.b };
             limit::step(t, own, q.half);
-            limit::follow(t, own, q.from());
-            own.path.set(path_word(q, &found));
+            own.sent.set(q.sent);
+            limit::follow(t, own, way(q, &found));
             Ok(())
         }
         _ => Ok(()),
@@ -103,10 +109,22 @@ fn group<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// The path word that a route leaves behind: none where the next packet has to look again.
+/// The way that a route leaves behind: only the sender's place where the next packet has to look
+/// again.
 #[inline(always)]
-fn path_word(q: &Packet, r: &Route) -> u64 {
-    if r.lasting() { q.stamp() | r.port() } else { 0 }
+fn way(q: &Packet, r: &Route) -> u64 {
+    let way = (q.from() as u64) << 32 | r.port();
+    if r.lasting() { way } else { way & WAY_PLACE }
+}
+
+/// The sender's place in [`FlowSide::way`]: it outlives the rest, because connections are charged to
+/// it. Without a network, whose ids start at 1, it is no way of any packet.
+const WAY_PLACE: u64 = (PORTS as u64 - 1) << 32;
+
+/// The next packet of this side has to look again.
+#[inline(always)]
+fn forget_way(side: &FlowSide) {
+    side.way.set(side.way.get() & WAY_PLACE);
 }
 
 /// Judges a packet without a known connection, to a destination of class `dst`.
@@ -146,6 +164,9 @@ fn rejudge<T: Tables>(t: &T, q: &Packet, e: &FlowEntry) -> Result<(), DropReason
     let service = service(t, q.slot(), protocol, source, number, echo(protocol))?;
     let judged = policy::judge_observed(t, q.slot(), src, dst, service);
     let cell = count(t, q, judged)?.cell();
+    // Ways of 256 generations ago look like this one's.
+    forget_way(&e.a);
+    forget_way(&e.b);
     e.judged.set(q.stamp() | cell.0 as u64);
     admit(t, q, cell)
 }
@@ -226,17 +247,17 @@ fn service<T: Tables>(
 }
 
 #[inline(always)]
-fn side(from: u64, path: u64, half: u64) -> FlowSide {
-    FlowSide { from: Word::new(from), path: Word::new(path), half: Word::new(half) }
+fn side(way: u64, half: u64, sent: u64) -> FlowSide {
+    FlowSide { way: Word::new(way), half: Word::new(half), sent: Word::new(sent) }
 }
 
 /// Inserts a connection. What was left of an old one on the same addresses is overwritten; of
 /// two processors that see the first packets of one connection, the later writes the same again.
 #[inline(always)]
-fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), DropReason> {
+fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, way: u64) -> Result<(), DropReason> {
     limit::has_room(t, q)?;
-    let own = side(q.from(), path, q.half);
-    let peer = side(0, 0, conntrack::NONE);
+    let own = side(way, q.half, q.sent);
+    let peer = side(0, conntrack::NONE, 0);
     let (a, b) = if q.from_a != 0 { (own, peer) } else { (peer, own) };
     let judged = Word::new(q.stamp() | cell.0 as u64);
     let new = FlowEntry { judged, last: Word::new(q.now), a, b };
@@ -252,6 +273,12 @@ fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), D
     let Some(e) = t.flow(&q.key) else { return Ok(()) };
     limit::release(t, e);
     limit::charge(t, q.ingress, q.half);
+    if e.is_expired_by(q.key.protocol, q.now, conntrack::GRACE / 2) {
+        return match t.flow_replace(&q.key, &new) {
+            Inserted::Full => Err(DropReason::FlowTableFull),
+            _ => Ok(()),
+        };
+    }
     copy(&new.a, &e.a);
     copy(&new.b, &e.b);
     e.judged.set(new.judged.get());
@@ -261,7 +288,7 @@ fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, path: u64) -> Result<(), D
 
 #[inline(always)]
 fn copy(from: &FlowSide, to: &FlowSide) {
-    to.from.set(from.from.get());
-    to.path.set(from.path.get());
+    to.way.set(from.way.get());
     to.half.set(from.half.get());
+    to.sent.set(from.sent.get());
 }

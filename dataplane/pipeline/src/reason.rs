@@ -54,7 +54,7 @@ reasons! {
     IpOption = 11, "ip-option";
     /// A forbidden, misplaced or overlong IPv6 extension header chain.
     ExtensionHeader = 12, "extension-header";
-    /// A fragment that is tiny, overlapping, or without a known first fragment.
+    /// A malformed fragment: empty, or not the last one and no multiple of 8 octets long.
     Fragment = 13, "fragment";
     /// A malformed TCP, UDP, SCTP or ICMP header.
     BadTransport = 14, "bad-transport";
@@ -113,6 +113,18 @@ reasons! {
     LimitBandwidth = 40, "limit-bandwidth";
     /// A malformed or overlong DHCP or DHCPv6 question.
     BadDhcp = 41, "bad-dhcp";
+    /// A TCP segment whose sequence or acknowledgement number does not fit what was sent.
+    BadSequence = 42, "bad-sequence";
+    /// A fragment too small to be an honest one: a first one without room for the headers, or one
+    /// in the middle of 40 octets.
+    FragmentTiny = 43, "fragment-tiny";
+    /// A fragment with octets of a datagram that another one has brought, or that reaches back into
+    /// the headers.
+    FragmentOverlap = 44, "fragment-overlap";
+    /// A fragment behind the end of its datagram, or behind what any datagram can have.
+    FragmentEndless = 45, "fragment-endless";
+    /// A later fragment between two ends of which no first one has passed lately.
+    FragmentOrphan = 46, "fragment-orphan";
 }
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.

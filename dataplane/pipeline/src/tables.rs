@@ -2,10 +2,10 @@
 
 use crate::{
     addr::Addr,
-    event,
+    event, fragment,
     layout::{
-        AddressEntry, EventEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry, NoticeEntry,
-        NoticeKey, PortEntry, PortReturns, PortState, PrefixEntry, RuleEntry, Traffic,
+        AddressEntry, Datagram, EventEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry,
+        NoticeEntry, NoticeKey, PortEntry, PortReturns, PortState, PrefixEntry, RuleEntry, Traffic,
     },
     limit, link,
     packet::{Packet, Scratch},
@@ -81,12 +81,21 @@ pub trait Tables {
     fn flow(&self, key: &FlowKey) -> Option<&FlowEntry>;
     /// Adds a connection unless the key exists.
     fn flow_insert(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted;
+    /// Puts another entry in place of one that no packet uses any more.
+    fn flow_replace(&self, key: &FlowKey, entry: &FlowEntry) -> Inserted;
 
-    /// The value kept for the later fragments of the datagram `key`, see
-    /// [`crate::flow::fragment_key`]; 0 for none.
-    fn fragment(&self, key: &FlowKey) -> u64;
-    /// Keeps a value for the later fragments of the datagram `key`.
-    fn fragment_insert(&self, key: &FlowKey, value: u64);
+    /// What is known of the datagram `key`, see [`crate::flow::fragment_key`].
+    fn datagram(&self, key: &FlowKey) -> Option<&Datagram>;
+    /// Puts an empty datagram, born now, in place of what is known of `key`; where there is no
+    /// room, in place of another.
+    fn datagram_insert(&self, key: &FlowKey, now: u64);
+    /// Sets bits in a word of [`Datagram::covered`] (taken modulo their number) in one step; those
+    /// that were set before.
+    fn cover(&self, d: &Datagram, word: u32, bits: u64) -> u64;
+    /// The word kept for the ends of `key`, a fragment's without its number; 0 for none.
+    fn last_fragment(&self, key: &FlowKey) -> u64;
+    /// Keeps a word for the ends of `key`.
+    fn last_fragment_insert(&self, key: &FlowKey, value: u64);
 
     /// May one more ICMP error be sent now?
     fn error_budget(&self) -> bool;
@@ -115,6 +124,22 @@ pub trait Tables {
         Self: Sized,
     {
         query::resolve(self, p)
+    }
+
+    /// Finds the ports of a later fragment. A seam as above; the meaning is [`fragment::recall`].
+    fn recall_fragment(&self, p: &mut Packet) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        fragment::recall(self, p)
+    }
+
+    /// Remembers a fragment. A seam as above; the meaning is [`fragment::keep`].
+    fn keep_fragment(&self, p: &mut Packet) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        fragment::keep(self, p)
     }
 
     /// Answers the claim about a neighbour in `scratch`. A seam as above; the meaning is

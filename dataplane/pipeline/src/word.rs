@@ -3,6 +3,8 @@
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
+#[cfg(not(target_arch = "bpf"))]
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -34,8 +36,7 @@ impl Word {
         #[cfg(not(target_arch = "bpf"))]
         // SAFETY: valid and aligned as above; all access to it is atomic.
         unsafe {
-            core::sync::atomic::AtomicU64::from_ptr(self.0.get())
-                .load(core::sync::atomic::Ordering::Relaxed)
+            AtomicU64::from_ptr(self.0.get()).load(Ordering::Relaxed)
         }
     }
 
@@ -57,9 +58,17 @@ impl Word {
         #[cfg(not(target_arch = "bpf"))]
         // SAFETY: valid and aligned as above; all access to it is atomic.
         unsafe {
-            core::sync::atomic::AtomicU64::from_ptr(self.0.get())
-                .fetch_add(n, core::sync::atomic::Ordering::Relaxed);
+            AtomicU64::from_ptr(self.0.get()).fetch_add(n, Ordering::Relaxed);
         }
+    }
+
+    /// Sets bits, and tells what was there before: one step, whoever else does it. In eBPF, whose
+    /// compiler has no such operation in `core`, it is the back end's.
+    #[cfg(not(target_arch = "bpf"))]
+    #[inline(always)]
+    pub fn join(&self, bits: u64) -> u64 {
+        // SAFETY: valid and aligned as above; all access to it is atomic.
+        unsafe { AtomicU64::from_ptr(self.0.get()) }.fetch_or(bits, Ordering::Relaxed)
     }
 
     /// Replaces the value.
@@ -73,8 +82,7 @@ impl Word {
         #[cfg(not(target_arch = "bpf"))]
         // SAFETY: as in `get`.
         unsafe {
-            core::sync::atomic::AtomicU64::from_ptr(self.0.get())
-                .store(value, core::sync::atomic::Ordering::Relaxed)
+            AtomicU64::from_ptr(self.0.get()).store(value, Ordering::Relaxed)
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The state table, as stories: who sends what, and what becomes of the two halves.
 
-use portcullis_pipeline::conntrack::{
-    CLOSED, Event, FIN, NONE, OPEN, SYN_SENT, Step, idle_max, step,
+use portcullis_pipeline::{
+    conntrack::{CLOSED, Event, FIN, GRACE, NONE, OPEN, SYN_SENT, Step, idle_max, step},
+    layout::{FlowEntry, FlowSide},
+    word::Word,
 };
 
 /// The side that opened the connection, and the other one.
@@ -10,7 +12,7 @@ enum Side {
     A,
     B,
 }
-use Event::{Ack, Datagram, Fin as EFin, Reply, Rst, Syn, SynAck};
+use Event::{Ack, Datagram, Fin as EFin, Part, Refusal, Reply, Rst, Syn, SynAck};
 use Side::{A, B};
 
 /// Plays a story from after the first SYN; the halves at the end, or the step that did not fit.
@@ -70,22 +72,25 @@ fn the_answering_side_cannot_open_backwards() {
 
 #[test]
 fn what_is_closing_can_be_opened_anew() {
-    for (own, peer) in [(FIN, OPEN), (FIN, FIN), (CLOSED, OPEN), (OPEN, CLOSED), (SYN_SENT, CLOSED)]
-    {
+    for (own, peer) in [(FIN, FIN), (CLOSED, OPEN), (OPEN, CLOSED), (SYN_SENT, CLOSED)] {
         assert_eq!(step(own, peer, Syn, true), Step::Restart, "{own} {peer}");
     }
+    // Half closed, the other side's data still comes.
+    assert_eq!(step(FIN, OPEN, Syn, true), Step::To(FIN));
+    assert_eq!(step(FIN, OPEN, Syn, false), Step::Bad);
     assert_eq!(play(&[(B, Rst)]), Ok((SYN_SENT, CLOSED)));
 }
 
 #[test]
 fn no_state_is_left_by_going_back() {
-    let events = [Syn, SynAck, Ack, EFin, Rst];
+    let events = [Syn, SynAck, Ack, EFin, Rst, Refusal, Part];
     for own in [NONE, SYN_SENT, OPEN, FIN, CLOSED] {
         for peer in [NONE, SYN_SENT, OPEN, FIN, CLOSED] {
             for event in events {
                 for initiator in [false, true] {
                     if let Step::To(next) = step(own, peer, event, initiator) {
-                        let back = next < own && !(event == Rst && next == CLOSED);
+                        // But for the answer to who knocks, which only certain numbers are.
+                        let back = next < own && !(own == FIN && event == SynAck);
                         assert!(!back, "{own} {peer} {event:?} -> {next}");
                     }
                 }
@@ -99,7 +104,10 @@ fn datagrams_have_no_handshake() {
     assert_eq!(step(NONE, OPEN, Datagram, false), Step::To(OPEN));
     assert_eq!(step(NONE, OPEN, Reply, false), Step::To(OPEN));
     assert!(Datagram.starts() && Syn.starts());
-    assert!(![SynAck, EFin, Rst, Ack, Reply].iter().any(|e| e.starts()));
+    assert!(![SynAck, EFin, Rst, Refusal, Ack, Reply, Part].iter().any(|e| e.starts()));
+    // A later fragment moves nothing, and nobody begins with one.
+    assert_eq!(step(NONE, OPEN, Part, false), Step::Bad);
+    assert_eq!(step(FIN, OPEN, Part, true), Step::To(FIN));
 }
 
 #[test]
@@ -110,7 +118,8 @@ fn flags_that_no_stack_sends_are_no_event() {
     assert_eq!(Event::of_tcp(0x02), Some(Syn));
     assert_eq!(Event::of_tcp(0xc2), Some(Syn), "with ECN");
     assert_eq!(Event::of_tcp(0x12), Some(SynAck));
-    assert_eq!(Event::of_tcp(0x14), Some(Rst));
+    assert_eq!(Event::of_tcp(0x14), Some(Refusal));
+    assert_eq!(Event::of_tcp(0x04), Some(Rst));
     assert_eq!(Event::of_tcp(0x18), Some(Ack));
 }
 
@@ -122,4 +131,17 @@ fn idle_times_follow_the_state() {
     assert!(idle_max(tcp, CLOSED, OPEN) < idle_max(tcp, FIN, OPEN));
     assert!(idle_max(udp, OPEN, OPEN) >= 120_000, "RFC 4787, REQ-5");
     assert!(idle_max(udp, OPEN, NONE) < idle_max(udp, OPEN, OPEN));
+}
+
+#[test]
+fn what_is_taken_away_no_packet_uses_any_more() {
+    let side = || FlowSide { way: Word::new(0), half: Word::new(NONE), sent: Word::new(0) };
+    let judged = Word::new(0);
+    let entry = FlowEntry { judged, last: Word::new(1_000), a: side(), b: side() };
+    let end = 1_000 + idle_max(17, NONE, NONE);
+    assert!(!entry.is_expired(17, end) && entry.is_expired(17, end + 1));
+    assert!(!entry.is_expired_by(17, end + GRACE, GRACE));
+    assert!(entry.is_expired_by(17, end + GRACE + 1, GRACE));
+    // Another processor's later time, and the latest there is.
+    assert!(!entry.is_expired(17, 999) && entry.is_expired_by(17, u64::MAX, GRACE));
 }

@@ -41,6 +41,7 @@ pub mod name {
     pub const CELLS: &str = "CELLS";
     pub const RULES: &str = "RULES";
     pub const FLOWS: &str = "FLOWS";
+    pub const DATAGRAMS: &str = "DATAGRAMS";
     pub const FRAGMENTS: &str = "FRAGMENTS";
     pub const NEIGHBOURS: &str = "NEIGHBOURS";
     pub const DROPS: &str = "DROPS";
@@ -74,6 +75,7 @@ pub mod name {
         CELLS,
         RULES,
         FLOWS,
+        DATAGRAMS,
         FRAGMENTS,
         NEIGHBOURS,
         DROPS,

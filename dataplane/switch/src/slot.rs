@@ -6,8 +6,8 @@ use portcullis_image::{Image, Limits, Network, Nic, Rule};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{
-        AddressEntry, GenerationEntry, Members, NetworkEntry, NoticeEntry, PortEntry, PortLimits, PrefixEntry,
-        Rate, RuleEntry, generation_flag, network_flag, port_flag, port_kind,
+        AddressEntry, GenerationEntry, Members, NetworkEntry, NoticeEntry, PortEntry, PortLimits,
+        PrefixEntry, Rate, RuleEntry, generation_flag, network_flag, port_flag, port_kind,
     },
     tables::TICKS_PER_SECOND,
 };

@@ -3,7 +3,10 @@
 use std::os::fd::AsFd;
 
 use aya::maps::IterableMap;
-use portcullis_pipeline::layout::{FlowEntry, FlowKey};
+use portcullis_pipeline::{
+    conntrack::GRACE,
+    layout::{FlowEntry, FlowKey},
+};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -53,7 +56,8 @@ impl Switch {
         Ok(report)
     }
 
-    /// Removes a connection unless a packet has come meanwhile.
+    /// Removes a connection unless a packet has come meanwhile; after this look at it, and before it
+    /// is gone, none can use it any more, see [`GRACE`].
     fn remove_idle(&mut self, key: &[u8; KEY], now: u64, pass: &mut Pass) -> Result<bool> {
         let Ok(value) = self.maps.flows.get(key, 0) else { return Ok(false) };
         let entry = entry_of(&value);
@@ -78,7 +82,7 @@ fn entry_of(value: &[u8]) -> FlowEntry {
 
 fn is_expired(key: &[u8; KEY], entry: &FlowEntry, now: u64) -> bool {
     let key = FlowKey::read_from_bytes(key).expect("a key of that size");
-    entry.is_expired(key.protocol, now)
+    entry.is_expired_by(key.protocol, now, GRACE)
 }
 
 pub(crate) fn read(maps: &Maps, from: Cursor) -> Result<Piece> {

@@ -10,7 +10,7 @@ use portcullis_policy::{
 };
 
 use crate::{
-    frames::{self, Frame},
+    frames::{self, Frame, Tcp},
     kernel::Kernel,
     world::Policy,
 };
@@ -80,7 +80,7 @@ fn frame(c: &Connection) -> Frame {
     let (protocol, number) = c.service;
     let [kind, code] = number.to_be_bytes();
     let (protocol, payload) = match protocol {
-        Protocol::Tcp => (6, frames::tcp(c.source, number, SYN, 0, 0)),
+        Protocol::Tcp => (6, frames::tcp(c.source, number, Tcp { flags: SYN, ..Tcp::default() })),
         Protocol::Udp => (17, frames::udp(c.source, number, 8)),
         Protocol::Sctp => (132, frames::sctp(c.source, number)),
         Protocol::Icmp => (1, frames::icmp(kind, code, [0; 4], &[0; 24])),

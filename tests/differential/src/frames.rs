@@ -108,14 +108,31 @@ pub fn checksum(bytes: &[u8], start: u32) -> u16 {
     !(sum as u16)
 }
 
+/// What a TCP segment says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tcp {
+    /// Flags.
+    pub flags: u8,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement.
+    pub ack: u32,
+    /// Bytes of data.
+    pub data: usize,
+    /// Checksum, as it happens to be.
+    pub sum: u16,
+}
+
 /// A TCP segment.
-pub fn tcp(sport: u16, dport: u16, flags: u8, data: usize, sum: u16) -> Vec<u8> {
+pub fn tcp(sport: u16, dport: u16, says: Tcp) -> Vec<u8> {
     let mut b = Vec::from(sport.to_be_bytes());
     b.extend(dport.to_be_bytes());
-    b.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 0xff, 0xff]);
-    b.extend(sum.to_be_bytes());
+    b.extend(says.seq.to_be_bytes());
+    b.extend(says.ack.to_be_bytes());
+    b.extend([0x50, says.flags, 0xff, 0xff]);
+    b.extend(says.sum.to_be_bytes());
     b.extend([0, 0]);
-    b.resize(b.len() + data, 0x61);
+    b.resize(b.len() + says.data, 0x61);
     b
 }
 

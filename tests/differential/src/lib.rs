@@ -16,6 +16,8 @@ mod frames;
 mod kernel;
 #[cfg(test)]
 mod leases;
+#[cfg(test)]
+mod pieces;
 mod questions;
 mod run;
 #[cfg(test)]

@@ -398,7 +398,7 @@ fn compare_flows(kernel: &mut Kernel, engine: &Engine) -> Result<u64> {
 
 fn entry_words(e: &FlowEntry) -> [u64; 8] {
     let side =
-        |s: &portcullis_pipeline::layout::FlowSide| [s.from.get(), s.path.get(), s.half.get()];
+        |s: &portcullis_pipeline::layout::FlowSide| [s.way.get(), s.half.get(), s.sent.get()];
     let ([a, b, c], [d, f, g]) = (side(&e.a), side(&e.b));
     [e.judged.get(), e.last.get(), a, b, c, d, f, g]
 }

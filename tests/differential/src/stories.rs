@@ -12,7 +12,7 @@ use portcullis_policy::{Moment, Sources, compile_unproved_at, generate::NOW_UNIX
 
 use crate::{
     clock,
-    frames::{self, Frame},
+    frames::{self, Frame, Tcp},
     kernel::{FLOWS, Kernel},
     run::{ERRORS_PER_SECOND, compare, finish, interfaces},
     traffic::Traffic,
@@ -34,13 +34,17 @@ rules:
 const ENDS: u32 = 1;
 const WATCH: u32 = 4;
 
-const ANN: usize = 0;
-const BOB: usize = 1;
+pub(crate) const ANN: usize = 0;
+pub(crate) const BOB: usize = 1;
+const FIN: u8 = 1;
 const SYN: u8 = 2;
+const RST: u8 = 4;
 const ACK: u8 = 16;
 
 /// Both sides over one policy.
 pub(crate) struct Story {
+    /// The next sequence numbers of Ann and Bob, the same for all their connections.
+    next: [u32; 2],
     pub(crate) world: World,
     pub(crate) kernel: Kernel,
     pub(crate) engine: Engine,
@@ -56,7 +60,7 @@ impl Story {
         kernel.load(1, policy)?;
         kernel.put_in_force(1)?;
         engine.tables.install(1, policy.slot(1));
-        let mut story = Self { world, kernel, engine };
+        let mut story = Self { next: [1_000, 5_000], world, kernel, engine };
         story.at(clock::START)?;
         Ok(story)
     }
@@ -68,14 +72,14 @@ impl Story {
         Self::new(World::of(vec![compiled], 0, &interfaces()?), log_per_s)
     }
 
-    fn at(&mut self, now: u64) -> Result<()> {
+    pub(crate) fn at(&mut self, now: u64) -> Result<()> {
         self.engine.tables.set_now(now);
         self.kernel.set_now(now, ERRORS_PER_SECOND)
     }
 
     /// What comes of a frame from a port; the same on both sides. `None`: the kernel does not take
     /// it.
-    fn send(&mut self, bytes: Vec<u8>, ifindex: u32) -> Result<Option<Verdict>> {
+    pub(crate) fn send(&mut self, bytes: Vec<u8>, ifindex: u32) -> Result<Option<Verdict>> {
         let Some(ran) = self.kernel.run(&bytes, ifindex)? else { return Ok(None) };
         let mut native = Buffer::new(bytes);
         let verdict = self.engine.decide(&mut native, ifindex);
@@ -84,11 +88,27 @@ impl Story {
         Ok(Some(verdict))
     }
 
-    /// A TCP segment.
+    /// A TCP segment without data, whose numbers are right.
     fn tcp(&mut self, from: usize, ports: (u16, u16), flags: u8) -> Result<Verdict> {
+        // Everybody begins with the same number.
+        let seq = self.next[from] - u32::from(flags & SYN != 0);
+        let says = Tcp { flags, seq, ack: self.next[1 - from], ..Tcp::default() };
+        self.segment(from, ports, says)
+    }
+
+    /// A TCP segment.
+    fn segment(&mut self, from: usize, ports: (u16, u16), says: Tcp) -> Result<Verdict> {
+        let payload = frames::tcp(ports.0, ports.1, says);
+        let ifindex = self.world.ports[from].ifindex;
+        let frame = self.frame(from, 6, payload).bytes();
+        self.send(frame, ifindex)?.context("the kernel takes a TCP segment")
+    }
+
+    /// A packet from one of the two to the other.
+    pub(crate) fn frame(&self, from: usize, protocol: u8, payload: Vec<u8>) -> Frame {
         let to = if from == ANN { BOB } else { ANN };
         let (src, dst) = (&self.world.ports[from], &self.world.ports[to]);
-        let frame = Frame {
+        Frame {
             dst_mac: dst.mac.octets(),
             src_mac: src.mac.octets(),
             tags: Vec::new(),
@@ -99,11 +119,28 @@ impl Story {
             extensions: Vec::new(),
             fragment: None,
             keep_whole: true,
-            protocol: 6,
-            payload: frames::tcp(ports.0, ports.1, flags, 0, 0),
-        };
-        let ifindex = src.ifindex;
-        self.send(frame.bytes(), ifindex)?.context("the kernel takes a TCP segment")
+            protocol,
+            payload,
+        }
+    }
+
+    /// An ICMP error of Bob's about a segment of Ann's, which is said to need fragmentation.
+    fn too_big(&mut self, ports: (u16, u16), seq: u32) -> Result<Verdict> {
+        let says = Tcp { flags: ACK, seq, ..Tcp::default() };
+        let quoted = self.frame(ANN, 6, frames::tcp(ports.0, ports.1, says)).bytes();
+        let error = frames::icmp(3, 4, [0, 0, 2, 0x40], &quoted[14..42]);
+        let ifindex = self.world.ports[BOB].ifindex;
+        let frame = self.frame(BOB, 1, error).bytes();
+        self.send(frame, ifindex)?.context("the kernel takes an ICMP error")
+    }
+
+    /// Puts the same policy in force again, as another generation.
+    pub(crate) fn next_generation(&mut self, generation: u32) -> Result<()> {
+        let policy = &self.world.policies[0];
+        self.kernel.load(generation, policy)?;
+        self.kernel.put_in_force(generation)?;
+        self.engine.tables.install(generation, policy.slot(generation));
+        Ok(())
     }
 
     /// Opens a connection from Ann to Bob; what came of its three packets.
@@ -136,12 +173,13 @@ pub(crate) fn tell(story: impl FnOnce() -> Result<()> + Send + 'static) {
     told.unwrap_or_else(|e| panic!("{e:#}"));
 }
 
-const fn passes(verdict: &Verdict) -> bool {
+pub(crate) const fn passes(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Forward(_))
 }
 
-const EXPIRED: Verdict = Verdict::Drop(DropReason::Expired);
-const NO_RULE: Verdict = Verdict::Drop(DropReason::NoRule);
+pub(crate) const EXPIRED: Verdict = Verdict::Drop(DropReason::Expired);
+const BAD_SEQUENCE: Verdict = Verdict::Drop(DropReason::BadSequence);
+pub(crate) const NO_RULE: Verdict = Verdict::Drop(DropReason::NoRule);
 
 #[test]
 fn what_a_rule_allowed_is_cut_when_it_ends() {
@@ -176,11 +214,43 @@ fn a_source_port_opens_what_others_do_not() {
         // The answers come from the port that the rule is about.
         ensure!(passes(&s.tcp(BOB, (2049, 600), SYN | ACK)?));
         // Judged again, by another generation, from either side.
-        let slot = s.world.policies[0].slot(3);
-        s.kernel.load(3, &s.world.policies[0])?;
-        s.kernel.put_in_force(3)?;
-        s.engine.tables.install(3, slot);
+        s.next_generation(3)?;
         ensure!(passes(&s.tcp(BOB, (2049, 600), ACK)?) && passes(&s.tcp(ANN, (600, 2049), ACK)?));
+        Ok(())
+    });
+}
+
+#[test]
+fn numbers_are_followed_over_generations() {
+    tell(|| {
+        let mut s = Story::of(POLICY, 0)?;
+        let ports = (1000, 81);
+        let back = (81, 1000);
+        ensure!(s.tcp(ANN, ports, SYN)? != BAD_SEQUENCE);
+        let wrong = Tcp { flags: SYN | ACK, seq: 4_999, ack: 1_001, ..Tcp::default() };
+        ensure!(s.segment(BOB, back, wrong)? == BAD_SEQUENCE);
+        ensure!(passes(&s.tcp(BOB, back, SYN | ACK)?) && passes(&s.tcp(ANN, ports, ACK)?));
+        let data = Tcp { flags: ACK, seq: 1_000, ack: 5_000, data: 900, sum: 0 };
+        ensure!(passes(&s.segment(ANN, ports, data)?));
+        // What is not known anew in every generation: what was sent before.
+        for generation in [3, 4, 261, 517] {
+            s.next_generation(generation)?;
+            for seq in [0, 999 + (1 << 30), 998, 1_901 + 0xffff] {
+                let reset = Tcp { flags: RST, seq, ..Tcp::default() };
+                ensure!(s.segment(ANN, ports, reset)? == BAD_SEQUENCE, "{seq}");
+                let end = Tcp { flags: FIN | ACK, seq, ack: 5_000, ..Tcp::default() };
+                ensure!(s.segment(ANN, ports, end)? == BAD_SEQUENCE, "{seq}");
+            }
+            // Errors are about what is under way.
+            for (seq, fits) in [(1_000, true), (1_900, true), (998, false), (1_901, false)] {
+                ensure!(passes(&s.too_big(ports, seq)?) == fits, "{seq}");
+            }
+            ensure!(passes(&s.tcp(BOB, back, ACK)?));
+        }
+        let reset = Tcp { flags: RST | ACK, seq: 1_900, ack: 5_000, ..Tcp::default() };
+        ensure!(passes(&s.segment(ANN, ports, reset)?));
+        // The addresses are free again, for any number.
+        ensure!(passes(&s.tcp(ANN, ports, SYN)?) && passes(&s.tcp(BOB, back, SYN | ACK)?));
         Ok(())
     });
 }

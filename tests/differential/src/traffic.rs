@@ -11,7 +11,7 @@ use portcullis_policy::{
 
 use crate::{
     fact::{Fact, Role, Sent},
-    frames::{self, Frame},
+    frames::{self, Frame, Tcp},
     questions,
     world::{Kind, Policy, Port, World},
 };
@@ -22,6 +22,8 @@ struct Tried {
     fact: Fact,
     /// Where the other end sits, if it has a port.
     peer: Option<usize>,
+    /// TCP: the next sequence number of each side, who opened it first; as far as all passes.
+    next: [u32; 2],
 }
 
 /// The source of packets.
@@ -32,6 +34,8 @@ pub struct Traffic<'a> {
     tried: Vec<Tried>,
     /// Makes every fresh connection one of its own.
     serial: u16,
+    /// Fragments that are still to be sent, in any order.
+    pieces: Vec<Sent>,
 }
 
 const FIN: u8 = 1;
@@ -45,12 +49,20 @@ impl<'a> Traffic<'a> {
     /// Traffic in a world, from a seed.
     pub fn new(world: &'a World, seed: u64) -> Self {
         let connections = Connections::new(&world.policies[0].model, seed ^ 0x5eed);
-        Self { r: Random::new(seed), world, connections, tried: Vec::new(), serial: 0 }
+        Self {
+            r: Random::new(seed),
+            world,
+            connections,
+            tried: Vec::new(),
+            serial: 0,
+            pieces: Vec::new(),
+        }
     }
 
     /// The next packet.
     pub fn next_packet(&mut self) -> Sent {
         let mut sent = match self.r.below(20) {
+            _ if !self.pieces.is_empty() && self.r.once_in(2) => self.next_piece(),
             0..=6 => self.open(),
             7..=13 => self.go_on(),
             14 => self.error(),
@@ -187,13 +199,14 @@ impl<'a> Traffic<'a> {
         let (role, ends, fragment) = (Role::Fresh, (src, dst), false);
         let fact = Fact { port: at, network, ends, numbers, service, protocol, role, fragment };
         let peer = self.world.ports.iter().position(|p| p.addrs.contains(&dst));
-        self.tried.push(Tried { fact: fact.clone(), peer });
         if self.tried.len() > 400 {
             let old = self.r.below(self.tried.len());
             self.tried.swap_remove(old);
         }
+        self.tried.push(Tried { fact: fact.clone(), peer, next: [0; 2] });
         let flags = if self.r.once_in(12) { *self.r.pick(FLAGS) } else { SYN };
-        self.send(fact, flags, true)
+        let says = self.segment(self.tried.len() - 1, 0, flags);
+        self.send(fact, says, true)
     }
 
     /// A packet of a connection that was tried, from either side.
@@ -202,12 +215,14 @@ impl<'a> Traffic<'a> {
             return self.open();
         }
         let at = self.r.below(self.tried.len());
-        let Tried { fact, peer } = self.tried[at].clone();
+        let Tried { fact, peer, .. } = self.tried[at].clone();
         let mut fact = Fact { role: Role::Later, ..fact };
+        let mut side = 0;
         if let Some(peer) = peer
             && self.r.once_in(2)
         {
             let port = &self.world.ports[peer];
+            side = 1;
             fact.port = peer;
             fact.network = port.network;
             fact.ends = (fact.ends.1, fact.ends.0);
@@ -217,11 +232,36 @@ impl<'a> Traffic<'a> {
             }
         }
         let flags = *self.r.pick(FLAGS);
-        self.send(fact, flags, false)
+        let says = self.segment(at, side, flags);
+        self.send(fact, says, false)
+    }
+
+    /// What one side's next segment says; sometimes its numbers are about right, or wild.
+    fn segment(&mut self, at: usize, side: usize, flags: u8) -> Tcp {
+        let data = if self.r.once_in(4) { self.r.below(1400) } else { 0 };
+        let fresh = flags & SYN != 0 && self.r.once_in(2);
+        let next = &mut self.tried[at].next;
+        if fresh || next[side] == 0 {
+            next[side] = self.r.next() as u32;
+        }
+        let (mut seq, mut ack) = (next[side], next[1 - side]);
+        if flags & RST == 0 {
+            let numbers = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
+            next[side] = seq.wrapping_add(data as u32 + numbers);
+        }
+        match self.r.below(16) {
+            0 => seq = self.r.next() as u32,
+            1 => ack = self.r.next() as u32,
+            2 => seq = seq.wrapping_add(self.r.below(200_000) as u32).wrapping_sub(100_000),
+            3 => ack = ack.wrapping_sub(self.r.below(3_000) as u32),
+            4 => (seq, ack) = (0, ack.wrapping_add(1)),
+            _ => {}
+        }
+        Tcp { flags, seq, ack, data, sum: self.r.next() as u16 }
     }
 
     /// The frame of a fact. `first`: it opens the connection.
-    fn send(&mut self, mut fact: Fact, flags: u8, first: bool) -> Sent {
+    fn send(&mut self, mut fact: Fact, says: Tcp, first: bool) -> Sent {
         let port = self.world.ports[fact.port].clone();
         let (dst_mac, tags) = self.link(&port, fact.network, fact.ends.1);
         if dst_mac != self.mac_of(fact.network, fact.ends.1) {
@@ -232,11 +272,7 @@ impl<'a> Traffic<'a> {
         let echo = [id[0], id[1], 0, 1];
         let v4 = fact.ends.0.is_ipv4();
         let payload = match fact.service {
-            (Protocol::Tcp, _) => {
-                let data = if self.r.once_in(4) { self.r.below(1400) } else { 0 };
-                let sum = self.r.next() as u16;
-                frames::tcp(sport, dport, flags, data, sum)
-            }
+            (Protocol::Tcp, _) => frames::tcp(sport, dport, says),
             (Protocol::Udp, _) => frames::udp(sport, dport, self.r.below(1400)),
             (Protocol::Sctp, _) => frames::sctp(sport, dport),
             (Protocol::Icmp | Protocol::Icmpv6, number) => {
@@ -248,7 +284,7 @@ impl<'a> Traffic<'a> {
             }
             (Protocol::Proto, _) => vec![0x64; 24],
         };
-        if fact.service.0 == Protocol::Tcp && flags != SYN {
+        if fact.service.0 == Protocol::Tcp && says.flags != SYN {
             fact.role = Role::Later;
         }
         let mut frame = Frame {
@@ -266,6 +302,9 @@ impl<'a> Traffic<'a> {
             payload,
         };
         self.vary(&mut frame, &mut fact);
+        if frame.fragment.is_none() && frame.payload.len() >= 160 && self.r.once_in(20) {
+            return self.cut(&frame, fact);
+        }
         Sent { bytes: frame.bytes(), port: fact.port, fact: Some(fact), damaged: false }
     }
 
@@ -303,13 +342,33 @@ impl<'a> Traffic<'a> {
         }
     }
 
+    /// Sends a packet as fragments; one of them first, the others later.
+    fn cut(&mut self, whole: &Frame, fact: Fact) -> Sent {
+        let fact = Fact { role: Role::Later, fragment: true, ..fact };
+        let (id, size) = (self.r.next() as u32, 8 * (5 + self.r.below(40)));
+        let count = whole.payload.len().div_ceil(size);
+        for (at, octets) in whole.payload.chunks(size).enumerate() {
+            let fragment = Some(((at * size / 8) as u16, at + 1 < count, id));
+            let keep_whole = false;
+            let piece = Frame { fragment, keep_whole, payload: octets.to_vec(), ..whole.clone() };
+            let (bytes, port) = (piece.bytes(), fact.port);
+            self.pieces.push(Sent { bytes, port, fact: Some(fact.clone()), damaged: false });
+        }
+        self.next_piece()
+    }
+
+    fn next_piece(&mut self) -> Sent {
+        let at = self.r.below(self.pieces.len());
+        self.pieces.swap_remove(at)
+    }
+
     /// An ICMP error about a connection that was tried.
     fn error(&mut self) -> Sent {
         if self.tried.is_empty() {
             return self.open();
         }
         let at = self.r.below(self.tried.len());
-        let Tried { fact, peer } = self.tried[at].clone();
+        let Tried { fact, peer, next } = self.tried[at].clone();
         let from = peer.unwrap_or_else(|| self.r.below(self.world.ports.len()));
         let port = self.world.ports[from].clone();
         let v4 = fact.ends.0.is_ipv4();
@@ -332,7 +391,11 @@ impl<'a> Traffic<'a> {
                     let kind = if v4 { 8 } else { 128 };
                     frames::icmp(kind, 0, [id[0], id[1], 0, 1], &[])
                 }
-                _ => frames::tcp(sport, dport, ACK, 0, 0),
+                _ => {
+                    let behind = self.r.below(3) as u32 * 700;
+                    let seq = next[0].wrapping_sub(behind);
+                    frames::tcp(sport, dport, Tcp { flags: ACK, seq, ..Tcp::default() })
+                }
             },
         };
         let (kind, code) = if v4 {

@@ -24,8 +24,7 @@ pub const PLAY: &[&str] = &[
 ];
 
 /// What the tests use besides.
-pub const TEST: &[&str] =
-    &["busybox-static", "ethtool", "iperf3", "iptables", "isc-dhcp-client"];
+pub const TEST: &[&str] = &["busybox-static", "ethtool", "iperf3", "iptables", "isc-dhcp-client"];
 
 /// Booting other kernels.
 pub const KERNELS: &[&str] = &["busybox-static", "cpio", "qemu-system-x86", "xz-utils"];
