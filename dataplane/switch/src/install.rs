@@ -17,7 +17,6 @@ use crate::{
     clock::Moment,
     device,
     error::{Error, Result},
-    grace,
     legs::{self, LegDevice},
     place::table_index,
     slot::{self, Tables},
@@ -221,7 +220,6 @@ impl Switch {
             generation,
         };
         let validation = validate(&self.maps, &self.code.probe, &wanted)?;
-        grace::wait()?;
         self.flip(generation)?;
         Ok(validation)
     }

@@ -19,6 +19,7 @@ mod legs;
 mod links;
 mod maps;
 mod observe;
+mod pieces;
 mod place;
 mod remove;
 pub mod slot;

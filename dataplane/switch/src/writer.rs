@@ -1,10 +1,10 @@
-//! Tables, from plain data into the maps. Every entry is read first and written only where it
-//! differs, and what was written is read back: when a write returns, the slot holds what was
-//! asked for, whatever it held before.
+//! Tables, from plain data into the maps. Every table is read first, in large pieces, and only
+//! entries that differ are written; what was written is read back: when a write returns, the slot
+//! holds what was asked for, whatever it held before.
 
 use std::{collections::BTreeMap, os::fd::AsFd};
 
-use aya::maps::{Array, MapData, lpm_trie::Key};
+use aya::maps::{Array, IterableMap, MapData, lpm_trie::Key};
 use portcullis_image::Image;
 use portcullis_pipeline::{
     addr::Addr,
@@ -20,6 +20,7 @@ use crate::{
     batch,
     error::{Error, Result},
     maps::{Maps, VLANS, name},
+    pieces,
     slot::{Tables, first_end, members, shape},
 };
 
@@ -148,24 +149,17 @@ impl<'a> Writer<'a> {
     }
 
     fn addresses(&mut self, wanted: &BTreeMap<(Addr, u32), AddressEntry>) -> Result<()> {
+        let have = pieces::addresses(self.maps, self.slot)?;
         let map = &mut self.maps.addresses;
-        let mut have = BTreeMap::new();
-        for entry in map.iter() {
-            let (key, value) = entry.map_err(Error::map("read", name::ADDRESSES))?;
-            let read = AddressKey::read_from_bytes(&key).expect("a key of that size");
-            if read.slot == self.slot {
-                have.insert((read.addr, read.scope), value);
-            }
-        }
         for (addr, scope) in have.keys().filter(|k| !wanted.contains_key(k)) {
             let key = AddressKey { addr: *addr, scope: *scope, slot: self.slot };
             map.remove(&bytes(&key)).map_err(Error::map("clean", name::ADDRESSES))?;
         }
         for ((addr, scope), entry) in wanted {
-            let value = bytes(entry);
-            if have.get(&(*addr, *scope)) == Some(&value) {
+            if have.get(&(*addr, *scope)) == Some(entry) {
                 continue;
             }
+            let value = bytes(entry);
             let key = bytes(&AddressKey { addr: *addr, scope: *scope, slot: self.slot });
             map.insert(key, value, 0).map_err(Error::map("write", name::ADDRESSES))?;
             if map.get(&key, 0).map_err(Error::map("read", name::ADDRESSES))? != value {
@@ -216,15 +210,22 @@ fn bytes_by<T: IntoBytes + Immutable, const N: usize>(
 }
 
 /// Makes `len` elements of an array from `base` be what is wanted, and zero where nothing is.
-fn settle<V: aya::Pod + PartialEq + FromZeros>(
+fn settle<V: aya::Pod + FromZeros + IntoBytes + Immutable + PartialEq>(
     array: &mut Array<MapData, V>,
     map: &'static str,
     base: u32,
     len: u32,
     wanted: &BTreeMap<u32, V>,
 ) -> Result<()> {
+    let held = pieces::elements(array.map(), map, size_of::<V>(), base, len as usize)?;
     let zero = V::new_zeroed();
-    (0..len).try_for_each(|i| set(array, map, base + i, wanted.get(&i).unwrap_or(&zero)))
+    for (at, held) in (0..len).zip(held.chunks_exact(size_of::<V>())) {
+        let wanted = wanted.get(&at).unwrap_or(&zero);
+        if held != wanted.as_bytes() {
+            set(array, map, base + at, wanted)?;
+        }
+    }
+    Ok(())
 }
 
 /// Sets one element of an array unless it is right already, and reads it back.
@@ -252,10 +253,14 @@ fn chunks(
     base: u32,
     numbers: &[u32],
 ) -> Result<()> {
-    for (part, index) in numbers.chunks(CHUNK).zip(base..) {
-        let mut chunk = [0; CHUNK * 4];
+    const SIZE: usize = CHUNK * 4;
+    let held = pieces::elements(array.map(), map, SIZE, base, numbers.len().div_ceil(CHUNK))?;
+    for ((part, held), index) in numbers.chunks(CHUNK).zip(held.chunks_exact(SIZE)).zip(base..) {
+        let mut chunk = [0; SIZE];
         chunk[..part.len() * 4].copy_from_slice(part.as_bytes());
-        set(array, map, index, &chunk)?;
+        if held != chunk {
+            set(array, map, index, &chunk)?;
+        }
     }
     Ok(())
 }
