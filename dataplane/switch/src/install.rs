@@ -59,6 +59,7 @@ impl Switch {
         host_addrs: &[IpAddr],
         written: &mut dyn FnMut(u32),
     ) -> Result<Installed> {
+        self.bpffs.require()?;
         check_fits(&image)?;
         check_names(specs)?;
         let mut made = Made::default();

@@ -134,6 +134,7 @@ impl Switch {
 
     /// Gives a guest its port, or the switch an uplink, under the policy in force.
     pub fn attach(&mut self, spec: &PortSpec) -> Result<PortStatus> {
+        self.bpffs.require()?;
         ifname::check(&spec.name)?;
         if self.state.ports.iter().any(|p| p.spec.name == spec.name) {
             return Err(Error::PortExists { name: spec.name.clone() });

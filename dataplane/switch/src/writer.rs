@@ -145,7 +145,9 @@ impl<'a> Writer<'a> {
         let entries: BTreeMap<u32, Members> =
             tables.members.iter().map(|(id, ports)| (*id, members(ports))).collect();
         let wanted = bytes_by(&entries);
-        settle(&mut maps.members, name::MEMBERS, slot * NETWORKS, NETWORKS, &wanted)
+        // Nobody asks for the members of a network without an entry, and this table is large.
+        let networks = tables.networks.keys().next_back().map_or(0, |last| last + 1);
+        settle(&mut maps.members, name::MEMBERS, slot * NETWORKS, networks, &wanted)
     }
 
     fn addresses(&mut self, wanted: &BTreeMap<(Addr, u32), AddressEntry>) -> Result<()> {
