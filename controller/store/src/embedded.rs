@@ -28,7 +28,9 @@ const CACHE_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub struct Embedded {
     path: PathBuf,
-    database: Database,
+    /// Closed by an I/O error, after which redb refuses everything, and opened again by the next
+    /// commit: a disk that was full has room again at some time.
+    database: Option<Database>,
 }
 
 impl Embedded {
@@ -40,9 +42,14 @@ impl Embedded {
         let path = path.into();
         prepare(&path)?;
         let database = open_database(&path)?;
-        let store = Self { path, database };
+        let store = Self { path, database: Some(database) };
         store.check_format()?;
         Ok(store)
+    }
+
+    fn database(&self) -> Result<&Database, Error> {
+        let closed = || Error::Unavailable { reason: "closed by an I/O error".to_owned() };
+        self.database.as_ref().ok_or_else(closed)
     }
 
     /// The file.
@@ -52,7 +59,7 @@ impl Embedded {
 
     /// Stamps a new file; refuses the file of another version.
     fn check_format(&self) -> Result<(), Error> {
-        let transaction = self.database.begin_write().map_err(|e| self.error(e.into()))?;
+        let transaction = self.database()?.begin_write().map_err(|e| self.error(e.into()))?;
         {
             let mut numbers = transaction.open_table(NUMBERS).map_err(|e| self.table_error(e))?;
             let found = get_number(&numbers, FORMAT_KEY).map_err(|e| self.storage_error(e))?;
@@ -98,7 +105,7 @@ impl Embedded {
             &redb::ReadOnlyTable<&'static str, (u64, &'static [u8])>,
         ) -> Result<T, StorageError>,
     ) -> Result<T, Error> {
-        let transaction = self.database.begin_read().map_err(|e| self.error(e.into()))?;
+        let transaction = self.database()?.begin_read().map_err(|e| self.error(e.into()))?;
         let numbers = transaction.open_table(NUMBERS).map_err(|e| self.table_error(e))?;
         let entries = transaction.open_table(ENTRIES).map_err(|e| self.table_error(e))?;
         let revision = get_number(&numbers, REVISION_KEY).map_err(|e| self.storage_error(e))?;
@@ -162,7 +169,20 @@ impl Store for Embedded {
 
     fn commit(&mut self, transaction: &Transaction) -> Result<Revision, Error> {
         transaction.check()?;
-        let database = self.database.begin_write().map_err(|e| self.error(e.into()))?;
+        if self.database.is_none() {
+            self.database = Some(open_database(&self.path)?);
+        }
+        let done = self.try_commit(transaction);
+        if matches!(done, Err(Error::Unavailable { .. })) {
+            self.database = None;
+        }
+        done
+    }
+}
+
+impl Embedded {
+    fn try_commit(&self, transaction: &Transaction) -> Result<Revision, Error> {
+        let database = self.database()?.begin_write().map_err(|e| self.error(e.into()))?;
         match self.write(&database, transaction)? {
             Ok(revision) if transaction.writes.is_empty() => Ok(revision),
             Ok(revision) => {

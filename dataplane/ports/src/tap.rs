@@ -44,8 +44,9 @@ pub fn create(name: &str, queues: u16, alias: &str) -> Result<Link> {
     let made = link::get(name)?;
     mark_port(&made, alias)?;
     link::set_queue_length(made.index, QUEUE_LENGTH)?;
+    let made = link::get(name)?;
     set_persistent(&file).map_err(|e| Error::kernel(action(), e))?;
-    link::get(name)
+    Ok(made)
 }
 
 /// Opens one queue of an existing tap. `queues` is what the tap was created with: the kernel

@@ -46,13 +46,15 @@ pub fn create(name: &str, peer: &Peer, netns: Option<&Netns>, alias: &str) -> Re
         return Err(Error::NameInUse { name: name.into(), place: String::new() });
     }
     create_pair(name, peer, netns)?;
-    let made = link::get(name)?;
-    match mark_port(&made, alias) {
-        Ok(()) => link::get(name),
-        Err(e) => {
-            link::delete(made.index)?;
-            Err(e)
-        }
+    let marked = link::get(name).and_then(|made| mark_port(&made, alias));
+    marked.and_then(|()| link::get(name)).inspect_err(|_| discard(name))
+}
+
+/// Removes what was made just now and could not be finished. The error that matters is the one
+/// that led here.
+fn discard(name: &str) {
+    if let Ok(Some(made)) = link::find(name) {
+        let _ = link::delete(made.index);
     }
 }
 

@@ -61,6 +61,14 @@ impl Bpffs {
         rustix::fs::statfs(&self.root).is_ok_and(|s| s.f_type as u64 == MAGIC)
     }
 
+    /// Refuses to go on where somebody has unmounted it.
+    pub fn require(&self) -> Result<()> {
+        match self.is_mounted() {
+            true => Ok(()),
+            false => Err(Error::Unmounted { path: self.root.clone() }),
+        }
+    }
+
     /// Unmounts it and removes the mount point.
     pub fn unmount(&self) -> Result<()> {
         if self.is_mounted() {

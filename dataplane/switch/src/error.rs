@@ -36,6 +36,16 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The BPF file system was mounted, and is no more.
+    #[error(
+        "the BPF file system at {} was unmounted: the filters hold as long as this daemon lives, \
+         and nothing can be changed; shut the guests' ports, then restart the switch \
+         (portcullis down, portcullis up)", path.display()
+    )]
+    Unmounted {
+        /// Mount point.
+        path: PathBuf,
+    },
     /// BPF is not allowed to us.
     #[error(
         "not permitted to {action}: run as root, or give the process CAP_BPF and CAP_NET_ADMIN"

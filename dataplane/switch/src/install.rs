@@ -17,7 +17,6 @@ use crate::{
     clock::Moment,
     device,
     error::{Error, Result},
-    grace,
     legs::{self, LegDevice},
     place::table_index,
     slot::{self, Tables},
@@ -60,6 +59,7 @@ impl Switch {
         host_addrs: &[IpAddr],
         written: &mut dyn FnMut(u32),
     ) -> Result<Installed> {
+        self.bpffs.require()?;
         check_fits(&image)?;
         check_names(specs)?;
         let mut made = Made::default();
@@ -223,7 +223,6 @@ impl Switch {
             generation,
         };
         let validation = validate(&self.maps, &self.code.probe, &wanted)?;
-        grace::wait()?;
         self.flip(generation)?;
         Ok(validation)
     }

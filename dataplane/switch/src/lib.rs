@@ -21,6 +21,7 @@ mod links;
 mod maps;
 mod notices;
 mod observe;
+mod pieces;
 mod place;
 mod remove;
 pub mod slot;

@@ -1,7 +1,7 @@
 //! Programs at the ingress of interfaces: tcx links, pinned, or clsact filters, which outlive
 //! their maker by themselves. Replacing a program leaves no gap in either.
 
-use std::fs;
+use std::{cell::RefCell, collections::BTreeMap, fs};
 
 use aya::{
     programs::{
@@ -39,12 +39,15 @@ pub fn hook_of_kernel() -> Hook {
 pub struct Links {
     bpffs: Bpffs,
     hook: Hook,
+    /// The links by port, as long as this process lives: where somebody unmounts the BPF file
+    /// system, pins alone would let every port go.
+    held: RefCell<BTreeMap<String, PinnedLink>>,
 }
 
 impl Links {
     /// Those pinned at `bpffs`, made by `hook`.
     pub fn new(bpffs: Bpffs, hook: Hook) -> Self {
-        Self { bpffs, hook }
+        Self { bpffs, hook, held: RefCell::default() }
     }
 
     /// How programs are attached.
@@ -63,9 +66,21 @@ impl Links {
             return Ok(());
         }
         match self.hook {
-            Hook::Tcx => self.attach_tcx(program, port),
-            Hook::Clsact => self.attach_clsact(program, port),
+            Hook::Tcx => self.attach_tcx(program, port)?,
+            Hook::Clsact => self.attach_clsact(program, port)?,
         }
+        self.hold(port)
+    }
+
+    /// Keeps the link of a port open. A clsact filter stays with its interface by itself.
+    fn hold(&self, port: &str) -> Result<()> {
+        let path = self.bpffs.link(port);
+        if !path.is_dir() {
+            let link = PinnedLink::from_pin(path);
+            let link = link.map_err(|e| link_error(format!("open the link of {port}"), e))?;
+            self.held.borrow_mut().insert(port.to_owned(), link);
+        }
+        Ok(())
     }
 
     fn attach_tcx(&self, program: &mut SchedClassifier, port: &str) -> Result<()> {
@@ -112,7 +127,10 @@ impl Links {
             self.replace_tcx(program, port)?
         };
         if !replaced {
+            self.held.borrow_mut().remove(port);
             bpffs::remove(&path)?;
+        } else if !self.held.borrow().contains_key(port) {
+            self.hold(port)?;
         }
         Ok(replaced)
     }
@@ -174,6 +192,7 @@ impl Links {
 
     /// Takes the program off a port. Nothing being there is fine.
     pub fn detach(&self, port: &str) -> Result<()> {
+        self.held.borrow_mut().remove(port);
         let path = self.bpffs.link(port);
         if path.is_dir() && link::find(port)?.is_some() {
             let detached = our_filter(port)?.detach();

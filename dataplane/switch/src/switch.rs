@@ -4,7 +4,15 @@
 //! in use, closing first and opening last; then the generation goes up by two, which keeps the
 //! slot and makes every connection look for its way again.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
+    time::Instant,
+};
 
 use portcullis_image::{Image, Nic};
 use portcullis_pipeline::layout::{RULES, SLOTS, Settings};
@@ -103,6 +111,9 @@ impl Switch {
         let lanes = Lanes::new(bpffs.clone());
         lanes.take_over(&mut code.lane)?;
         code.retire_others(&bpffs)?;
+        // One that died in the middle of a flip may have left packets in the slot that is written
+        // next.
+        grace::wait()?;
         let generation = maps.generation()?;
         let report = StartReport { programs: code.origin, hook, generation, filtered, notices };
         let alias = alias_of(&config.instance);
@@ -131,6 +142,7 @@ impl Switch {
 
     /// Gives a guest its port, or the switch an uplink, under the policy in force.
     pub fn attach(&mut self, spec: &PortSpec) -> Result<PortStatus> {
+        self.bpffs.require()?;
         ifname::check(&spec.name)?;
         if self.state.ports.iter().any(|p| p.spec.name == spec.name) {
             return Err(Error::PortExists { name: spec.name.clone() });
@@ -183,11 +195,16 @@ impl Switch {
     }
 
     /// Puts a generation in force: when it returns, no packet is judged by an older one.
+    ///
+    /// Whoever reads the new word finds the slot as it was written before: every address in it
+    /// depends on the word, which orders a reader's loads, and the fence orders our stores.
     pub(crate) fn flip(&mut self, generation: u32) -> Result<()> {
         let before = self.state.generation;
+        fence(Ordering::SeqCst);
         self.set_generation(generation)?;
         if self.maps.generation()? != generation {
             self.set_generation(before)?;
+            grace::wait()?;
             let at = generation.to_string();
             return Err(Error::ReadBack { map: name::GENERATION, at });
         }

@@ -1,10 +1,10 @@
-//! Tables, from plain data into the maps. Every entry is read first and written only where it
-//! differs, and what was written is read back: when a write returns, the slot holds what was
-//! asked for, whatever it held before.
+//! Tables, from plain data into the maps. Every table is read first, in large pieces, and only
+//! entries that differ are written; what was written is read back: when a write returns, the slot
+//! holds what was asked for, whatever it held before.
 
 use std::{collections::BTreeMap, os::fd::AsFd};
 
-use aya::maps::{Array, HashMap, MapData, lpm_trie::Key};
+use aya::maps::{Array, HashMap, IterableMap, MapData, lpm_trie::Key};
 use portcullis_image::Image;
 use portcullis_pipeline::{
     addr::Addr,
@@ -20,6 +20,7 @@ use crate::{
     batch,
     error::{Error, Result},
     maps::{Maps, VLANS, name},
+    pieces,
     slot::{Tables, first_end, members, shape},
 };
 
@@ -146,29 +147,29 @@ impl<'a> Writer<'a> {
         let entries: BTreeMap<u32, Members> =
             tables.members.iter().map(|(id, ports)| (*id, members(ports))).collect();
         let wanted = bytes_by(&entries);
-        settle(&mut maps.members, name::MEMBERS, slot * NETWORKS, NETWORKS, &wanted)
+        // Nobody asks for the members of a network without an entry, and this table is large.
+        let networks = tables.networks.keys().next_back().map_or(0, |last| last + 1);
+        settle(&mut maps.members, name::MEMBERS, slot * NETWORKS, networks, &wanted)
     }
 
     fn notices(&mut self, wanted: &BTreeMap<(u32, u32, u32), NoticeEntry>) -> Result<()> {
         let slot = self.slot;
-        let wanted = wanted.iter().map(|(&(kind, network, port), entry)| {
+        let entry = |(&(kind, network, port), entry): (&(u32, u32, u32), &NoticeEntry)| {
             (bytes(&NoticeKey { kind, network, port, slot }), bytes(entry))
-        });
-        let of_slot = |key: &[u8; size_of::<NoticeKey>()]| {
-            NoticeKey::read_from_bytes(key).is_ok_and(|key| key.slot == slot)
         };
-        settle_hash(&mut self.maps.notices, name::NOTICES, of_slot, &wanted.collect())
+        let have = pieces::notices(self.maps, slot)?.iter().map(entry).collect();
+        let wanted = wanted.iter().map(entry).collect();
+        settle_hash(&mut self.maps.notices, name::NOTICES, &have, &wanted)
     }
 
     fn addresses(&mut self, wanted: &BTreeMap<(Addr, u32), AddressEntry>) -> Result<()> {
         let slot = self.slot;
-        let wanted = wanted.iter().map(|(&(addr, scope), entry)| {
+        let entry = |(&(addr, scope), entry): (&(Addr, u32), &AddressEntry)| {
             (bytes(&AddressKey { addr, scope, slot }), bytes(entry))
-        });
-        let of_slot = |key: &[u8; size_of::<AddressKey>()]| {
-            AddressKey::read_from_bytes(key).is_ok_and(|key| key.slot == slot)
         };
-        settle_hash(&mut self.maps.addresses, name::ADDRESSES, of_slot, &wanted.collect())
+        let have = pieces::addresses(self.maps, slot)?.iter().map(entry).collect();
+        let wanted = wanted.iter().map(entry).collect();
+        settle_hash(&mut self.maps.addresses, name::ADDRESSES, &have, &wanted)
     }
 
     fn prefixes(&mut self, wanted: &BTreeMap<(Addr, u8), PrefixEntry>) -> Result<()> {
@@ -212,31 +213,31 @@ fn bytes_by<T: IntoBytes + Immutable, const N: usize>(
 }
 
 /// Makes `len` elements of an array from `base` be what is wanted, and zero where nothing is.
-fn settle<V: aya::Pod + PartialEq + FromZeros>(
+fn settle<V: aya::Pod + FromZeros + IntoBytes + Immutable + PartialEq>(
     array: &mut Array<MapData, V>,
     map: &'static str,
     base: u32,
     len: u32,
     wanted: &BTreeMap<u32, V>,
 ) -> Result<()> {
+    let held = pieces::elements(array.map(), map, size_of::<V>(), base, len as usize)?;
     let zero = V::new_zeroed();
-    (0..len).try_for_each(|i| set(array, map, base + i, wanted.get(&i).unwrap_or(&zero)))
+    for (at, held) in (0..len).zip(held.chunks_exact(size_of::<V>())) {
+        let wanted = wanted.get(&at).unwrap_or(&zero);
+        if held != wanted.as_bytes() {
+            set(array, map, base + at, wanted)?;
+        }
+    }
+    Ok(())
 }
 
-/// Makes the elements of a hash table whose key is of the slot be what is wanted.
+/// Makes the elements that a hash table has of a slot be what is wanted.
 fn settle_hash<const K: usize, const V: usize>(
     hash: &mut HashMap<MapData, [u8; K], [u8; V]>,
     map: &'static str,
-    of_slot: impl Fn(&[u8; K]) -> bool,
+    have: &BTreeMap<[u8; K], [u8; V]>,
     wanted: &BTreeMap<[u8; K], [u8; V]>,
 ) -> Result<()> {
-    let mut have = BTreeMap::new();
-    for entry in hash.iter() {
-        let (key, value) = entry.map_err(Error::map("read", map))?;
-        if of_slot(&key) {
-            have.insert(key, value);
-        }
-    }
     for key in have.keys().filter(|key| !wanted.contains_key(*key)) {
         hash.remove(key).map_err(Error::map("clean", map))?;
     }
@@ -274,10 +275,14 @@ fn chunks(
     base: u32,
     numbers: &[u32],
 ) -> Result<()> {
-    for (part, index) in numbers.chunks(CHUNK).zip(base..) {
-        let mut chunk = [0; CHUNK * 4];
+    const SIZE: usize = CHUNK * 4;
+    let held = pieces::elements(array.map(), map, SIZE, base, numbers.len().div_ceil(CHUNK))?;
+    for ((part, held), index) in numbers.chunks(CHUNK).zip(held.chunks_exact(SIZE)).zip(base..) {
+        let mut chunk = [0; SIZE];
         chunk[..part.len() * 4].copy_from_slice(part.as_bytes());
-        set(array, map, index, &chunk)?;
+        if held != chunk {
+            set(array, map, index, &chunk)?;
+        }
     }
     Ok(())
 }

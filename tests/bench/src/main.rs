@@ -5,12 +5,14 @@
 //! cargo xtask bench --quick         does everything work? (its numbers mean nothing)
 //! cargo xtask bench --only testrun  the program alone
 //! cargo xtask bench policy          the compiler: no packets, no privileges
+//! cargo xtask bench apply           from a file to the last port's acknowledgement
 //! ```
 //!
 //! Only ratios inside one run mean anything: every reading of a peer is set against a reading of
 //! the bare bridge taken just before it.
 
 mod aims;
+mod apply;
 mod command;
 mod conntrack;
 mod error;
@@ -28,6 +30,7 @@ mod policy;
 mod progress;
 mod report;
 mod results;
+mod rows;
 mod run;
 mod scratch;
 mod stats;
@@ -58,10 +61,11 @@ fn main() -> ExitCode {
 
 /// Runs, prints and writes; false when something could not be measured.
 fn bench(options: &options::Options) -> anyhow::Result<bool> {
-    if let Some(options::Part::Policy(options)) = &options.part {
-        return policy::bench(options);
+    match &options.part {
+        Some(options::Part::Policy(options)) => return policy::bench(options),
+        Some(options::Part::Apply(options)) => return apply::bench(options),
+        None => scratch::enter()?,
     }
-    scratch::enter()?;
     let report = run::everything(options)?;
     println!("{}", report.text());
     let path = options.json();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{measure::Times, policy, testrun::Counts};
+use crate::{apply, measure::Times, policy, testrun::Counts};
 
 /// Measures Portcullis and its peers side by side, in namespaces of its own.
 #[derive(Parser, Debug)]
@@ -32,6 +32,8 @@ pub struct Options {
 pub enum Part {
     /// How long a policy takes from text to a proved image; needs no privileges
     Policy(policy::Options),
+    /// How long a policy takes from its file to the last port's acknowledgement
+    Apply(apply::Options),
 }
 
 impl Options {

@@ -48,6 +48,11 @@ impl Host {
         &self.run_dir
     }
 
+    /// What its switch remembers.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// Environment that makes any `portcullis` command talk to this host's daemon.
     pub fn environment(&self) -> [(&'static str, &Path); 2] {
         [("PORTCULLIS_RUN_DIR", &self.run_dir), ("PORTCULLIS_STATE_DIR", &self.state_dir)]

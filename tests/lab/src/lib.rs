@@ -5,12 +5,14 @@
 //! removed by the next one. Nothing here knows how Portcullis works: it runs the `portcullis`
 //! command as a person would, and looks at packets.
 
+pub mod assault;
 pub mod capture;
 pub mod demo;
 pub mod error;
 pub mod frame;
 pub mod hammer;
 pub mod host;
+pub mod inject;
 pub mod lab;
 pub mod probe;
 pub mod process;

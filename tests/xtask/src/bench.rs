@@ -16,8 +16,8 @@ pub struct Options {
 /// Runs the bench with these arguments.
 pub fn run(options: &Options) -> Result<bool> {
     setup::for_packages(&[packages::BENCH])?;
-    if options.arguments.first().is_some_and(|first| first == "policy") {
-        // It measures this command too.
+    if options.arguments.first().is_some_and(|first| first == "policy" || first == "apply") {
+        // They measure this command.
         let mut build = place::cargo();
         build.args(["build", "--release", "-p", "portcullis"]);
         if !build.status().context("building portcullis")?.success() {

@@ -24,7 +24,20 @@ pub const PLAY: &[&str] = &[
 ];
 
 /// What the tests use besides.
-pub const TEST: &[&str] = &["busybox-static", "ethtool", "iperf3", "iptables", "isc-dhcp-client"];
+pub const TEST: &[&str] =
+    &["busybox-static", "ethtool", "iperf3", "iptables", "isc-dhcp-client", "strace"];
+
+/// Those who attack the guests of the lab.
+pub const ATTACKERS: &[&str] = &[
+    "busybox-static",
+    "dnsmasq-base",
+    "dsniff",
+    "hping3",
+    "nmap",
+    "python3-scapy",
+    "thc-ipv6",
+    "yersinia",
+];
 
 /// Booting other kernels.
 pub const KERNELS: &[&str] = &["busybox-static", "cpio", "qemu-system-x86", "xz-utils"];

@@ -64,7 +64,7 @@ impl Report {
 
 /// Runs the tests; false when one failed.
 pub fn run(options: &Options) -> Result<bool> {
-    setup::for_packages(&[packages::PLAY, packages::TEST, packages::KERNELS])?;
+    setup::for_packages(&[packages::PLAY, packages::TEST, packages::ATTACKERS, packages::KERNELS])?;
     let mut report = Report::default();
     style(options, &mut report)?;
     if !options.kernels && !["format", "clippy"].contains(&options.only.as_deref().unwrap_or("")) {

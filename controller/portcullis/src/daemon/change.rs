@@ -189,6 +189,9 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 failure.message
             ),
         };
+        // An error of the disk may have come after the write: say again what holds. If that fails
+        // too, the first error says all that can be said.
+        let _ = self.state.set_standing(&self.standing);
         let text = format!("the policy could not be stored ({error}); {outcome}");
         self.problem(Topic::Store, text.clone());
         Failure::new(code::STORE, text)

@@ -38,6 +38,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             self.problem(Topic::Store, text.clone());
             return Err(Failure::new(code::STORE, text));
         }
+        self.problems.remove(&Topic::Store);
         log(format!("attached {} ({})", port.name, port.kind.word()));
         self.ports.push(port);
         Ok(status.into())
@@ -69,7 +70,9 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             );
             self.problem(Topic::Store, text.clone());
             Failure::new(code::STORE, text)
-        })
+        })?;
+        self.problems.remove(&Topic::Store);
+        Ok(())
     }
 
     pub(super) fn status(&mut self) -> Result<Response, Failure> {

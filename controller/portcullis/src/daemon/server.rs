@@ -6,13 +6,13 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         mpsc::{SyncSender, TrySendError},
     },
     time::Duration,
 };
 
-use portcullis_policy::Moment;
+use portcullis_policy::{Compiler, Moment};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -70,7 +70,9 @@ struct Shared {
     /// Those whose answer is under way; never more than [`CLIENTS`].
     answering: Semaphore,
     /// Compiling takes memory and a processor: one policy at a time.
-    compiler: Semaphore,
+    compiling: Semaphore,
+    /// Knows the policy that was asked for last: the next one is often like it.
+    compiler: Arc<Mutex<Compiler>>,
 }
 
 impl Server {
@@ -90,9 +92,15 @@ impl Server {
             source,
         })?;
         let clients = Arc::new(Semaphore::new(CLIENTS));
-        let compiler = Semaphore::new(1);
-        let answering = Semaphore::new(CLIENTS);
-        let shared = Arc::new(Shared { access, patience, queue, clients, answering, compiler });
+        let shared = Arc::new(Shared {
+            access,
+            patience,
+            queue,
+            clients,
+            answering: Semaphore::new(CLIENTS),
+            compiling: Semaphore::new(1),
+            compiler: Arc::default(),
+        });
         Ok(Self { listener, shared })
     }
 
@@ -265,13 +273,25 @@ async fn candidate(
         return Err(Response::Failed(failure.hint("give at least a second: --confirm 60s")));
     }
     let moment = moment(ask(shared, Message::Known).await?.as_deref());
+    let compiler = Arc::clone(&shared.compiler);
     let compiled = compiling(shared, move || {
-        let ready = Ready::compile(&sources, &moment, color)?;
+        let ready = with(&compiler, |c| Ready::compile_again(c, &sources, &moment, color))?;
         Ok((sources, ready))
     });
     let (sources, ready) = compiled.await?;
     let confirm = confirm_s.map(|s| Duration::from_secs(s.into()));
     Ok(Candidate { sources, ready, confirm })
+}
+
+/// Uses the compiler. One that failed in the middle of a policy forgets everything.
+fn with<T>(compiler: &Mutex<Compiler>, compile: impl FnOnce(&mut Compiler) -> T) -> T {
+    let mut compiler = compiler.lock().unwrap_or_else(|failed| {
+        compiler.clear_poison();
+        let mut compiler = failed.into_inner();
+        *compiler = Compiler::new();
+        compiler
+    });
+    compile(&mut compiler)
 }
 
 /// A policy, compiled for this moment and compared with the one in force.
@@ -291,7 +311,7 @@ async fn preview(
         // Plain data with string keys always has a JSON form.
         let changes = serde_json::to_value(&difference).unwrap_or_default();
         let rendered = if difference.is_empty() { String::new() } else { difference.render() };
-        Ok(Preview { ready: Ready::new(new, &moment, color), from, rendered, changes })
+        Ok(Preview { ready: Ready::new(&new, &moment, color), from, rendered, changes })
     })
     .await
 }
@@ -312,7 +332,7 @@ async fn compiling<T: Send + 'static>(
     shared: &Shared,
     compile: impl FnOnce() -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Response> {
-    let _turn = shared.compiler.acquire().await.map_err(|_| ending())?;
+    let _turn = shared.compiling.acquire().await.map_err(|_| ending())?;
     match tokio::task::spawn_blocking(compile).await {
         Ok(compiled) => compiled.map_err(Response::Refused),
         Err(panic) => {

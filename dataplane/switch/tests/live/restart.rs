@@ -176,3 +176,22 @@ fn a_port_whose_interface_was_deleted_says_so_and_comes_back() {
         assert!(reaches(&pc1, &pc2));
     });
 }
+
+#[test]
+fn an_unmounted_file_system_opens_nothing_while_somebody_holds_the_links() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
+        assert!(reaches(&pc1, &pc2));
+        nix::mount::umount2(&bed.config.run_dir.join("bpf"), nix::mount::MntFlags::MNT_DETACH)
+            .unwrap();
+        let fresh = socket(&bed.pc2, "10.10.0.12:0");
+        assert!(reaches(&pc1, &pc2) && reaches(&pc2, &pc1), "what runs goes on");
+        assert!(!reaches(&fresh, &pc1), "nothing opens");
+        let refused = switch.install(image(&ALLOWED[..1]), &bed.specs(), &[]).unwrap_err();
+        assert!(refused.to_string().contains("unmounted"), "{refused}");
+        assert!(switch.attach(&bed.specs()[0]).unwrap_err().to_string().contains("unmounted"));
+        assert!(reaches(&pc1, &pc2) && !reaches(&fresh, &pc1));
+    });
+}

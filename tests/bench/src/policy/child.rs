@@ -58,7 +58,7 @@ pub fn command() -> anyhow::Result<PathBuf> {
     let command = this.with_file_name("portcullis");
     if !command.exists() {
         bail!(
-            "{} is missing: `cargo xtask bench policy` builds it, or `cargo build --release -p \
+            "{} is missing: `cargo xtask bench` builds it for this part, or `cargo build --release -p \
              portcullis`",
             command.display()
         );

@@ -2,9 +2,9 @@
 //!
 //! Run as `portcullis-bench policy`; needs no privileges and no network.
 
-mod child;
+pub mod child;
 mod readings;
-mod text;
+pub mod text;
 
 use std::{fs, path::PathBuf};
 
@@ -12,8 +12,11 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use self::readings::{Aim, Row, readings};
-use crate::{machine::Machine, table::Table};
+use self::readings::readings;
+use crate::{
+    machine::Machine,
+    rows::{Row, table},
+};
 
 /// What the policy bench is to do.
 #[derive(Args, Debug)]
@@ -47,31 +50,10 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
     match &options.json {
         Some(path) if path.as_os_str() == "-" => println!("{}", json()?),
         Some(path) => {
-            print!("{}", report.table());
+            print!("{}", table(&report.rows));
             fs::write(path, json()?).with_context(|| path.display().to_string())?;
         }
-        None => print!("{}", report.table()),
+        None => print!("{}", table(&report.rows)),
     }
     Ok(report.rows.iter().all(|row| row.is_met() != Some(false)))
-}
-
-impl Report {
-    fn table(&self) -> Table {
-        let mut table = Table::new(["", "median", "least", "most", "aim", ""]);
-        for row in &self.rows {
-            let number = |n: f64| format!("{n:.1} {}", row.unit);
-            let Row { spread, aim, .. } = row;
-            let (aim, met) = match (aim, row.is_met()) {
-                (Some(Aim(limit)), Some(met)) => {
-                    let verdict = if met { "met" } else { "MISSED" };
-                    (format!("under {}", number(*limit)), verdict.to_owned())
-                }
-                _ => (String::new(), String::new()),
-            };
-            let numbers = [number(spread.median), number(spread.min), number(spread.max)];
-            let [median, least, most] = numbers;
-            table.row([row.what.clone(), median, least, most, aim, met]);
-        }
-        table
-    }
 }

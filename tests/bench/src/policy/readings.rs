@@ -4,37 +4,15 @@ use std::{fs, time::Instant};
 
 use anyhow::Context;
 use portcullis_policy::{Compiler, Moment, Sources, compile, compile_unproved, read};
-use serde::Serialize;
 
 use super::{
     child,
     text::{self, Size},
 };
-use crate::stats::Spread;
-
-/// One row.
-#[derive(Serialize)]
-pub struct Row {
-    /// What was measured.
-    pub what: String,
-    /// Of which unit.
-    pub unit: &'static str,
-    /// What came out.
-    pub spread: Spread,
-    /// What should come out.
-    pub aim: Option<Aim>,
-}
-
-/// The median has to be under this.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Aim(pub f64);
-
-impl Row {
-    /// Was its aim met? `None` where it has none.
-    pub fn is_met(&self) -> Option<bool> {
-        self.aim.map(|Aim(limit)| self.spread.median < limit)
-    }
-}
+use crate::{
+    rows::{Aim, Row},
+    stats::Spread,
+};
 
 const SMALL: Size = Size { guests: 1_000, rules: 10_000 };
 const LARGE: Size = Size { guests: 10_000, rules: 100_000 };
