@@ -154,12 +154,9 @@ impl Ledger {
 impl<L: Launcher, S: Store> Actor<L, S> {
     /// Adds the counters up. What cannot be stored now is stored the next time.
     pub(super) fn note_usage(&mut self) {
-        match self.account() {
-            Ok(()) => {}
-            Err(failure) => {
-                let text = format!("the guests' usage is not noted: {}", failure.message);
-                return self.problem(Topic::Usage, text);
-            }
+        if let Err(failure) = self.account() {
+            let text = format!("the guests' usage is not noted: {}", failure.message);
+            return self.problem(Topic::Usage, text);
         }
         let Some(ledger) = &mut self.ledger else { return };
         match ledger.store(&mut self.state) {
@@ -179,15 +176,13 @@ impl<L: Launcher, S: Store> Actor<L, S> {
 
     /// Brings the ledger up to this moment, in memory.
     fn account(&mut self) -> Result<(), Failure> {
-        let ledger = match &mut self.ledger {
-            Some(ledger) => ledger,
-            none => {
-                let stored = Ledger::load(&self.state);
-                none.insert(stored.map_err(|e| Failure::new(code::STORE, e.to_string()))?)
-            }
-        };
         let ports = self.plane.port_traffic().map_err(|error| switch_failure(&error))?;
-        ledger.look(&ports, &Now::read());
+        let ledger = match self.ledger.take() {
+            Some(ledger) => ledger,
+            None => Ledger::load(&self.state)
+                .map_err(|error| Failure::new(code::STORE, error.to_string()))?,
+        };
+        self.ledger.insert(ledger).look(&ports, &Now::read());
         Ok(())
     }
 }
