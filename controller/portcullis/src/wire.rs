@@ -116,7 +116,7 @@ mod tests {
         let other = br#"{"protocol":99,"message":{"do":"something-new"}}"#;
         assert!(matches!(decode::<Request>(other), Err(WireError::Protocol { found: 99 })));
         for bytes in
-            [&b""[..], b"null", b"{}", br#"{"protocol":2,"message":{"do":"fly"}}"#, b"\xff"]
+            [&b""[..], b"null", b"{}", br#"{"protocol":3,"message":{"do":"fly"}}"#, b"\xff"]
         {
             assert!(matches!(decode::<Request>(bytes), Err(WireError::Syntax { .. })));
         }

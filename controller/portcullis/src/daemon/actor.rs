@@ -175,7 +175,8 @@ pub struct Actor<L: Launcher, S> {
     pub(super) host: Vec<IpAddr>,
     pub(super) problems: BTreeMap<Topic, String>,
     pub(super) journal: Journal,
-    pub(super) ledger: Ledger,
+    /// `None` until the store has told it: nothing waits for that.
+    pub(super) ledger: Option<Ledger>,
     pub(super) pace: Pace,
     /// When to try again what the clock demanded and what failed.
     pub(super) retry_at: Instant,
@@ -196,7 +197,6 @@ impl<L: Launcher, S: Store> Actor<L, S> {
     ) -> Result<Self, Error> {
         let ports = state.ports()?;
         let standing = state.standing()?;
-        let ledger = Ledger::load(&state)?;
         let started = launcher.start(config.clone());
         let (plane, report) = started.map_err(|error| Error::Failed(switch_failure(&error)))?;
         let host_rules = HostRules::new(host_rules_of(&config));
@@ -215,7 +215,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             host: Vec::new(),
             problems: BTreeMap::new(),
             journal: Journal::default(),
-            ledger,
+            ledger: None,
             pace,
             retry_at: Instant::now(),
         };

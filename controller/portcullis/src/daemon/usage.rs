@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     actor::{Actor, Topic},
     clock::Now,
-    failure::{chain, switch_failure},
+    failure::switch_failure,
 };
 use crate::{
-    api::{Failure, Response, Usage},
+    api::{Failure, Response, Usage, code},
     dataplane::{DataPlane, Launcher},
     state::State,
 };
@@ -154,15 +154,12 @@ impl Ledger {
 impl<L: Launcher, S: Store> Actor<L, S> {
     /// Adds the counters up. What cannot be stored now is stored the next time.
     pub(super) fn note_usage(&mut self) {
-        let ports = match self.plane.port_traffic() {
-            Ok(ports) => ports,
-            Err(error) => {
-                let text = format!("the guests' usage cannot be read: {}", chain(&error));
-                return self.problem(Topic::Usage, text);
-            }
-        };
-        self.ledger.look(&ports, &Now::read());
-        match self.ledger.store(&mut self.state) {
+        if let Err(failure) = self.account() {
+            let text = format!("the guests' usage is not noted: {}", failure.message);
+            return self.problem(Topic::Usage, text);
+        }
+        let Some(ledger) = &mut self.ledger else { return };
+        match ledger.store(&mut self.state) {
             Ok(()) => drop(self.problems.remove(&Topic::Usage)),
             Err(error) => {
                 self.problem(Topic::Usage, format!("the guests' usage cannot be stored: {error}"));
@@ -172,9 +169,21 @@ impl<L: Launcher, S: Store> Actor<L, S> {
 
     /// What every guest has used, up to this moment.
     pub(super) fn usage(&mut self) -> Result<Response, Failure> {
+        self.account()?;
+        let sums = self.ledger.iter().flat_map(|ledger| ledger.sums.values());
+        Ok(Response::Usage { usage: sums.cloned().collect() })
+    }
+
+    /// Brings the ledger up to this moment, in memory.
+    fn account(&mut self) -> Result<(), Failure> {
         let ports = self.plane.port_traffic().map_err(|error| switch_failure(&error))?;
-        self.ledger.look(&ports, &Now::read());
-        Ok(Response::Usage { usage: self.ledger.sums.values().cloned().collect() })
+        let ledger = match self.ledger.take() {
+            Some(ledger) => ledger,
+            None => Ledger::load(&self.state)
+                .map_err(|error| Failure::new(code::STORE, error.to_string()))?,
+        };
+        self.ledger.insert(ledger).look(&ports, &Now::read());
+        Ok(())
     }
 }
 

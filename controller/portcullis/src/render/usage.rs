@@ -55,7 +55,7 @@ mod tests {
             ..Usage::default()
         };
         let text = render(&[one("dmz"), one("lan")], Paint::off());
-        assert!(text.contains("web1   lan        12  3.4 MB        0         0     0 B"), "{text}");
+        assert!(text.contains("web1   lan        12  3.4 MB        0         0    0 B"), "{text}");
         assert_eq!(text.lines().count(), 3);
         assert!(render(&[], Paint::off()).contains("no guest"));
     }
