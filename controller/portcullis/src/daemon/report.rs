@@ -181,6 +181,7 @@ mod tests {
             ifindex: 1,
             open: true,
             closed: None,
+            lane: false,
             traffic: None,
             connections: Some(PortConnections { flows_max, ..PortConnections::default() }),
         };
