@@ -204,6 +204,7 @@ mod tests {
             ifindex,
             open: true,
             closed: None,
+            lane: false,
             traffic: Some(Traffic { in_packets: sent, in_bytes: 100 * sent, ..Traffic::default() }),
             connections: None,
         }
