@@ -104,7 +104,7 @@ impl World {
 
     /// The world of policies that differ in their rules only.
     pub fn of(mut compiled: Vec<Compiled>, seed: u64, ifindexes: &[u32]) -> Self {
-        if seed % LIMITED == 0 {
+        if seed % LIMITED == 1 {
             compiled
                 .iter_mut()
                 .for_each(|c| c.image.nics.iter_mut().for_each(|n| n.limits = TIGHT));
