@@ -32,7 +32,8 @@ enum End {
 pub fn walk<'r>(ruleset: &'r Ruleset, packet: &Packet) -> Vec<(Culprit<'r>, bool)> {
     let mut found = Vec::new();
     for chain in ruleset.chains.values().filter(|chain| meets(chain, packet)) {
-        let mut walk = Walk { ruleset, packet, certain: true, found: Vec::new() };
+        let mut walk =
+            Walk { ruleset, packet, certain: true, may_return: false, found: Vec::new() };
         let end = walk.chain(chain, 0);
         let drops = chain.base.as_ref().is_some_and(|base| base.drops);
         if end == End::Fell && drops {
@@ -66,11 +67,25 @@ struct Walk<'a, 'r> {
     packet: &'a Packet,
     /// Is it certain that the packet comes here?
     certain: bool,
+    /// May it have left the chain already, by a `return` that may match?
+    may_return: bool,
     found: Vec<(Culprit<'r>, bool)>,
 }
 
 impl<'r> Walk<'_, 'r> {
     fn chain(&mut self, chain: &'r Chain, depth: usize) -> End {
+        let outer = std::mem::replace(&mut self.may_return, false);
+        let end = self.rules(chain, depth);
+        match (end, std::mem::replace(&mut self.may_return, outer)) {
+            (End::Decided, true) => {
+                self.certain = false;
+                End::Fell
+            }
+            (end, _) => end,
+        }
+    }
+
+    fn rules(&mut self, chain: &'r Chain, depth: usize) -> End {
         for rule in &chain.rules {
             let mut fits = Tri::Yes;
             for statement in &rule.statements {
@@ -140,7 +155,10 @@ impl<'r> Walk<'_, 'r> {
             "accept" | "dnat" | "snat" | "masquerade" | "redirect" | "tproxy" => {
                 self.decided(fits, End::Decided)
             }
-            "return" => self.decided(fits, End::Fell),
+            "return" => {
+                self.may_return |= fits != Tri::Yes;
+                self.decided(fits, End::Fell)
+            }
             "jump" | "goto" => {
                 let target = self.ruleset.sibling(chain, what["target"].as_str()?)?;
                 if depth >= DEPTH {
@@ -157,6 +175,7 @@ impl<'r> Walk<'_, 'r> {
                     }
                     (End::Fell, Tri::Yes) if word == "goto" => Some(End::Fell),
                     (End::Fell, _) if word == "goto" => {
+                        self.may_return = true;
                         self.certain = false;
                         None
                     }
