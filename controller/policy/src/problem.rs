@@ -169,6 +169,18 @@ problems! {
 
     /// `in: fast`.
     "PC1001" "`{got}` is no limit for `{key}`: {why}" BadLimit { key: &'static str, got: String, why: &'static str };
+    /// More than guests can be told.
+    "PC1101" "a network has at most {limit} name servers of each family" TooManyNameServers { limit: usize };
+    /// Not a domain.
+    "PC1102" "`{got}` is not a domain: {why}" BadDomain { got: String, why: &'static str };
+    /// Not a duration, or too short or too long.
+    "PC1103" "a lease is a duration from 2m to 30d, not `{got}`" BadLease { got: String };
+    /// Not an EtherType, or one that is not a network's to declare.
+    "PC1104" "`{got}` cannot be declared as an EtherType: {why}" BadEtherType { got: String, why: &'static str };
+    /// More than the tables hold.
+    "PC1105" "a network has at most {limit} EtherTypes" TooManyEtherTypes { limit: usize };
+    /// Frames that no rule speaks about, where nothing may pass.
+    "PC1106" "`never` does not hold: `{invariant}` is broken by any frame of EtherType {ethertype:#06x} from {from} to {to}" BareFrames { invariant: String, ethertype: u16, from: String, to: String };
     /// `outside` where nothing is routed.
     "PC1201" "`outside` says how the gateway of `{network}` routes, and it has none" OutsideWithoutGateway { network: String };
     /// `outside` of what is outside.
@@ -185,18 +197,6 @@ problems! {
     "PC1291" "`{name}` is published, but no rule allows anybody outside to reach `{guest}` for {ports}" PublishedInVain { name: String, guest: String, ports: String };
     /// Addresses that are routed as they are.
     "PC1292" "nothing of `{network}` is masqueraded: its addresses are global IPv6, which is routed as it is" NothingToMasquerade { network: String };
-    /// More than guests can be told.
-    "PC1101" "a network has at most {limit} name servers of each family" TooManyNameServers { limit: usize };
-    /// Not a domain.
-    "PC1102" "`{got}` is not a domain: {why}" BadDomain { got: String, why: &'static str };
-    /// Not a duration, or too short or too long.
-    "PC1103" "a lease is a duration from 2m to 30d, not `{got}`" BadLease { got: String };
-    /// Not an EtherType, or one that is not a network's to declare.
-    "PC1104" "`{got}` cannot be declared as an EtherType: {why}" BadEtherType { got: String, why: &'static str };
-    /// More than the tables hold.
-    "PC1105" "a network has at most {limit} EtherTypes" TooManyEtherTypes { limit: usize };
-    /// Frames that no rule speaks about, where nothing may pass.
-    "PC1106" "`never` does not hold: `{invariant}` is broken by any frame of EtherType {ethertype:#06x} from {from} to {to}" BareFrames { invariant: String, ethertype: u16, from: String, to: String };
 }
 
 impl Problem {

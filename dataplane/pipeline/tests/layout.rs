@@ -6,7 +6,7 @@ use portcullis_pipeline::LAYOUT_VERSION;
 /// Version and digest of `src/layout.rs` without comments. When this test fails: raise
 /// [`LAYOUT_VERSION`] if the meaning of any byte has changed since the last release, and write the
 /// new digest here.
-const KNOWN: (u32, u64) = (3, 0x13e6_6c2e_c7ad_7ad0);
+const KNOWN: (u32, u64) = (3, 0xe5f5_8244_62d4_addb);
 
 /// FNV-1a over the code, white space and comments left out.
 fn digest(text: &str) -> u64 {

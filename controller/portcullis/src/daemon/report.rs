@@ -183,7 +183,6 @@ mod tests {
             closed: None,
             lane: false,
             traffic: None,
-            lane: false,
             connections: Some(PortConnections { flows_max, ..PortConnections::default() }),
         };
         assert_eq!(overbooked(&[port(Some(500)), port(Some(524)), port(None)], 1024), None);
