@@ -143,9 +143,7 @@ pub const fn follow(own: View, peer: View, state: u64, event: Event, s: Segment)
         Fit::No => return View::REFUSED,
         // No step: the receiver knows better.
         Fit::Perhaps => own.half & STATE_BITS,
-        Fit::Yes if matches!(event, Event::Syn) && own.state() != SYN_SENT => {
-            state | kept | KNOCKED
-        }
+        Fit::Yes if matches!(event, Event::Syn) && own.state() >= OPEN => state | kept | KNOCKED,
         Fit::Yes if !has_begun_anew(own, peer, event, s) => state | kept,
         Fit::Yes if is_near(own, s) => state | kept & !KNOCKED,
         Fit::Yes => OPEN | kept & !KNOCKED,

@@ -154,7 +154,10 @@ fn the_same_ports_are_used_again_at_once() {
     for v6 in [false, true] {
         let to = SocketAddr::new(small.address("r2", v6), PORT);
         for round in 0..ROUNDS {
+            let started = Instant::now();
             let client = reach(small.space("r1"), to, 40_000).unwrap();
+            // Sooner than a SYN comes again.
+            assert!(started.elapsed() < Duration::from_millis(900));
             let mut pair = Pair::new(&listener, client);
             if round % 2 == 0 {
                 // The server waits for stragglers (RFC 9293, section 3.6.1), the client does not.
@@ -167,7 +170,8 @@ fn the_same_ports_are_used_again_at_once() {
             }
         }
     }
-    check_drops(&small);
+    // What an old connection still says in the new one may be dropped: nothing of the new one is.
+    assert_eq!(small.host.status().unwrap().drops("bad-state"), 0);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Sequence numbers: what is refused no stack would have believed, and what a stack would believe
-//! is not refused.
+//! is not refused. The judges are two small stacks of RFC 9293 with numbers that do not wrap.
 
 use portcullis_pipeline::{
     conntrack::{self, CLOSED, Event, FIN, INITIATOR, KNOCKED, NONE, OPEN, SYN_SENT, Step},
@@ -293,3 +293,5 @@ fn an_error_is_about_what_is_under_way() {
         assert_eq!(sequence::is_under_way(own, peer, seq), under_way, "{seq}");
     }
 }
+
+mod stacks;
