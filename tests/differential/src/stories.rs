@@ -20,7 +20,7 @@ use crate::{
 };
 
 const POLICY: &str = "
-networks: { lan: { vlan: 10, subnets: [10.1.0.0/24] } }
+networks: { lan: { vlan: 10, subnets: [10.1.0.0/24], limits: none } }
 guests:
   ann: { network: lan, ip: 10.1.0.1 }
   bob: { network: lan, ip: 10.1.0.2 }

@@ -62,9 +62,12 @@ drop("bad-transport", *(four / TCP(dport=80, flags=flags) for flags in (
 drop("no-connection", *(four / TCP(dport=80, flags=flags) for flags in ("A", "SA", "FA", "R", "PA")))
 
 # Fragments: tiny first ones, overlapping, without a first, beyond the end.
-drop("fragment", *fragment(four / TCP(dport=80, flags="S") / Raw(b"y" * 64), fragsize=8))
-drop("fragment", *(ether / IP(src=FOUR[0], dst=FOUR[1], id=9, frag=at, proto=6) / Raw(b"z" * 16)
-                   for at in (1, 2, 100, 8000)))
+pieces = fragment(four / TCP(dport=80, flags="S") / Raw(b"y" * 64), fragsize=8)
+drop("fragment-tiny", *pieces[:-1])
+drop("fragment-orphan", pieces[-1])
+for name, places in (("fragment-overlap", (1, 2)), ("fragment-orphan", (100, 8000))):
+    drop(name, *(ether / IP(src=FOUR[0], dst=FOUR[1], id=9, frag=at, proto=6) / Raw(b"z" * 16)
+                 for at in places))
 
 # IPv6: chains that are too long, out of order, forbidden; fragments.
 drop("extension-header", six / IPv6ExtHdrRouting(type=0, addresses=["fd01::13"]) / web)
@@ -74,9 +77,10 @@ chain = six
 for _ in range(20):
     chain = chain / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"a")])
 drop("extension-header", chain / web)
-drop("fragment", six / IPv6ExtHdrFragment(offset=0, m=1, id=7) / Raw(bytes(web)[:8]))
-drop("fragment", *(six / IPv6ExtHdrFragment(offset=at, m=0, id=8, nh=6) / Raw(b"z" * 16)
-                   for at in (1, 2, 100, 8000)))
+drop("fragment-tiny", six / IPv6ExtHdrFragment(offset=0, m=1, id=7) / Raw(bytes(web)[:8]))
+for name, places in (("fragment-overlap", (1, 2)), ("fragment-orphan", (100, 8000))):
+    drop(name, *(six / IPv6ExtHdrFragment(offset=at, m=0, id=8, nh=6) / Raw(b"z" * 16)
+                 for at in places))
 drop("spoofed-address", *(ether / IPv6(src=source, dst=SIX[1]) / web for source in (
     "fd01::13", "2001:db8::1", "fe80::1")))
 

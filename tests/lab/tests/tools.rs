@@ -39,6 +39,10 @@ fn complaint(assault: &Assault, account: &Account) -> Option<String> {
     (account.drops() < assault.least).then(|| format!("too few: {account:?}"))
 }
 
+/// Names of what comes of fragments that nobody lets in.
+const PIECES: &[&str] =
+    &["fragment-tiny", "fragment-overlap", "fragment-endless", "fragment-orphan", "no-rule"];
+
 fn scans() -> Vec<Assault> {
     let nmap = |options: &str, reasons, least| {
         let ports = if options.contains("-p") { "" } else { "-p 22,80" };
@@ -47,8 +51,8 @@ fn scans() -> Vec<Assault> {
     };
     let mut all = vec![
         nmap("-sS -p 1-79", &["no-rule"], 79),
-        nmap("-sS -f", &["fragment"], 6),
-        nmap("-sS --mtu 16", &["fragment"], 4),
+        nmap("-sS -f", &["fragment-overlap", "fragment-tiny"], 6),
+        nmap("-sS --mtu 16", &["fragment-overlap", "fragment-tiny"], 4),
         nmap("-sS -p 22 -D 10.1.0.13,10.1.0.77,8.8.8.8", &["no-rule", "spoofed-address"], 4),
         nmap("-sS -p 22 --badsum", &["no-rule"], 1),
         nmap("-sX", &["bad-transport"], 2),
@@ -84,8 +88,8 @@ fn forgeries() -> Vec<Assault> {
     let mut all = vec![
         hping("-S -p 80 -a 10.1.0.13", &["spoofed-address"], 20),
         hping("-S -p 80 --rand-source", &["spoofed-address", "martian"], 20),
-        hping("-S -p 80 -f -d 64", &["fragment"], 100),
-        hping("-S -p 80 -g 8", &["fragment"], 20),
+        hping("-S -p 80 -f -d 64", &["fragment-orphan", "fragment-tiny"], 100),
+        hping("-S -p 80 -g 8", &["fragment-overlap"], 20),
         hping("-F -P -U -p 80", &["bad-transport"], 20),
         hping("-R -p 80", &["no-connection"], 20),
         hping("-1 -C 5 -K 1 --icmp-gw 10.1.0.11", &["not-for-guests"], 20),
@@ -152,12 +156,12 @@ fn version_six() -> Vec<Assault> {
         thc("flood_router26 eth0", 300, &["spoofed-mac"], 1000),
         thc("flood_redir6 eth0 fd01::12", 300, &["not-for-guests"], 1000),
         thc("flood_unreach6 eth0 fd01::12", 300, &["unrelated-error"], 1000),
-        thc("fragmentation6 eth0 fd01::12", 1500, &["fragment", "no-rule"], 3),
+        thc("fragmentation6 eth0 fd01::12", 1500, PIECES, 3),
         thc("fuzz_ip6 -x -n 1 -1 eth0 fd01::12", 400, &["no-rule"], 1),
     ];
     if is_long() {
         all.extend([
-            thc("fragmentation6 eth0 fd01::12", 10_000, &["fragment", "no-rule"], 8),
+            thc("fragmentation6 eth0 fd01::12", 10_000, PIECES, 8),
             thc("flood_solicitate6 eth0 fd01::12", 2000, &["spoofed-mac"], 1000),
             thc("rsmurf6 eth0 fd01::12", 2000, &["spoofed-mac"], 1000),
             thc("flood_advertise6 eth0", 300, &["spoofed-mac"], 1000),
