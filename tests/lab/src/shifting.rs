@@ -118,8 +118,8 @@ impl Shifting {
     }
 
     fn rewrite(&mut self) {
-        for at in 0..PAIRS.len() {
-            if PAIRS[at].fate == Fate::Changing {
+        for (at, pair) in PAIRS.iter().enumerate() {
+            if pair.fate == Fate::Changing {
                 self.allowed[at] = self.random.one_in(2);
             }
             self.word(at);
