@@ -18,13 +18,11 @@ use portcullis_pipeline::{
     wire::ethernet,
 };
 
-use crate::seam;
+use crate::{bytes::Linear, seam};
 
 /// With fewer linear bytes than this the head is pulled: all headers that matter fit.
 const LINEAR_MIN: u32 = 128;
 const LINEAR: u32 = 256;
-/// Offsets are masked with this right before they are added to a packet pointer.
-const MASK: u32 = 2 * REACH - 1;
 
 /// Longest store.
 const STORE_MAX: usize = 32;
@@ -66,7 +64,9 @@ impl Skb {
     pub const fn prepared(ctx: *mut __sk_buff) -> Self {
         Self(ctx)
     }
+}
 
+impl Linear for Skb {
     #[inline(always)]
     fn start(&self) -> usize {
         // SAFETY: a live context; the verifier knows the field.
@@ -78,16 +78,6 @@ impl Skb {
         // SAFETY: as above.
         unsafe { (*self.0).data_end as usize }
     }
-}
-
-/// `value & MASK` that LLVM cannot see through: the verifier of 6.1 loses the bounds of an
-/// offset on paths that cannot happen, unless a real AND stands right before the addition.
-#[inline(always)]
-fn masked(value: u32) -> usize {
-    let mut v = value as u64;
-    // SAFETY: one AND on a register.
-    unsafe { asm!("{0} &= {1}", inout(reg) v, const MASK) };
-    v as usize
 }
 
 impl Frame for Skb {
@@ -119,27 +109,12 @@ impl Frame for Skb {
 
     #[inline(always)]
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
-        const { assert!(N >= 2) };
-        if at >= REACH {
-            return None;
-        }
-        let p = self.start() + masked(at);
-        if p + N > self.end() {
-            return None;
-        }
-        // SAFETY: the bytes lie before `data_end`, as the verifier has just seen.
-        Some(unsafe { (p as *const [u8; N]).read_unaligned() })
+        self.linear(at)
     }
 
     #[inline(always)]
     fn fixed<const AT: u32, const N: usize>(&self) -> Option<[u8; N]> {
-        const { assert!(N >= 2 && AT < REACH) };
-        let p = self.start() + AT as usize;
-        if p + N > self.end() {
-            return None;
-        }
-        // SAFETY: as above.
-        Some(unsafe { (p as *const [u8; N]).read_unaligned() })
+        self.linear_at::<AT, N>()
     }
 
     #[inline(always)]

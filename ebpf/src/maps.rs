@@ -175,8 +175,9 @@ const fn rule_index(slot: u32, rule: u32) -> u32 {
     slot * RULES + (rule & (RULES - 1))
 }
 
+/// Adds one to this processor's element.
 #[inline(always)]
-fn add(map: &'static PerCpuArray<u64>, index: u32) {
+pub fn add(map: &'static PerCpuArray<u64>, index: u32) {
     if let Some(p) = map.get_ptr_mut(index) {
         // SAFETY: this processor's own element.
         unsafe { *p = (*p).wrapping_add(1) };

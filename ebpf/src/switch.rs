@@ -5,6 +5,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod bytes;
 mod frame;
 mod maps;
 mod pass;

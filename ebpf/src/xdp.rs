@@ -12,16 +12,16 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use portcullis_pipeline::{
-    REACH, account,
+    account,
     frame::{Frame, Tag},
     lane,
     layout::PORTS,
 };
 
-use crate::maps::{Maps, scratch};
-
-/// Offsets are masked with this right before they are added to a packet pointer.
-const MASK: u32 = 2 * REACH - 1;
+use crate::{
+    bytes::Linear,
+    maps::{Maps, add, scratch},
+};
 
 /// Interfaces to which the lane may send, by their index: taps of guests.
 #[map]
@@ -45,17 +45,14 @@ pub fn lane(ctx: XdpContext) -> u32 {
         return XDP_PASS;
     }
     account::forwarded(&Maps, account::arrived(&Maps, port, frame.length()), out, frame.length());
-    if let Some(hits) = LANE_HITS.get_ptr_mut(port & (PORTS - 1)) {
-        // SAFETY: this processor's own element.
-        unsafe { *hits = (*hits).wrapping_add(1) };
-    }
+    add(&LANE_HITS, port & (PORTS - 1));
     XDP_REDIRECT
 }
 
 /// A frame before it is a packet buffer.
 struct Buffer(*mut xdp_md);
 
-impl Buffer {
+impl Linear for Buffer {
     #[inline(always)]
     fn start(&self) -> usize {
         // SAFETY: a live context; the verifier knows the field.
@@ -67,15 +64,6 @@ impl Buffer {
         // SAFETY: as above.
         unsafe { (*self.0).data_end as usize }
     }
-}
-
-/// `value & MASK`, see `masked` in `frame.rs`.
-#[inline(always)]
-fn masked(value: u32) -> usize {
-    let mut v = value as u64;
-    // SAFETY: one AND on a register.
-    unsafe { asm!("{0} &= {1}", inout(reg) v, const MASK) };
-    v as usize
 }
 
 impl Frame for Buffer {
@@ -101,27 +89,12 @@ impl Frame for Buffer {
 
     #[inline(always)]
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
-        const { assert!(N >= 2) };
-        if at >= REACH {
-            return None;
-        }
-        let p = self.start() + masked(at);
-        if p + N > self.end() {
-            return None;
-        }
-        // SAFETY: the bytes lie before `data_end`, as the verifier has just seen.
-        Some(unsafe { (p as *const [u8; N]).read_unaligned() })
+        self.linear(at)
     }
 
     #[inline(always)]
     fn fixed<const AT: u32, const N: usize>(&self) -> Option<[u8; N]> {
-        const { assert!(N >= 2 && AT < REACH) };
-        let p = self.start() + AT as usize;
-        if p + N > self.end() {
-            return None;
-        }
-        // SAFETY: as above.
-        Some(unsafe { (p as *const [u8; N]).read_unaligned() })
+        self.linear_at::<AT, N>()
     }
 
     // The lane only reads: what is to be rewritten takes the whole way.

@@ -290,8 +290,7 @@ fn owns<T: Tables>(t: &T, i: &Ingress<'_>, port: &PortEntry, addr: Addr) -> bool
     if addr.is_unspecified() {
         return false;
     }
-    let a = &port.addrs;
-    if addr == a[0] || addr == a[1] || addr == a[2] || addr == a[3] {
+    if lists(port, addr) {
         return true;
     }
     if addr.is_link_local_v6() {
@@ -299,6 +298,13 @@ fn owns<T: Tables>(t: &T, i: &Ingress<'_>, port: &PortEntry, addr: Addr) -> bool
     }
     port.flags & port_flag::MORE_ADDRESSES != 0
         && route::declared(t, i.m.slot, i.id, addr).is_some_and(|e| e.port == i.port)
+}
+
+/// Is this one of the addresses that the guest port's own entry holds? It may have more.
+#[inline(always)]
+pub fn lists(port: &PortEntry, addr: Addr) -> bool {
+    let a = &port.addrs;
+    !addr.is_unspecified() && (addr == a[0] || addr == a[1] || addr == a[2] || addr == a[3])
 }
 
 /// A packet of a connection, known or new. True if its way is known already.

@@ -8,11 +8,11 @@
 //! pseudo header (virtio 1.2, section 5.1.6.2), which is compared.
 
 use crate::{
-    addr::Addr,
     conntrack::{self, Event},
+    decide::lists,
     expiry, flow,
     frame::Frame,
-    layout::{FlowEntry, FlowSide, PortEntry, port_flag, port_kind},
+    layout::{FlowEntry, FlowSide, port_flag, port_kind},
     packet::Scratch,
     parse::{self, Fragment, Ip, Kind, Transport},
     policy::Cell,
@@ -47,7 +47,7 @@ pub fn lane<F: Frame, T: Tables>(f: &F, t: &T, ingress: u32, scratch: &mut Scrat
     let Ok(ip) = parse::ip(f, ethernet::LEN, v6, false) else { return NOT_HERE };
     scratch.ip = ip;
     let ip = t.forget(&mut scratch.ip);
-    if ip.fragment != Fragment::Whole || !owns_quickly(port, ip.src) {
+    if ip.fragment != Fragment::Whole || !lists(port, ip.src) {
         return NOT_HERE;
     }
     let Ok(tr) = parse::transport(f, ip) else { return NOT_HERE };
@@ -57,13 +57,6 @@ pub fn lane<F: Frame, T: Tables>(f: &F, t: &T, ingress: u32, scratch: &mut Scrat
     }
     let from = query::from(m.generation, port.network, ingress);
     known_way(t, &m, from, link.dst.0, ip, &tr)
-}
-
-/// Is the source one of the port's first addresses? Others take the whole way.
-#[inline(always)]
-fn owns_quickly(port: &PortEntry, addr: Addr) -> bool {
-    let a = &port.addrs;
-    !addr.is_unspecified() && (addr == a[0] || addr == a[1] || addr == a[2] || addr == a[3])
 }
 
 /// Is the checksum finished, as far as can be seen? One complete frame in 65,536 looks as if it

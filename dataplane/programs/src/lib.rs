@@ -4,13 +4,13 @@
 #[repr(C, align(32))]
 struct Aligned<T: ?Sized>(T);
 
-/// The switch: programs `ingress`, `flood`, `answer`, `probe`, `clock`, and all maps.
+/// The switch: the programs of `ebpf/src/switch.rs` and `ebpf/src/xdp.rs`, and all maps.
 pub static OBJECT: &[u8] = {
     const BYTES: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/switch")));
     &BYTES.0
 };
 
-/// The bench's yardsticks: programs `empty` and `redirect`, map `PEER`.
+/// The bench's yardsticks: the programs and maps of `ebpf/src/yardstick.rs`.
 pub static YARDSTICK: &[u8] = {
     const BYTES: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/yardstick")));
     &BYTES.0

@@ -15,6 +15,7 @@ use portcullis_ports::link;
 use crate::{
     bpffs::{self, Bpffs},
     error::{Chain, Error, Result},
+    links::link_error,
     maps::{Maps, name},
     place::table_index,
 };
@@ -49,8 +50,7 @@ impl Lanes {
         // Native only: generic XDP would come after the packet buffer, and copy large frames.
         let id = program.attach(port, XdpMode::Driver).map_err(Error::program(action()))?;
         let link = program.take_link(id).map_err(Error::program(action()))?;
-        let link: FdLink =
-            link.try_into().map_err(|e| Error::Link { action: action(), source: Chain::new(e) })?;
+        let link: FdLink = link.try_into().map_err(|e| link_error(action(), e))?;
         let path = self.bpffs.lane(port);
         link.pin(&path).map_err(|e| Error::Pin { path, source: Chain::new(e) })?;
         Ok(())
@@ -81,7 +81,7 @@ impl Lanes {
             return Ok(false);
         }
         let action = || format!("replace the fast lane of {port}");
-        let failed = |e| Error::Link { action: action(), source: Chain::new(e) };
+        let failed = |e| link_error(action(), e);
         let pinned = FdLink::from(PinnedLink::from_pin(&path).map_err(failed)?);
         let runs = pinned.info().map_err(failed)?.program_id();
         if runs == program.info().map_err(Error::program(action()))?.id() {

@@ -230,6 +230,6 @@ fn no_hook(port: &str, source: ProgramError) -> Error {
     }
 }
 
-fn link_error(action: String, source: LinkError) -> Error {
+pub(crate) fn link_error(action: String, source: LinkError) -> Error {
     Error::Link { action, source: Chain::new(source) }
 }

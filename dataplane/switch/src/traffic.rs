@@ -64,24 +64,24 @@ impl Counted {
 
 /// Packets and bytes that came in at a port.
 pub(crate) fn sent(maps: &Maps, ifindex: u32) -> Result<(u64, u64)> {
-    let at = table_index(ifindex);
+    let counted = element(maps, table_index(ifindex))?;
+    Ok((counted.in_packets, counted.in_bytes))
+}
+
+/// One element of the table, added up over the processors.
+fn element(maps: &Maps, at: u32) -> Result<Traffic> {
     let of_each = maps.traffic.get(&at, 0).map_err(Error::map("read", name::TRAFFIC))?;
-    let sum = sum(of_each.as_flattened().as_bytes());
-    Ok((sum.in_packets, sum.in_bytes))
+    Ok(sum(of_each.as_flattened().as_bytes()))
 }
 
 /// A new interface has no past: what stood at its place belonged to one that is gone.
 pub(crate) fn retire(maps: &mut Maps, ifindex: u32) -> Result<()> {
     let place = table_index(ifindex);
-    let read = |maps: &Maps, at: u32| -> Result<Traffic> {
-        let of_each = maps.traffic.get(&at, 0).map_err(Error::map("read", name::TRAFFIC))?;
-        Ok(sum(of_each.as_flattened().as_bytes()))
-    };
-    let past = read(maps, place)?;
+    let past = element(maps, place)?;
     if past == Traffic::default() {
         return Ok(());
     }
-    let gone = read(maps, PORTS)?.plus(&past);
+    let gone = element(maps, PORTS)?.plus(&past);
     for (at, traffic) in [(PORTS, gone), (place, Traffic::default())] {
         let values = spread(maps.processors, words(&traffic))?;
         let set = maps.traffic.set(at, values, 0);

@@ -53,12 +53,7 @@ fn up_apply_attach_ping_down() {
 
 #[test]
 fn a_killed_daemon_leaves_the_filters_and_comes_back() {
-    let mut host = Host::new();
-    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
-    host.ok(&["up"]);
-    host.ok(&["apply", &host.policy(POLICY)]);
-    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
-    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+    let (host, pc1, web1) = Host::pair(POLICY);
     for _ in 0..3 {
         host.kill();
         assert!(pings(&pc1, "10.20.0.5"));
@@ -234,12 +229,7 @@ fn members_of_the_group_may_use_the_daemon() {
 
 #[test]
 fn sigterm_ends_the_daemon_and_leaves_the_filters() {
-    let mut host = Host::new();
-    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
-    host.ok(&["up"]);
-    host.ok(&["apply", &host.policy(POLICY)]);
-    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
-    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+    let (host, pc1, web1) = Host::pair(POLICY);
     let pid = host.json(&["status"])["daemon"]["pid"].as_i64().unwrap();
     sh(&format!("kill -TERM {pid}"));
     eventually("its end", || !host.path("run/api.sock").exists());

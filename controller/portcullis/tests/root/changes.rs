@@ -8,17 +8,6 @@ use crate::host::{Host, POLICY, eventually, pings, sh};
 
 const NO_PING: &str = "no-ping.yaml";
 
-/// Guests pc1 and web1 with their ports, under [`POLICY`].
-fn pair() -> (Host, String) {
-    let mut host = Host::new();
-    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
-    host.ok(&["up"]);
-    host.ok(&["apply", &host.policy(POLICY)]);
-    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
-    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
-    (host, pc1)
-}
-
 /// A policy without the rule for pings.
 fn without_ping(host: &Host) -> String {
     let path = host.path(NO_PING);
@@ -49,7 +38,7 @@ impl Drop for Pinging {
 
 #[test]
 fn a_policy_that_nobody_confirms_is_undone() {
-    let (host, pc1) = pair();
+    let (host, pc1, _) = Host::pair(POLICY);
     assert!(pings(&pc1, "10.20.0.5"));
     let next = without_ping(&host);
     let said = host.ok(&["apply", "--confirm", "3s", &next]);
@@ -74,7 +63,7 @@ fn a_policy_that_nobody_confirms_is_undone() {
 
 #[test]
 fn a_killed_daemon_does_not_keep_what_nobody_confirmed() {
-    let (host, pc1) = pair();
+    let (host, pc1, _) = Host::pair(POLICY);
     host.ok(&["apply", "--confirm", "2s", &without_ping(&host)]);
     host.kill();
     assert!(!pings(&pc1, "10.20.0.5"), "nobody is there to undo it");
@@ -91,7 +80,7 @@ fn a_killed_daemon_does_not_keep_what_nobody_confirmed() {
 
 #[test]
 fn a_dry_run_names_the_connections_that_would_be_cut() {
-    let (host, pc1) = pair();
+    let (host, pc1, _) = Host::pair(POLICY);
     let pinging = Pinging::start(&pc1);
     eventually("a connection", || host.json(&["status"])["flows"]["used"] != 0);
     let next = without_ping(&host);

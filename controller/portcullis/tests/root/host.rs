@@ -50,6 +50,18 @@ impl Host {
         name
     }
 
+    /// A host that is up under a policy, with guests pc1 and web1 on the ports v1 and v2; the
+    /// namespaces of both.
+    pub fn pair(policy: &str) -> (Self, String, String) {
+        let mut host = Self::new();
+        let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
+        host.ok(&["up"]);
+        host.ok(&["apply", &host.policy(policy)]);
+        host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
+        host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+        (host, pc1, web1)
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

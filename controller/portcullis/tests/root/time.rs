@@ -19,12 +19,7 @@ fn answers(from: String) -> thread::JoinHandle<u32> {
 
 /// Runs pings over the end of their rule; `kill`: with nobody there to take the rule out.
 fn over_the_end(kill: bool) -> Host {
-    let mut host = Host::new();
-    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
-    host.ok(&["up"]);
-    host.ok(&["apply", &host.policy(POLICY)]);
-    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
-    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+    let (host, pc1, _) = Host::pair(POLICY);
     assert!(pings(&pc1, "10.20.0.5"));
     let ending = POLICY.replace("for: ping } }", "for: ping }, until: 3s }");
     host.ok(&["apply", &host.policy(&ending)]);

@@ -8,14 +8,9 @@ use crate::host::{Host, POLICY, pings};
 
 #[test]
 fn logged_and_observing_rules_are_told() {
-    let mut host = Host::new();
-    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
-    host.ok(&["up"]);
     let text = POLICY.replace("for: ping } }", "for: ping }, log: true }")
         + "  - { name: watch, deny: { from: pc1, to: web1, for: ping }, mode: observe, log: true }\n";
-    host.ok(&["apply", &host.policy(&text)]);
-    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
-    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+    let (host, pc1, _) = Host::pair(&text);
     assert!(pings(&pc1, "10.20.0.5"), "an observing rule decides nothing");
 
     let lines = |args: &[&str]| -> Vec<Value> {
@@ -43,13 +38,8 @@ fn logged_and_observing_rules_are_told() {
 /// `--follow` goes on with those that come, and ends quietly when nobody reads any more.
 #[test]
 fn events_can_be_followed() {
-    let mut host = Host::new();
-    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
-    host.ok(&["up"]);
     let text = POLICY.replace("for: ping } }", "for: ping }, log: true }");
-    host.ok(&["apply", &host.policy(&text)]);
-    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
-    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+    let (host, pc1, _) = Host::pair(&text);
     let script = format!(
         "timeout 10 {} events --follow --run-dir {} | head -n 2",
         env!("CARGO_BIN_EXE_portcullis"),
@@ -73,12 +63,7 @@ fn events_can_be_followed() {
 /// `log-denied` tells of what no rule speaks about.
 #[test]
 fn what_no_rule_allows_is_told_when_asked() {
-    let mut host = Host::new();
-    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
-    host.ok(&["up"]);
-    host.ok(&["apply", &host.policy(POLICY)]);
-    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
-    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+    let (host, _, web1) = Host::pair(POLICY);
     assert!(!pings(&web1, "10.10.0.11"));
     assert_eq!(host.ok(&["events"]), "", "nobody asked");
     host.ok(&["apply", &host.policy(&(POLICY.to_owned() + "log-denied: 5/s\n"))]);

@@ -20,12 +20,7 @@ fn counted(host: &Host, name: &str) -> (u64, u64) {
 
 #[test]
 fn usage_outlives_daemons_and_ports() {
-    let mut host = Host::new();
-    let (pc1, web1) = (host.guest("pc1"), host.guest("web1"));
-    host.ok(&["up"]);
-    host.ok(&["apply", &host.policy(POLICY)]);
-    host.ok(&["attach", "veth", "v1", "--guest", "pc1", "--netns", &pc1]);
-    host.ok(&["attach", "veth", "v2", "--guest", "web1", "--netns", &web1]);
+    let (host, pc1, _) = Host::pair(POLICY);
     assert!(pings(&pc1, "10.20.0.5"));
     // What passes between the two questions is in one answer only.
     let agrees = |host: &Host| {

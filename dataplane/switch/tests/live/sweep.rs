@@ -6,6 +6,13 @@ use aya::maps::{HashMap, Map, MapData};
 
 use crate::bed::{Bed, class, image, reaches, socket};
 
+/// The pinned flow table, as bytes.
+fn flows(bed: &Bed) -> HashMap<MapData, [u8; 40], [u8; 64]> {
+    let maps = format!("bpf/v{}/maps", portcullis_pipeline::LAYOUT_VERSION);
+    let pin = bed.config.run_dir.join(maps).join("FLOWS");
+    HashMap::try_from(Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap()).unwrap()
+}
+
 #[test]
 fn the_sweeper_takes_the_idle() {
     Bed::new().run(|bed| {
@@ -16,12 +23,7 @@ fn the_sweeper_takes_the_idle() {
         let used = switch.status().unwrap().flows.used;
         assert!(used >= 1);
 
-        let pin = bed
-            .config
-            .run_dir
-            .join(format!("bpf/v{}/maps/FLOWS", portcullis_pipeline::LAYOUT_VERSION));
-        let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
-        let mut flows = HashMap::<_, [u8; 40], [u8; 64]>::try_from(map).unwrap();
+        let mut flows = flows(bed);
         // Never heard of since the clock began, so idle for longer than any limit allows.
         for i in 0..100_u8 {
             flows.insert([i; 40], [0; 64], 0).unwrap();
@@ -45,12 +47,7 @@ fn a_sweep_stalls_nobody() {
         switch.install(image(&[(class::PC1, class::PC2)]), &bed.specs(), &[]).unwrap();
         let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
         assert!(reaches(&pc1, &pc2));
-        let pin = bed
-            .config
-            .run_dir
-            .join(format!("bpf/v{}/maps/FLOWS", portcullis_pipeline::LAYOUT_VERSION));
-        let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
-        let mut flows = HashMap::<_, [u8; 40], [u8; 64]>::try_from(map).unwrap();
+        let mut flows = flows(bed);
         for i in 0..idle as u32 {
             let mut key = [7; 40];
             key[..4].copy_from_slice(&i.to_ne_bytes());
