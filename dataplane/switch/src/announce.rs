@@ -34,14 +34,23 @@ impl Switch {
         }
     }
 
-    /// Advertises at once where the tables say something else than `before`.
-    pub(crate) fn announce_change(&mut self, before: &Tables) -> Result<()> {
-        if advertised(before).eq(advertised(&self.state.tables)) { Ok(()) } else { self.announce() }
+    /// Advertises at once where the tables say something else than `before`. What fails is done
+    /// again, and told, when the daemon looks after things the next time.
+    pub(crate) fn announce_change(&mut self, before: &Tables) {
+        if !advertised(before).eq(advertised(&self.state.tables)) {
+            let _ = self.announce();
+        }
     }
 
     /// Tells every guest about its router. One that cannot hear it now asks when it comes up.
     fn announce(&mut self) -> Result<()> {
+        self.announced = None;
+        self.announce_everywhere()?;
         self.announced = Some(Instant::now());
+        Ok(())
+    }
+
+    fn announce_everywhere(&self) -> Result<()> {
         let Some(image) = &self.state.image else { return Ok(()) };
         for port in &self.state.ports {
             let Ok(Place::Nic(nic)) = port.place else { continue };

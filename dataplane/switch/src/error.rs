@@ -173,6 +173,17 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A port that is open could not be made ready for the next generation.
+    #[error(
+        "nothing was changed, because the open port {name} would have been closed by it: {source} \
+         (try again; if that does not help, detach the port first)"
+    )]
+    OpenPort {
+        /// The port.
+        name: String,
+        /// What went wrong with it.
+        source: Box<Self>,
+    },
     /// No such port.
     #[error("there is no port called {name}{}", near(known))]
     NoSuchPort {

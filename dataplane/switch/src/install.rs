@@ -18,12 +18,14 @@ use crate::{
     device,
     error::{Error, Result},
     legs::{self, LegDevice},
+    maps::name,
     place::table_index,
     slot::{self, Tables},
     spec::PortSpec,
     status::{Closed, Installed, Validation},
-    switch::{Made, Port, State, build, nic_of, place_all},
+    switch::{Port, State, build, nic_of, place_all},
     traffic,
+    undo::Made,
     validate::{Wanted, validate},
     writer::{Writer, check_fits},
 };
@@ -62,33 +64,38 @@ impl Switch {
         self.bpffs.require()?;
         check_fits(&image)?;
         check_names(specs)?;
+        let before = self.state.generation;
         let mut made = Made::default();
-        let next = match self.prepare(image, specs, host_addrs, &mut made) {
-            Ok(next) => next,
+        let ready = self.prepare(image, specs, host_addrs, &mut made);
+        let written = ready.and_then(|next| {
+            let settled = self.settled(&next)?;
+            let validation = self.write(&next, written)?;
+            Ok((next, settled, validation))
+        });
+        let (next, settled, validation) = match written {
+            Ok(written) => written,
             Err(e) => {
-                self.unmake(&made);
-                self.restore_legs();
+                self.undo(before, &made);
                 return Err(e);
             }
         };
-        let settled = self.settled(&next);
-        let validation = match self.write(&next, written) {
-            Ok(validation) => validation,
-            Err(e) => {
-                self.unmake(&made);
-                self.restore_legs();
-                return Err(e);
-            }
-        };
-        let Next { image, host_addrs, ports, legs, tables } = next;
-        let generation = self.state.generation;
-        let next = State { generation, image: Some(image), host_addrs, tables, ports, legs };
-        let before = std::mem::replace(&mut self.state, next);
-        self.open_all(&settled)?;
-        self.announce_change(&before.tables)?;
+        let kept = self.believe(next);
+        if let Err(e) = self.open_all(&settled, Some(before)) {
+            self.undo_opened(kept, &settled, &made);
+            return Err(e);
+        }
+        self.announce_change(&kept.tables);
         let removed = self.remove_unwanted();
         let generation = self.state.generation;
         Ok(Installed { generation, ports: self.port_statuses(), removed, validation })
+    }
+
+    /// What is in force is this, from now on; the state of before.
+    fn believe(&mut self, next: Next) -> State {
+        let Next { image, host_addrs, ports, legs, tables } = next;
+        let generation = self.state.generation;
+        let next = State { generation, image: Some(image), host_addrs, tables, ports, legs };
+        std::mem::replace(&mut self.state, next)
     }
 
     /// Makes all that a generation needs: legs, ports, tables. Nothing of it is open yet.
@@ -100,7 +107,7 @@ impl Switch {
         made: &mut Made,
     ) -> Result<Next> {
         let legs = self.ready_legs(&image, made)?;
-        let mut ports = self.ready_ports(&image, specs, &legs, made);
+        let mut ports = self.ready_ports(&image, specs, &legs, made)?;
         place_all(&image, &legs, &mut ports);
         let host_addrs = host_addrs.to_vec();
         let tables = build(&image, &legs, &ports, &host_addrs);
@@ -128,14 +135,14 @@ impl Switch {
     }
 
     /// Finds or makes the interfaces, with the program at each. What fails concerns that port
-    /// alone.
+    /// alone, unless it is open now: a fault that passes must not close it.
     fn ready_ports(
         &mut self,
         image: &Image,
         specs: &[PortSpec],
         legs: &[(u32, LegDevice)],
         made: &mut Made,
-    ) -> Vec<Port> {
+    ) -> Result<Vec<Port>> {
         let mut taken: BTreeSet<u32> = legs.iter().map(|(_, l)| table_index(l.ifindex)).collect();
         let mut ports = Vec::new();
         for spec in specs {
@@ -145,7 +152,7 @@ impl Switch {
                 Ok(port) => port,
                 Err(e) => {
                     self.unmake(&std::mem::take(&mut own));
-                    let place = Err(Closed::Failed { error: e.to_string() });
+                    let place = Err(self.failed(spec, e, Some(self.state.generation))?);
                     Port { spec: spec.clone(), ifindex: 0, mtu: 0, place }
                 }
             };
@@ -153,10 +160,19 @@ impl Switch {
                 taken.insert(table_index(port.ifindex));
             }
             ports.push(port);
-            made.interfaces.append(&mut own.interfaces);
-            made.uplinks.append(&mut own.uplinks);
+            made.append(&mut own);
         }
-        ports
+        Ok(ports)
+    }
+
+    /// What an error closes: this port; or nothing, where it is open in generation `before`.
+    fn failed(&self, spec: &PortSpec, error: Error, before: Option<u32>) -> Result<Closed> {
+        match before {
+            Some(before) if self.runs(spec, before) => {
+                Err(Error::OpenPort { name: spec.name.clone(), source: Box::new(error) })
+            }
+            _ => Ok(Closed::Failed { error: error.to_string() }),
+        }
     }
 
     /// Finds or makes the interface of a port, with the program at it: closed.
@@ -181,24 +197,19 @@ impl Switch {
 
     /// Ports that are open already and stay what they are: their guests are left alone, whatever
     /// they have made of their ends meanwhile.
-    fn settled(&self, next: &Next) -> BTreeSet<u32> {
+    fn settled(&self, next: &Next) -> Result<BTreeSet<u32>> {
         let base = (self.state.generation & 1) * PORTS;
-        let same = |(index, new): (&u32, &PortEntry)| {
-            let old = self.maps.ports.get(&(base + index), 0).ok()?;
-            let old = PortEntry::read_from_bytes(&old).ok()?;
-            let what = |e: &PortEntry| (e.ifindex, e.kind, e.mac, e.addrs, e.mtu);
-            (what(&old) == what(new)).then_some(new.ifindex)
-        };
-        next.tables.ports.iter().filter_map(same).collect()
-    }
-
-    /// After a failed install: legs are what the policy in force wants them to be.
-    fn restore_legs(&self) {
-        let Some(image) = &self.state.image else { return };
-        for (_, leg) in legs::all_wanted(image) {
-            // The error that matters is the one that led here.
-            let _ = host_leg::configure(&leg);
+        let what = |e: &PortEntry| (e.ifindex, e.kind, e.mac, e.addrs, e.mtu);
+        let mut settled = BTreeSet::new();
+        for (index, new) in &next.tables.ports {
+            let old = self.maps.ports.get(&(base + index), 0);
+            let old = old.map_err(Error::map("read", name::PORTS))?;
+            let old = PortEntry::read_from_bytes(&old).expect("an entry of that size");
+            if what(&old) == what(new) {
+                settled.insert(new.ifindex);
+            }
         }
+        Ok(settled)
     }
 
     /// Writes the other slot whole, and makes it the one that packets are judged by.
@@ -227,17 +238,18 @@ impl Switch {
         Ok(validation)
     }
 
-    /// Brings all open ports up; one that does not come up is closed again.
-    pub(crate) fn open_all(&mut self, settled: &BTreeSet<u32>) -> Result<()> {
+    /// Brings all open ports up; one that does not come up is closed again. `before`: the
+    /// generation in which a port that was open must not be closed by that.
+    pub(crate) fn open_all(&mut self, settled: &BTreeSet<u32>, before: Option<u32>) -> Result<()> {
         let Some(image) = self.state.image.clone() else { return Ok(()) };
         let mut failed = false;
         for at in 0..self.state.ports.len() {
             let port = self.state.ports[at].clone();
-            if port.place.is_ok()
-                && !settled.contains(&port.ifindex)
-                && let Err(e) = self.open(&port, &image)
-            {
-                self.state.ports[at].place = Err(Closed::Failed { error: e.to_string() });
+            if port.place.is_err() || settled.contains(&port.ifindex) {
+                continue;
+            }
+            if let Err(e) = self.open(&port, &image) {
+                self.state.ports[at].place = Err(self.failed(&port.spec, e, before)?);
                 failed = true;
             }
         }

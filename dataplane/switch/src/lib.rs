@@ -34,6 +34,7 @@ mod taken;
 mod testing;
 mod traffic;
 mod tune;
+mod undo;
 mod uplink;
 mod validate;
 mod writer;

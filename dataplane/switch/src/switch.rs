@@ -37,6 +37,7 @@ use crate::{
     status::{Closed, Hook, PortStatus, RemoveReport, StartReport},
     taken::Pass,
     tune::Looks,
+    undo::Made,
     uplink,
     writer::{Writer, bytes},
 };
@@ -82,13 +83,6 @@ pub struct Switch {
     pub(crate) pass: Option<Pass>,
     /// When routers were last advertised.
     pub(crate) announced: Option<Instant>,
-}
-
-/// What an install has made so far: goes away again if it fails.
-#[derive(Default)]
-pub(crate) struct Made {
-    pub(crate) interfaces: Vec<String>,
-    pub(crate) uplinks: Vec<String>,
 }
 
 impl Switch {
@@ -168,10 +162,11 @@ impl Switch {
         if let Some(at) = self.state.ports.iter().position(|p| p.spec.name == port) {
             let removed = self.state.ports.remove(at);
             let open = self.open_ports();
-            self.reload()?;
-            self.give_back(port, removed.spec.kind.is_ours())?;
+            let ours = removed.spec.kind.is_ours();
+            self.reload().inspect_err(|_| self.state.ports.insert(at, removed))?;
+            self.give_back(port, ours)?;
             // Another port may have waited for what this one held.
-            return self.open_all(&open);
+            return self.open_all(&open, None);
         }
         // A port of an earlier process, before the first install of this one.
         if !self.links.ports()?.iter().any(|p| p == port) {
@@ -198,18 +193,18 @@ impl Switch {
     ///
     /// Whoever reads the new word finds the slot as it was written before: every address in it
     /// depends on the word, which orders a reader's loads, and the fence orders our stores.
+    ///
+    /// After an error `state.generation` says what is in force, and the number is used up.
     pub(crate) fn flip(&mut self, generation: u32) -> Result<()> {
-        let before = self.state.generation;
         fence(Ordering::SeqCst);
         self.set_generation(generation)?;
-        if self.maps.generation()? != generation {
-            self.set_generation(before)?;
-            grace::wait()?;
-            let at = generation.to_string();
-            return Err(Error::ReadBack { map: name::GENERATION, at });
-        }
         self.state.generation = generation;
-        grace::wait()
+        let read = self.maps.generation();
+        grace::wait()?;
+        match read? {
+            read if read == generation => Ok(()),
+            _ => Err(Error::ReadBack { map: name::GENERATION, at: generation.to_string() }),
+        }
     }
 
     fn set_generation(&mut self, generation: u32) -> Result<()> {
@@ -230,7 +225,7 @@ impl Switch {
         }
         self.state.tables = tables;
         let next = generation + SLOTS;
-        writer.shape(&image, next)?;
+        writer.shape(&slot::shape(&image, next))?;
         self.flip(next)
     }
 
@@ -301,17 +296,6 @@ impl Switch {
         }
         uplink::give_back(&self.bpffs, port)?;
         self.links.detach(port)
-    }
-
-    /// Undoes what a failed operation has made, as far as that goes.
-    pub(crate) fn unmake(&self, made: &Made) {
-        for interface in &made.interfaces {
-            // The error that matters is the one that led here.
-            let _ = self.give_back(interface, true);
-        }
-        for uplink in &made.uplinks {
-            let _ = self.give_back(uplink, false);
-        }
     }
 }
 

@@ -9,9 +9,9 @@ use portcullis_image::Image;
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, Members, NETWORKS, NoticeEntry, NoticeKey,
-        PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES,
-        SOURCE_TABLES, Settings, port_kind,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, GenerationEntry, Members, NETWORKS,
+        NoticeEntry, NoticeKey, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES,
+        RuleEntry, SERVICE_TABLES, SOURCE_TABLES, Settings, port_kind,
     },
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -50,7 +50,7 @@ impl<'a> Writer<'a> {
     ) -> Result<()> {
         self.dense(image)?;
         self.rules(rules)?;
-        self.shape(image, generation)?;
+        self.shape(&shape(image, generation))?;
         self.prefixes(&tables.prefixes)?;
         self.addresses(&tables.addresses)?;
         self.networks(tables)?;
@@ -81,10 +81,9 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes the number of the generation that the slot holds.
-    pub fn shape(&mut self, image: &Image, generation: u32) -> Result<()> {
-        let entry = bytes(&shape(image, generation));
-        set(&mut self.maps.generations, name::GENERATIONS, self.slot, &entry)
+    /// Writes the number and the shape of the generation that the slot holds.
+    pub fn shape(&mut self, shape: &GenerationEntry) -> Result<()> {
+        set(&mut self.maps.generations, name::GENERATIONS, self.slot, &bytes(shape))
     }
 
     /// Closes one port of the slot.

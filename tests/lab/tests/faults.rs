@@ -1,6 +1,6 @@
-//! Faults at every step of a start: system calls that fail, a process that is killed, programs that
-//! are refused, a store that is full or damaged. No port opens, what runs goes on without losing a
-//! packet, and the next start repairs it.
+//! Faults at every step of `apply`, `attach` and `up`: system calls that fail, a process that is
+//! killed, programs that are refused, a store that is full or damaged. No port opens, what runs goes
+//! on without losing a packet, what failed was not done, and the next try does it.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ use portcullis_lab::{
     frame::{Udp, holds},
     hammer::Hammer,
     host::Host,
-    inject::Fault,
+    inject::{Fault, Injected},
     process::wait_for,
     small::Small,
     stream::Stream,
@@ -79,14 +79,54 @@ impl Siege {
         &self.small.host
     }
 
+    /// Is the other policy the one in force?
+    fn has_other(&self) -> bool {
+        self.host().status().unwrap().0["policy"]["size"]["rules"] == 2
+    }
+
+    fn policy(&self, other: bool) -> String {
+        let rules: &[&str] = if other { &[OTHER, RUNNING] } else { &[RUNNING] };
+        let text = portcullis_lab::small::policy(rules);
+        self.small.lab.file("policy.yaml", &text).unwrap().to_string_lossy().into_owned()
+    }
+
+    fn apply(&self, other: bool) -> i32 {
+        let output = self.host().run(&["apply", &self.policy(other)]).unwrap();
+        if output.code() != 0 {
+            assert!(output.stderr.starts_with("error: "), "{output:?}");
+        }
+        output.code()
+    }
+
+    /// One fault in the middle of an order to the daemon; if it died, it is started again.
+    fn under(&mut self, fault: &Fault, order: impl FnOnce(&Self) -> i32) -> i32 {
+        let daemon = self.host().daemon();
+        let code = {
+            let _injected = Injected::start(fault, daemon[0]).unwrap();
+            order(self)
+        };
+        assert!([0, 2].contains(&code), "{fault}: {code}");
+        self.reached += usize::from(code != 0);
+        let dead = self.host().daemon().is_empty();
+        assert!(!dead || fault.is_deadly(), "{fault} killed the daemon");
+        if dead {
+            self.host().up().unwrap();
+        }
+        code
+    }
+
     /// Every port is open, and nothing is amiss any more; what the daemon looks after by itself
     /// it may find out at its next look.
     fn is_whole(&self) {
         let status = self.host().status().unwrap();
         let open = GUESTS.iter().all(|(name, _)| status.is_open(&format!("v-{name}")));
         assert!(open, "{}", status.0);
-        let fine = || self.host().status().unwrap().0["problems"] == serde_json::json!([]);
-        wait_for("an end of all problems", 8, fine).unwrap();
+        let mut problems = serde_json::Value::Null;
+        let fine = wait_for("an end of all problems", 8, || {
+            problems = self.host().status().unwrap().0["problems"].clone();
+            problems == serde_json::json!([])
+        });
+        fine.unwrap_or_else(|error| panic!("{error}: {problems}"));
     }
 
     /// The end: nothing was lost, nothing forbidden passed.
@@ -100,6 +140,69 @@ impl Siege {
         assert!(report.missing.is_empty(), "lost {:?} of {}", report.missing, report.sent);
         assert!(self.reached > 1 && attacks > 100 && report.sent > 100);
     }
+}
+
+#[test]
+fn a_change_that_fails_at_any_step_is_no_change() {
+    let mut siege = Siege::new("plp");
+    let calls = [
+        ("bpf", "error=E2BIG"),
+        ("bpf", "error=ENOMEM"),
+        ("bpf", "signal=KILL"),
+        ("sendto", "error=ENOBUFS"),
+        ("fdatasync", "error=EIO"),
+        ("pwrite64", "error=ENOSPC"),
+        ("membarrier", "error=ENOMEM"),
+    ];
+    let mut other = false;
+    for fault in faults(&calls) {
+        let code = siege.under(&fault, |siege| siege.apply(!other));
+        match (code, fault.is_deadly()) {
+            (0, _) => other = !other,
+            // Nobody heard what came of it: one or the other, and not a mix.
+            (_, true) => other = siege.has_other(),
+            (_, false) => {}
+        }
+        assert_eq!(siege.has_other(), other, "{fault}: {code}");
+        // The next one is done, whatever happened to this one.
+        assert_eq!(siege.apply(!other), 0, "after {fault}");
+        other = !other;
+        assert_eq!(siege.has_other(), other, "after {fault}");
+        if is_long() {
+            println!("{fault}: {code}");
+        }
+        siege.is_whole();
+    }
+    siege.end();
+}
+
+#[test]
+fn a_port_that_fails_at_any_step_is_no_port() {
+    let mut siege = Siege::new("plq");
+    let space = siege.small.lab.space("b1").unwrap();
+    let path = space.path().to_string_lossy().into_owned();
+    let attach = ["attach", "veth", "v-b1", "--guest", "b1", "--netns", &path];
+    let before = siege.host().space().interfaces().unwrap();
+    let calls = [
+        ("bpf", "error=ENOMEM"),
+        ("bpf", "signal=KILL"),
+        ("sendto", "error=ENOBUFS"),
+        ("fdatasync", "error=EIO"),
+        ("membarrier", "error=ENOMEM"),
+    ];
+    for fault in faults(&calls) {
+        let code = siege.under(&fault, |siege| siege.host().run(&attach).unwrap().code());
+        if code != 0 && !fault.is_deadly() {
+            assert_eq!(siege.host().space().interfaces().unwrap(), before, "{fault}");
+        }
+        if siege.host().status().unwrap().port("v-b1").is_none() {
+            siege.host().portcullis(&attach).unwrap_or_else(|error| panic!("{fault}: {error}"));
+        }
+        assert!(siege.host().status().unwrap().is_open("v-b1"), "{fault}");
+        siege.host().portcullis(&["detach", "v-b1"]).unwrap();
+        siege.is_whole();
+    }
+    siege.end();
 }
 
 /// Starts the daemon under a fault; true if it answers.

@@ -180,6 +180,8 @@ pub struct Actor<L: Launcher, S> {
     pub(super) pace: Pace,
     /// When to try again what the clock demanded and what failed.
     pub(super) retry_at: Instant,
+    /// The policy passed all checks at the start, and the kernel refused it.
+    pub(super) restore_again: bool,
 }
 
 impl<L: Launcher, S: Store> Actor<L, S> {
@@ -218,6 +220,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             ledger: None,
             pace,
             retry_at: Instant::now(),
+            restore_again: false,
         };
         actor.host = actor.read_host().unwrap_or_default();
         let restored = actor.restore();
@@ -281,6 +284,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             }
             if Instant::now() >= host_at {
                 self.refresh_host();
+                self.restore_in_time();
                 self.look_after_host_rules();
                 self.revive();
                 host_at = Instant::now() + self.pace.host;

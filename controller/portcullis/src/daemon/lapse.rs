@@ -12,6 +12,7 @@ use super::{
     actor::{Actor, Topic},
     clock::Now,
     log::log,
+    ready::Ready,
     trial::{Event, Standing},
 };
 use crate::{api::Failure, dataplane::Launcher, state::AppliedPolicy};
@@ -24,17 +25,17 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             return self.end_trial(over).ok();
         }
         let policy = self.standing.policy.clone()?;
+        self.restore_again = false;
         let restored = self.recompile(&policy).and_then(|ready| {
-            let installed = self.install(&ready.image, &ready.outside)?;
-            let generation = installed.generation;
-            let policy = Some(Arc::new(AppliedPolicy { generation, ..(*policy).clone() }));
-            let standing = Standing { policy, trial: self.standing.trial.clone() };
-            self.believe(standing, Some(ready), &installed);
+            self.restore_again = true;
+            let generation = self.reinstall(&policy, ready)?;
+            self.restore_again = false;
             Ok(generation)
         });
         match restored {
             Ok(generation) => {
                 log(format!("restored as generation {generation}"));
+                self.problems.remove(&Topic::Restore);
                 Some(generation)
             }
             Err(failure) => {
@@ -46,6 +47,22 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 self.problem(Topic::Restore, text);
                 None
             }
+        }
+    }
+
+    fn reinstall(&mut self, policy: &AppliedPolicy, ready: Ready) -> Result<u32, Failure> {
+        let installed = self.install(&ready.image, &ready.outside)?;
+        let generation = installed.generation;
+        let policy = Some(Arc::new(AppliedPolicy { generation, ..policy.clone() }));
+        let standing = Standing { policy, trial: self.standing.trial.clone() };
+        self.believe(standing, Some(ready), &installed);
+        Ok(generation)
+    }
+
+    /// What the kernel refused when the daemon started it may take now.
+    pub(super) fn restore_in_time(&mut self) {
+        if self.restore_again && self.in_force.is_none() {
+            self.restore();
         }
     }
 
@@ -140,7 +157,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::{change::moment, ready::Ready};
+    use crate::daemon::change::moment;
 
     /// A policy remembers when its durations began, so that a restart does not renew them.
     #[test]

@@ -136,12 +136,14 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         let Ok(now) = self.read_host() else { return };
         let Some(in_force) = &self.in_force else {
             self.host = now;
+            self.problems.remove(&Topic::HostAddresses);
             return;
         };
         let image = Arc::clone(&in_force.ready.image);
         let outside = Arc::clone(&in_force.ready.outside);
         let known = host::without_gateways(self.host.clone(), &image);
         if host::without_gateways(now.clone(), &image) == known {
+            self.problems.remove(&Topic::HostAddresses);
             return;
         }
         let before = std::mem::replace(&mut self.host, now);

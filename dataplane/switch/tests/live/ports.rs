@@ -87,6 +87,24 @@ fn a_new_policy_cuts_what_it_no_longer_allows() {
 }
 
 #[test]
+fn a_port_whose_interface_is_lost_for_good_stops_nobody() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        link::delete(link::get("port3").unwrap().index).unwrap();
+        tap::create("port3", 1, "portcullis:another").unwrap();
+        for _ in 0..2 {
+            let installed = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+            let open: Vec<bool> = installed.ports.iter().map(|p| p.open).take(3).collect();
+            assert_eq!(open, [true, true, false], "{installed:?}");
+        }
+        link::delete(link::get("port3").unwrap().index).unwrap();
+        let installed = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+        assert!(installed.ports.iter().all(|p| p.open), "{installed:?}");
+    });
+}
+
+#[test]
 fn ports_come_and_go_in_place() {
     Bed::new().run(|bed| {
         let mut switch = bed.start();
