@@ -11,7 +11,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    Error, Result, Space, capture::Capture, host::Status, process, small::Small, world::Nic,
+    Error, Result, Space, capture::Capture, host::Status, patience, process, small::Small,
+    world::Nic,
 };
 
 /// Who attacks; r1 may talk to port 80 of r2 and b1, which nobody asks for here.
@@ -132,7 +133,7 @@ impl Field {
         command.current_dir(self.small.lab.dir());
         let line = process::line(&command);
         let mut child = self.attacker().spawn(command)?;
-        let end = Instant::now() + time;
+        let end = Instant::now() + patience::limit(time);
         while Instant::now() < end {
             if child.try_wait().map_err(Error::system(line.clone()))?.is_some() {
                 return Ok(());
@@ -156,8 +157,8 @@ impl Field {
     fn settle(&self, time: Duration) -> Result<()> {
         let all = || -> Result<_> { Ok((self.counters()?, self.small.host.status()?.reasons())) };
         let (mut before, mut still) = (all()?, Instant::now());
-        let end = still + Duration::from_secs(15);
-        while still.elapsed() < time {
+        let end = still + patience::limit(Duration::from_secs(15));
+        while still.elapsed() < patience::silence(time) {
             thread::sleep(STILL / 2);
             let now = all()?;
             if now != before {

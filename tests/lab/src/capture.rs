@@ -12,7 +12,7 @@ use std::{
 
 use nix::sys::socket::{LinkAddr, MsgFlags, recvfrom, send};
 
-use crate::{Error, Result, Space, process, sys};
+use crate::{Error, Result, Space, patience, process, sys};
 
 /// Bytes of a frame that are kept.
 const KEPT: usize = 256;
@@ -85,7 +85,7 @@ impl Capture {
 
     /// Lets frames that are on their way arrive, then tells whether one fits.
     pub fn saw(&self, fits: impl Fn(&Seen) -> bool) -> bool {
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(patience::silence(Duration::from_millis(300)));
         self.frames().iter().any(fits)
     }
 }

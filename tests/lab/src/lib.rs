@@ -8,12 +8,14 @@
 pub mod assault;
 pub mod capture;
 pub mod demo;
+pub mod end;
 pub mod error;
 pub mod frame;
 pub mod hammer;
 pub mod host;
 pub mod inject;
 pub mod lab;
+pub mod patience;
 pub mod probe;
 pub mod process;
 pub mod random;

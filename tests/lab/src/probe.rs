@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Error, Result, Space,
+    Error, Result, Space, patience,
     server::{FILE, GREETING, SHARE},
 };
 
@@ -43,7 +43,14 @@ impl fmt::Display for Probe {
 }
 
 /// How long a client waits for an answer.
-const WAIT: Duration = Duration::from_millis(1000);
+fn wait() -> Duration {
+    patience::silence(Duration::from_millis(1000))
+}
+
+/// The same in whole seconds, as words of a command.
+fn seconds(native: u32) -> String {
+    patience::silence(Duration::from_secs(native.into())).as_secs().to_string()
+}
 
 impl Probe {
     /// Tries it from inside `space`: did the answer come?
@@ -67,21 +74,26 @@ impl Probe {
 
 fn ping(space: &Space, to: IpAddr) -> Result<bool> {
     let mut command = Command::new("ping");
-    command.args(["-n", "-q", "-c", "1", "-W", "1", &to.to_string()]);
+    command.args(["-n", "-q", "-c", "1", "-W", &seconds(1), &to.to_string()]);
     Ok(space.run(command, 5)?.code() == 0)
 }
 
 fn http(space: &Space, to: IpAddr) -> Result<bool> {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--noproxy", "*", "--globoff", "--connect-timeout", "1"]);
-    command.args(["--max-time", "4", &format!("http://{}/{FILE}", SocketAddr::new(to, 80))]);
+    command.args(["--silent", "--noproxy", "*", "--globoff", "--connect-timeout"]);
+    command.arg(seconds(1));
+    command.args([
+        "--max-time",
+        &seconds(4),
+        &format!("http://{}/{FILE}", SocketAddr::new(to, 80)),
+    ]);
     let output = space.run(command, 10)?;
     Ok(output.code() == 0 && output.stdout == GREETING)
 }
 
 fn ssh(space: &Space, to: IpAddr) -> Result<bool> {
     let mut command = Command::new("ssh-keyscan");
-    command.args(["-T", "1", "-t", "ed25519", &to.to_string()]);
+    command.args(["-T", &seconds(1), "-t", "ed25519", &to.to_string()]);
     Ok(space.run(command, 10)?.stdout.contains("ssh-ed25519"))
 }
 
@@ -91,7 +103,7 @@ fn smb(space: &Space, to: IpAddr) -> Result<bool> {
         return Ok(false);
     }
     let mut command = Command::new("smbclient");
-    command.args([&format!("//guest/{SHARE}"), "-I", &to.to_string(), "-N", "-t", "4"]);
+    command.args([&format!("//guest/{SHARE}"), "-I", &to.to_string(), "-N", "-t", &seconds(4)]);
     command.args(["-s", "/dev/null", "-c", &format!("get {FILE} -")]);
     let output = space.run(command, 15)?;
     Ok(output.code() == 0 && output.stdout.contains(GREETING.trim_end()))
@@ -99,7 +111,7 @@ fn smb(space: &Space, to: IpAddr) -> Result<bool> {
 
 fn tcp(space: &Space, to: IpAddr, port: u16) -> Result<bool> {
     let to = SocketAddr::new(to, port);
-    space.enter(|| Ok(TcpStream::connect_timeout(&to, WAIT).is_ok()))
+    space.enter(|| Ok(TcpStream::connect_timeout(&to, wait()).is_ok()))
 }
 
 fn udp(space: &Space, to: IpAddr, port: u16) -> Result<bool> {
@@ -111,7 +123,7 @@ fn udp(space: &Space, to: IpAddr, port: u16) -> Result<bool> {
         };
         let socket = UdpSocket::bind((any, 0)).map_err(Error::system("bind"))?;
         socket.connect((to, port)).map_err(Error::system("connect"))?;
-        socket.set_read_timeout(Some(WAIT / 2)).map_err(Error::system("SO_RCVTIMEO"))?;
+        socket.set_read_timeout(Some(wait() / 2)).map_err(Error::system("SO_RCVTIMEO"))?;
         let mut buffer = [0; 64];
         for question in [b"first", b"again"] {
             // A refusal of the first shows as an error of the second: both mean no.

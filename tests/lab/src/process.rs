@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, patience};
 
 /// A command that ended.
 #[derive(Debug)]
@@ -52,11 +52,12 @@ pub fn line(command: &Command) -> String {
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
-/// Waits for a child whose output is piped; kills it when the time is up.
+/// Waits for a child whose output is piped; kills it when the time is up. The time is one for a
+/// fast machine, as everywhere (see [`patience`]).
 pub fn finish(mut child: Child, line: String, seconds: u64) -> Result<Output> {
     let stdout = child.stdout.take().map(reader);
     let stderr = child.stderr.take().map(reader);
-    let status = wait(&mut child, Duration::from_secs(seconds));
+    let status = wait(&mut child, patience::limit(Duration::from_secs(seconds)));
     let text = |reader: Option<thread::JoinHandle<String>>| {
         reader.and_then(|thread| thread.join().ok()).unwrap_or_default()
     };
@@ -133,6 +134,7 @@ pub fn inside(identity: &str) -> Vec<i32> {
 
 /// Waits until `done` holds, looking every few milliseconds.
 pub fn wait_for(what: &str, seconds: u64, mut done: impl FnMut() -> bool) -> Result<()> {
+    let seconds = patience::limit_seconds(seconds);
     let end = Instant::now() + Duration::from_secs(seconds);
     while !done() {
         if Instant::now() > end {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Lab, Result, Space, process};
+use crate::{Error, Lab, Result, Space, patience, process};
 
 /// What the web servers and the share hand out.
 pub const GREETING: &str = "hello from behind the portcullis\n";
@@ -130,7 +130,7 @@ fn smb_config(files: &Path, state: &Path) -> String {
 
 /// Does somebody listen on this TCP port inside the namespace?
 fn listens(space: &Space, port: u16) -> bool {
-    let wait = Duration::from_millis(200);
+    let wait = patience::limit(Duration::from_millis(200));
     let probe = || {
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, Result, Space};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+
+use crate::{Error, Result, Space, timed::ROOM};
 
 /// Time between two datagrams: about a thousand a second.
 const PACE: Duration = Duration::from_millis(1);
@@ -52,6 +54,7 @@ impl Stream {
             let sink = UdpSocket::bind(SocketAddr::new(to, port)).map_err(Error::system("bind"))?;
             let wait = Some(Duration::from_millis(100));
             sink.set_read_timeout(wait).map_err(Error::system("SO_RCVTIMEO"))?;
+            setsockopt(&sink, RcvBufForce, &ROOM).map_err(Error::system("SO_RCVBUFFORCE"))?;
             Ok(sink)
         })?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -86,6 +86,41 @@ pub fn accept_offloads(tap: &File) -> Result<()> {
     Ok(())
 }
 
+/// The same, and datagrams to be cut, where the kernel can leave these to somebody (since 6.2).
+pub fn accept_all_offloads(tap: &File) -> Result<()> {
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    // SAFETY: this request takes its argument by value.
+    if unsafe { tun_set_offload(tap.as_raw_fd(), (tcp | udp).into()) }.is_err() {
+        return accept_offloads(tap);
+    }
+    Ok(())
+}
+
+/// From now on frames of a packet socket have a virtio-net header (packet(7), PACKET_VNET_HDR).
+pub fn show_offloads(socket: &OwnedFd) -> Result<()> {
+    let on: libc::c_int = 1;
+    let length = mem::size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, option) = (libc::SOL_PACKET, libc::PACKET_VNET_HDR);
+    // SAFETY: pointer and length describe the live int above.
+    let set = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), length)
+    };
+    if set != 0 {
+        return Err(Error::system("PACKET_VNET_HDR")(io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+/// Reads from a packet socket; nothing if it is a frame that somebody here has sent.
+pub fn receive_incoming(socket: &OwnedFd, buffer: &mut [u8]) -> Option<usize> {
+    let (length, from) =
+        nix::sys::socket::recvfrom::<nix::sys::socket::LinkAddr>(socket.as_raw_fd(), buffer)
+            .ok()?;
+    let outgoing = from.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING);
+    (!outgoing).then_some(length)
+}
+
 /// A raw socket that sees and sends whole frames on one interface of this thread's namespace.
 /// Reads time out after 100 ms.
 pub fn packet_socket(interface: &str) -> Result<OwnedFd> {

@@ -19,6 +19,8 @@ use crate::{Error, Result, Space, capture::Capture, sys};
 
 /// A frame of 64 KiB, its headers, and the virtio-net header.
 const BUFFER: usize = 70_000;
+/// Frames that wait for the pump at most, on the guest's side.
+const QUEUE: usize = 10_000;
 /// Frames over this are super-packets: 1,500 bytes and an Ethernet header.
 const ORDINARY: usize = 1514;
 
@@ -60,7 +62,8 @@ impl Pump {
             })
         };
         let (port, nic) = (open(host, tap)?, open(guest, interface)?);
-        guest.ip(&format!("link set {interface} address {mac}"))?;
+        // A pump that waits for a processor loses nothing of what its guest has sent.
+        guest.ip(&format!("link set {interface} address {mac} txqueuelen {QUEUE}"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let counts = Arc::new(Counts::default());
         let into = {

@@ -17,7 +17,7 @@ use crate::{Error, Result, Space};
 /// Time between two datagrams.
 const PACE: Duration = Duration::from_millis(2);
 /// Room for what arrives while the receiver waits for a processor, bytes.
-const ROOM: usize = 8 << 20;
+pub(crate) const ROOM: usize = 8 << 20;
 
 /// What became of one datagram. Times are nanoseconds since the flow's epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use portcullis_lab::{
     capture::Capture,
     frame::{Udp, holds},
     hammer::Hammer,
+    patience::rounds,
     process::wait_for,
     small::Small,
     stream::Stream,
@@ -76,7 +77,8 @@ fn a_port_passes_nothing_forbidden_from_its_first_instant() {
     frames.push(allowed(&small, bytes));
     let capture = Capture::start(small.space("r2"), "eth0").unwrap();
     let (mut sent, mut passed) = (0, 0);
-    for round in 0..ROUNDS {
+    let rounds = rounds(ROUNDS);
+    for round in 0..rounds {
         // Every third port is a tap, opened as soon as it can be seen.
         let tap = round % 3 == 0;
         let port = format!("{}{round}", if tap { "t" } else { "v" });
@@ -102,7 +104,7 @@ fn a_port_passes_nothing_forbidden_from_its_first_instant() {
         passed = count(&capture, ALLOWED);
     }
     std::thread::sleep(Duration::from_millis(300));
-    println!("{ROUNDS} ports, {sent} frames sent, {passed} allowed ones delivered");
+    println!("{rounds} ports, {sent} frames sent, {passed} allowed ones delivered");
     assert_eq!(count(&capture, FORBIDDEN), 0);
     assert!(sent > 1000, "only {sent} frames were sent");
 }
@@ -138,14 +140,15 @@ fn a_killed_daemon_opens_nothing_and_loses_nothing() {
     let stream = Stream::start(small.space("r1"), small.space("r2"), to, 9000).unwrap();
     let hammer = Hammer::on_nic(small.space("r3"), "eth0", frames);
     wait_for("traffic", 5, || stream.sent() > 50 && hammer.sent() > 50).unwrap();
-    for _ in 0..ROUNDS {
+    let rounds = rounds(ROUNDS);
+    for _ in 0..rounds {
         small.host.kill_daemon().unwrap();
         small.host.up().unwrap();
     }
     let attacks = hammer.sent();
     drop(hammer);
     let report = stream.finish();
-    println!("{ROUNDS} restarts, {attacks} attacks, {} datagrams sent", report.sent);
+    println!("{rounds} restarts, {attacks} attacks, {} datagrams sent", report.sent);
     assert_eq!(count(&capture, FORBIDDEN), 0);
     assert!(report.missing.is_empty(), "lost {:?} of {}", report.missing, report.sent);
     assert_eq!(report.refused, 0);

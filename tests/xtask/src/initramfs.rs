@@ -1,4 +1,4 @@
-//! A root file system in memory: busybox, the modules a kernel needs, and one program to run.
+//! What a kernel starts with: busybox, the modules for its disks, and a script that mounts these.
 
 use std::{
     fs::{self, File},
@@ -10,46 +10,49 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// Network devices and hooks that Debian's kernels have as modules.
-const MODULES: &[&str] = &["veth", "tun", "sch_ingress", "cls_bpf", "act_bpf"];
+use crate::disk;
 
-/// Runs `/kernel-probe` and turns the machine off, whatever comes of it.
+/// What Debian's kernels have as modules on the way to a disk, each behind those that it needs.
+const MODULES: &[&str] = &[
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_blk",
+    "overlay",
+];
+
+/// The first program: the two disks, one above the other, below a layer in memory that takes
+/// what is written. `/inside` is what this machine is for; whatever comes of it, that was all.
 const INIT: &str = r#"#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sysfs /sys
-/bin/busybox mount -t devtmpfs dev /dev
-/bin/busybox mount -t tmpfs tmp /tmp
-/bin/busybox mount -t tmpfs run /run
-/bin/busybox mount -t bpf bpf /sys/fs/bpf
-for module in /modules/*.ko; do /bin/busybox insmod "$module"; done
-/bin/busybox ip link set lo up
-echo
-echo "kernel $(/bin/busybox uname -r)"
-/kernel-probe
-echo "kernel-probe exit $?"
-/bin/busybox poweroff -f
+export PATH=/bin
+for command in mount mkdir insmod switch_root poweroff; do
+    busybox ln -s busybox /bin/$command
+done
+mount -t devtmpfs dev /dev
+for module in /modules/*.ko; do insmod $module; done
+mkdir /system /programs /changes /root
+mount -t ext4 -o ro /dev/vda /system && mount -t ext4 -o ro /dev/vdb /programs || poweroff -f
+mount -t tmpfs changes /changes
+mkdir /changes/upper /changes/work
+layers=lowerdir=/programs:/system,upperdir=/changes/upper,workdir=/changes/work
+mount -t overlay -o $layers root /root || poweroff -f
+mount -t devtmpfs dev /root/dev
+exec switch_root -c /dev/console /root /inside
 "#;
 
 /// Writes the archive for a kernel whose modules lie under `modules`.
-pub fn write(modules: &Path, program: &Path, archive: &Path) -> Result<()> {
-    let tree = archive.with_extension("tree");
-    if tree.exists() {
-        fs::remove_dir_all(&tree)?;
-    }
-    for dir in ["bin", "proc", "sys", "dev", "tmp", "run", "modules"] {
+pub fn write(modules: &Path, archive: &Path) -> Result<()> {
+    let tree = disk::fresh(&archive.with_extension("tree"))?;
+    for dir in ["bin", "dev", "modules"] {
         fs::create_dir_all(tree.join(dir)).context("creating the initramfs tree")?;
     }
     install(Path::new("/bin/busybox"), &tree.join("bin/busybox"))?;
     symlink("busybox", tree.join("bin/sh"))?;
-    install(program, &tree.join("kernel-probe"))?;
-    for library in libraries(program)? {
-        let place = tree.join(library.strip_prefix("/")?);
-        fs::create_dir_all(place.parent().context("a library lies in a directory")?)?;
-        install(&library, &place)?;
-    }
-    for module in MODULES {
+    for (number, module) in MODULES.iter().enumerate() {
         if let Some(file) = find(modules, module)? {
-            unpack(&file, &tree.join("modules").join(format!("{module}.ko")))?;
+            unpack(&file, &tree.join(format!("modules/{number:02}-{module}.ko")))?;
         }
     }
     fs::write(tree.join("init"), INIT)?;
@@ -62,19 +65,6 @@ fn install(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
     Ok(())
-}
-
-/// The shared libraries of a program, so that it need not be compiled a second time, statically.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd").arg(program).output().context("running ldd")?;
-    Ok(parse_ldd(&String::from_utf8_lossy(&output.stdout)))
-}
-
-fn parse_ldd(text: &str) -> Vec<PathBuf> {
-    text.lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
-        .map(PathBuf::from)
-        .collect()
 }
 
 /// A module by its name; none where the kernel has it built in.
@@ -121,23 +111,4 @@ fn pack(tree: &Path, archive: &Path) -> Result<()> {
         bail!("cpio: {status}");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libraries_are_read_from_ldd() {
-        let text = "\tlinux-vdso.so.1 (0x7ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f)\n\
-                    \t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
-        assert_eq!(
-            parse_ldd(text),
-            [
-                Path::new("/lib/x86_64-linux-gnu/libc.so.6"),
-                Path::new("/lib64/ld-linux-x86-64.so.2")
-            ]
-        );
-        assert!(parse_ldd("\tnot a dynamic executable\n").is_empty());
-    }
 }

@@ -1,13 +1,18 @@
 //! `cargo xtask`: sets the machine up, plays the demo, runs every test, measures.
 
 mod bench;
+mod closure;
 mod demo;
+mod disk;
 mod initramfs;
+mod kernel;
 mod kernels;
+mod machine;
 mod outcome;
 mod packages;
 mod place;
 mod probe;
+mod selection;
 mod setup;
 mod step;
 mod suite;

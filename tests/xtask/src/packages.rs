@@ -40,7 +40,8 @@ pub const ATTACKERS: &[&str] = &[
 ];
 
 /// Booting other kernels.
-pub const KERNELS: &[&str] = &["busybox-static", "cpio", "qemu-system-x86", "xz-utils"];
+pub const KERNELS: &[&str] =
+    &["busybox-static", "cpio", "e2fsprogs", "kmod", "qemu-system-x86", "xz-utils"];
 
 /// Measuring against peers.
 pub const BENCH: &[&str] = &["ethtool", "iperf3", "iproute2", "nftables", "procps"];

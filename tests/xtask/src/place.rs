@@ -44,6 +44,11 @@ pub fn kernels() -> PathBuf {
     cache().join("kernels")
 }
 
+/// File systems of virtual machines, made of Debian's packages.
+pub fn systems() -> PathBuf {
+    cache().join("systems")
+}
+
 /// The cargo that runs us, in the repository.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{kernels, packages, toolchain};
+use crate::{kernel::Kernel, packages, toolchain};
 
 /// Everything that any command needs.
 pub fn everything() -> Result<()> {
@@ -13,11 +13,12 @@ pub fn everything() -> Result<()> {
         packages::BUILD,
         packages::PLAY,
         packages::TEST,
+        packages::ATTACKERS,
         packages::KERNELS,
         packages::BENCH,
     ])?;
     toolchain::install()?;
-    kernels::fetch()?;
+    Kernel::all()?;
     println!("everything is there");
     Ok(())
 }

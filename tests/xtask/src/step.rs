@@ -88,6 +88,16 @@ impl Step {
         Ok(done)
     }
 
+    /// Runs a short command that deserves no line of its own; its failure is an error that says
+    /// what it said.
+    pub fn quietly(mut command: Command) -> Result<()> {
+        let output = command.output().with_context(|| format!("starting {command:?}"))?;
+        if !output.status.success() {
+            bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
     fn spawn(&mut self) -> Result<Child> {
         fs::create_dir_all(place::logs()).context("creating the log directory")?;
         let log = File::create(&self.log)

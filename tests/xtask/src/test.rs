@@ -5,7 +5,13 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{kernels, outcome::Outcome, packages, place, setup, step::Step, suite};
+use crate::{
+    kernels::{self, Form},
+    outcome::Outcome,
+    packages, place, setup,
+    step::Step,
+    suite,
+};
 
 /// Which tests, and how long.
 #[derive(Args)]
@@ -13,11 +19,11 @@ pub struct Options {
     /// More packets, more rounds
     #[arg(long)]
     long: bool,
-    /// Only the kernel matrix
+    /// Only the kernel matrix, with all end-to-end tests on each kernel
     #[arg(long)]
     kernels: bool,
     /// Only steps whose name contains NAME: `format`, `clippy`, a package or test program,
-    /// `kernels`
+    /// `kernels`; with --kernels, only those test programs on each kernel
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
 }
@@ -64,14 +70,11 @@ impl Report {
 
 /// Runs the tests; false when one failed.
 pub fn run(options: &Options) -> Result<bool> {
-    setup::for_packages(&[packages::PLAY, packages::TEST, packages::ATTACKERS, packages::KERNELS])?;
+    setup::for_packages(&[kernels::INSIDE, &[packages::KERNELS]].concat())?;
     let mut report = Report::default();
     style(options, &mut report)?;
-    if !options.kernels && !["format", "clippy"].contains(&options.only.as_deref().unwrap_or("")) {
+    if !["format", "clippy"].contains(&options.only.as_deref().unwrap_or("")) {
         programs(options, &mut report)?;
-    }
-    if options.wants("kernels") {
-        report.add("kernels", kernels::test)?;
     }
     report.print();
     let sum = report.sum();
@@ -128,6 +131,12 @@ fn programs(options: &Options, report: &mut Report) -> Result<()> {
             }
             Ok(outcome)
         })?;
+    }
+    if options.wants("kernels") {
+        let form = if options.kernels { Form::Whole } else { Form::Short };
+        let only = options.only.as_deref().filter(|_| options.kernels).unwrap_or_default();
+        programs.retain(|program| program.name.contains(only));
+        report.add("kernels", || kernels::test(form, &programs))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use portcullis_lab::patience;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -140,14 +141,16 @@ pub fn sh(script: &str) -> String {
 }
 
 pub fn pings(from: &str, to: &str) -> bool {
-    let script = format!("nsenter --net=/run/netns/{from} ping -c 1 -W 1 {to}");
+    let seconds = patience::silence(Duration::from_secs(1)).as_secs();
+    let script = format!("nsenter --net=/run/netns/{from} ping -c 1 -W {seconds} {to}");
     Command::new("sh").args(["-c", &script]).output().unwrap().status.success()
 }
 
 pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(15);
+    let most = patience::limit(Duration::from_secs(15));
+    let end = Instant::now() + most;
     while !happened() {
-        assert!(Instant::now() < end, "{what} did not happen in 15 s");
+        assert!(Instant::now() < end, "{what} did not happen in {most:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

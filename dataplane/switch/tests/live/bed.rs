@@ -12,6 +12,7 @@ use std::{
 
 use nix::sched::{CloneFlags, unshare};
 use portcullis_image::{AddressClass, Image, Network, Nic, Offer, PrefixClass, Rule};
+use portcullis_lab::patience;
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     policy::Cell,
@@ -222,7 +223,7 @@ fn prefixes(networks: &[Network]) -> Vec<PrefixClass> {
 /// A UDP socket of a namespace.
 pub fn socket(netns: &Netns, addr: &str) -> UdpSocket {
     let socket = netns.run(|| UdpSocket::bind(addr).unwrap()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(patience::silence(PATIENCE))).unwrap();
     socket
 }
 

@@ -127,7 +127,23 @@ fn nothing_is_lost_while_programs_change() {
         assert!(reaches(&pc1, &pc2));
         let to = pc2.local_addr().unwrap();
         let done = std::sync::atomic::AtomicBool::new(false);
-        let sent = std::thread::scope(|scope| {
+        let (sent, arrived) = std::thread::scope(|scope| {
+            // Read as they come: the socket's buffer takes no more than some hundreds.
+            let receiver = scope.spawn(|| {
+                let (mut next, mut buffer) = (0_u32, [0; 64]);
+                loop {
+                    match pc2.recv_from(&mut buffer) {
+                        Ok((4, _)) => {
+                            let got = u32::from_ne_bytes(buffer[..4].try_into().unwrap());
+                            assert_eq!(got, next, "lost while the switch was restarted or changed");
+                            next += 1;
+                        }
+                        Ok(other) => panic!("{other:?}"),
+                        Err(_) if done.load(std::sync::atomic::Ordering::Relaxed) => return next,
+                        Err(_) => {}
+                    }
+                }
+            });
             let sender = scope.spawn(|| {
                 let mut sent = 0_u32;
                 // Bounded: a minute at most.
@@ -145,16 +161,9 @@ fn nothing_is_lost_while_programs_change() {
             switch.detach("port3").unwrap();
             switch.attach(&bed.specs()[2]).unwrap();
             done.store(true, std::sync::atomic::Ordering::Relaxed);
-            sender.join().unwrap()
+            (sender.join().unwrap(), receiver.join().unwrap())
         });
-        let mut next = 0_u32;
-        let mut buffer = [0; 64];
-        while let Ok((4, _)) = pc2.recv_from(&mut buffer) {
-            let got = u32::from_ne_bytes(buffer[..4].try_into().unwrap());
-            assert_eq!(got, next, "lost while the switch was restarted or changed");
-            next += 1;
-        }
-        assert_eq!(next, sent);
+        assert_eq!(arrived, sent);
     });
 }
 

@@ -1,0 +1,74 @@
+//! Which tests run on other kernels.
+
+use crate::{kernels::Form, machine::Errand, suite::TestProgram};
+
+/// Test programs that make packets, ports and switches with the kernel's help.
+const PROGRAMS: &[&str] = &["portcullis-lab", "portcullis root", "portcullis-switch live"];
+
+/// Those for which the kernel matters most: a closed port, an enforced rule, a revocation, a new
+/// daemon, segmentation and checksums.
+const SHORT: &[(&str, &[&str])] = &[
+    (
+        "portcullis-lab closed",
+        &[
+            "nothing_passes_before_a_policy_names_the_guest",
+            "a_killed_daemon_opens_nothing_and_loses_nothing",
+        ],
+    ),
+    ("portcullis-lab apply", &["revocation_cuts_one_stream_and_spares_the_other"]),
+    ("portcullis-lab offload", &["from_tap_to_veth_through_the_gateway"]),
+    ("portcullis-lab matrix", &["every_cell_by_the_filter"]),
+];
+
+/// Tests that say nothing about the product in a virtual machine without hardware help.
+const LEFT_OUT: &[(&str, &str, &str)] = &[(
+    "portcullis root",
+    "size::validation_is_fast_enough_to_be_always_on",
+    "compares milliseconds with a processor's, not a simulation's",
+)];
+
+/// When a test program of the whole form is ended, seconds.
+const PROGRAM_SECONDS: u32 = 3600;
+
+/// What runs besides the probe.
+pub fn errands(form: Form, tests: &[TestProgram]) -> Vec<Errand> {
+    let inside = |name: &str| PROGRAMS.iter().any(|program| name.starts_with(program));
+    let tests = tests.iter().filter(|test| inside(&test.name));
+    let errands = tests.filter_map(|test| {
+        let (name, arguments) = (test.name.as_str(), arguments(form, &test.name)?);
+        Some(Errand {
+            name: name.to_owned(),
+            executable: test.executable.clone(),
+            directory: test.directory.clone(),
+            arguments,
+            seconds: PROGRAM_SECONDS,
+        })
+    });
+    errands.collect()
+}
+
+/// Arguments for the test harness; none if the form has nothing of this program.
+fn arguments(form: Form, program: &str) -> Option<Vec<String>> {
+    let mut words = vec!["--test-threads=1".to_owned(), "--exact".to_owned()];
+    match form {
+        Form::Programs => return None,
+        Form::Short => {
+            let (_, tests) = SHORT.iter().find(|(name, _)| *name == program)?;
+            words.extend(tests.iter().map(|test| (*test).to_owned()));
+        }
+        Form::Whole => {
+            for (_, test, _) in LEFT_OUT.iter().filter(|(name, _, _)| *name == program) {
+                words.extend(["--skip".to_owned(), (*test).to_owned()]);
+            }
+        }
+    }
+    Some(words)
+}
+
+/// Says which tests are left out and why; returns how many.
+pub fn say_left_out() -> u32 {
+    for (program, test, reason) in LEFT_OUT {
+        println!("      left out: {program} {test}: {reason}");
+    }
+    LEFT_OUT.len() as u32
+}
