@@ -18,6 +18,11 @@ pub fn rounds(native: usize) -> usize {
     native.div_ceil(*SLACK as usize)
 }
 
+/// Is this a machine on which things take longer than on those that the times are for?
+pub fn is_stretched() -> bool {
+    *SLACK > 1
+}
+
 /// A limit for something that comes about: nobody waits that long when all is well.
 pub fn limit(native: Duration) -> Duration {
     native * *SLACK

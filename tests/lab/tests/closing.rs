@@ -12,7 +12,7 @@ use std::{
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
-use portcullis_lab::{Error, Result, Space, small::Small, world::Nic};
+use portcullis_lab::{Error, Result, Space, patience, small::Small, world::Nic};
 
 const PORT: u16 = 7000;
 const RULE: &str = "{ name: all, allow: { from: [red, blue], to: [red, blue], for: tcp } }";
@@ -44,7 +44,7 @@ impl Pair {
     fn new(listener: &TcpListener, client: TcpStream) -> Self {
         let (server, _) = listener.accept().unwrap();
         for end in [&client, &server] {
-            end.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            end.set_read_timeout(Some(patience::limit(Duration::from_secs(5)))).unwrap();
         }
         let mut pair = Self { client, server };
         pair.client.write_all(b"question").unwrap();
@@ -93,7 +93,7 @@ fn expect_reset(stream: &mut TcpStream) {
     let started = Instant::now();
     let error = stream.read(&mut [0; 8]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < patience::limit(Duration::from_secs(2)), "{:?}", started.elapsed());
 }
 
 fn listen(space: &Space, port: u16) -> TcpListener {
@@ -129,7 +129,7 @@ fn every_end(from: (&str, Nic), to: (&str, Nic), v6: bool) {
     let listener = listen(small.space(to.0), PORT);
     let address = SocketAddr::new(small.address(to.0, v6), PORT);
     for how in [End::HalfClosed, End::AtOnce, End::Reset, End::Unread] {
-        for _ in 0..ROUNDS {
+        for _ in 0..patience::rounds(ROUNDS) {
             let client = reach(small.space(from.0), address, 0).unwrap();
             Pair::new(&listener, client).end(how);
         }
@@ -153,11 +153,11 @@ fn the_same_ports_are_used_again_at_once() {
     let listener = listen(small.space("r2"), PORT);
     for v6 in [false, true] {
         let to = SocketAddr::new(small.address("r2", v6), PORT);
-        for round in 0..ROUNDS {
+        for round in 0..patience::rounds(ROUNDS) {
             let started = Instant::now();
             let client = reach(small.space("r1"), to, 40_000).unwrap();
             // Sooner than a SYN comes again.
-            assert!(started.elapsed() < Duration::from_millis(900));
+            assert!(started.elapsed() < patience::limit(Duration::from_millis(900)));
             let mut pair = Pair::new(&listener, client);
             if round % 2 == 0 {
                 // The server waits for stragglers (RFC 9293, section 3.6.1), the client does not.
@@ -179,11 +179,11 @@ fn who_does_not_listen_says_so_at_once() {
     let small = Small::with("plcn", &[RULE], &[("r1", Nic::Veth), ("r2", Nic::Tap)]).unwrap();
     for v6 in [false, true] {
         let to = SocketAddr::new(small.address("r2", v6), PORT);
-        for _ in 0..ROUNDS {
+        for _ in 0..patience::rounds(ROUNDS) {
             let started = Instant::now();
             let error = reach(small.space("r1"), to, 0).unwrap_err().to_string();
             assert!(error.contains("refused"), "{error}");
-            assert!(started.elapsed() < Duration::from_millis(900));
+            assert!(started.elapsed() < patience::limit(Duration::from_millis(900)));
         }
     }
     check_drops(&small);

@@ -14,6 +14,7 @@ use portcullis_lab::{
     hammer::Hammer,
     host::Host,
     inject::{Fault, Injected},
+    patience,
     process::wait_for,
     small::Small,
     stream::Stream,
@@ -209,7 +210,7 @@ fn a_port_that_fails_at_any_step_is_no_port() {
 fn start_under(host: &Host, fault: &Fault) -> bool {
     let up = fault.around(&host.command(&["up", "--foreground"]));
     let mut child = host.space().spawn(up).unwrap();
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + patience::limit(Duration::from_secs(30));
     let mut answers = false;
     while Instant::now() < end && child.try_wait().unwrap().is_none() && !answers {
         answers = host.run(&["status"]).unwrap().code() == 0;

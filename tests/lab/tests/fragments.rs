@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_lab::{Error, Space, small::Small, world::Nic};
+use portcullis_lab::{Error, Space, patience, small::Small, world::Nic};
 
 const PORT: u16 = 9000;
 const ROUNDS: usize = 50;
@@ -17,7 +17,7 @@ const RULE: &str =
 fn socket(space: &Space, port: u16) -> UdpSocket {
     let any = SocketAddr::from(([0_u16; 8], port));
     let socket = space.enter(|| UdpSocket::bind(any).map_err(Error::system("bind"))).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.set_read_timeout(Some(patience::limit(Duration::from_secs(2)))).unwrap();
     socket
 }
 

@@ -8,16 +8,10 @@ const PROGRAMS: &[&str] = &["portcullis-lab", "portcullis root", "portcullis-swi
 /// Those for which the kernel matters most: a closed port, an enforced rule, a revocation, a new
 /// daemon, segmentation and checksums.
 const SHORT: &[(&str, &[&str])] = &[
-    (
-        "portcullis-lab closed",
-        &[
-            "nothing_passes_before_a_policy_names_the_guest",
-            "a_killed_daemon_opens_nothing_and_loses_nothing",
-        ],
-    ),
+    ("portcullis-switch live", &["restart::filtering_outlives_the_process"]),
+    ("portcullis-lab closed", &["nothing_passes_before_a_policy_names_the_guest"]),
     ("portcullis-lab apply", &["revocation_cuts_one_stream_and_spares_the_other"]),
     ("portcullis-lab offload", &["from_tap_to_veth_through_the_gateway"]),
-    ("portcullis-lab matrix", &["every_cell_by_the_filter"]),
 ];
 
 /// Tests that say nothing about the product in a virtual machine without hardware help.

@@ -11,6 +11,7 @@ use std::{
 use portcullis_lab::{
     Error, Lab, Result, Space,
     host::Host,
+    patience,
     world::{Guest, Nic, attach},
 };
 use serde_json::Value;
@@ -103,7 +104,9 @@ impl Site {
     }
 }
 
-const WAIT: Duration = Duration::from_millis(1000);
+fn wait() -> Duration {
+    patience::silence(Duration::from_millis(1000))
+}
 
 /// Somebody who listens, and says who it was.
 pub struct Listener {
@@ -121,11 +124,11 @@ impl Listener {
 
     /// Somebody connects from `from` to `to`: the two ends, and the address that the listener saw.
     pub fn connect(&self, from: &Space, to: (Ipv4Addr, u16)) -> Option<(Line, IpAddr)> {
-        let connect = || Ok(TcpStream::connect_timeout(&SocketAddr::from(to), WAIT));
+        let connect = || Ok(TcpStream::connect_timeout(&SocketAddr::from(to), wait()));
         let client = from.enter(connect).unwrap().ok()?;
         let (server, seen) = self.tcp.accept().unwrap();
         for end in [&client, &server] {
-            end.set_read_timeout(Some(WAIT)).unwrap();
+            end.set_read_timeout(Some(wait())).unwrap();
         }
         Some((Line { client, server }, seen.ip()))
     }
@@ -155,7 +158,7 @@ pub fn datagram(from: &Space, at: &Space, to: (Ipv4Addr, u16)) -> Option<IpAddr>
         move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).map_err(Error::system("bind"))
     };
     let receiver = at.enter(bind(to.1)).unwrap();
-    receiver.set_read_timeout(Some(WAIT)).unwrap();
+    receiver.set_read_timeout(Some(wait())).unwrap();
     let sender = from.enter(bind(0)).unwrap();
     // A way that is not there at all is refused at once.
     sender.send_to(b"who am I?", to).ok()?;
