@@ -42,6 +42,12 @@ pub trait DataPlane {
     /// The kernel did not tell.
     fn status(&self) -> Result<SwitchStatus, Self::Error>;
 
+    /// Ports whose interface is not there any more.
+    ///
+    /// # Errors
+    /// The kernel did not tell.
+    fn lost(&self) -> Result<Vec<String>, Self::Error>;
+
     /// What has passed the guests' ports and uplinks.
     ///
     /// # Errors
@@ -135,6 +141,10 @@ impl DataPlane for Switch {
 
     fn status(&self) -> Result<SwitchStatus, switch::Error> {
         Switch::status(self)
+    }
+
+    fn lost(&self) -> Result<Vec<String>, switch::Error> {
+        Switch::lost(self)
     }
 
     fn port_traffic(&self) -> Result<Vec<PortStatus>, switch::Error> {

@@ -34,6 +34,7 @@ pub fn port_name(network: &str) -> String {
 /// Makes the pair, both ends down and without addresses; the switch's side is returned.
 pub fn create(leg: &HostLeg, alias: &str) -> Result<Link> {
     let peer = Peer { name: host_name(&leg.network), mac: Some(leg.mac) };
+    veth::discard_unfinished(&port_name(&leg.network), alias)?;
     if link::find(&peer.name)?.is_some() {
         return Err(Error::NameInUse { name: peer.name, place: String::new() });
     }

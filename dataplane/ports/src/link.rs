@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result},
     name,
     netlink::Netlink,
+    veth,
 };
 
 /// The kernel's link watch looks at most once a second (LINKWATCH_HZ).
@@ -42,6 +43,13 @@ pub struct Link {
     pub running: bool,
     /// Promiscuous by somebody's wish?
     pub promiscuous: bool,
+}
+
+impl Link {
+    /// Was it made by the instance of the switch with this alias, even if it died meanwhile?
+    pub fn is_ours(&self, alias: &str) -> bool {
+        self.alias == alias || veth::is_unfinished(self, alias)
+    }
 }
 
 /// The interface with this name in the calling thread's network namespace.
@@ -73,9 +81,9 @@ pub fn list() -> Result<Vec<Link>> {
         .collect())
 }
 
-/// Interfaces with this alias: those that an instance of the switch made.
+/// Interfaces that an instance of the switch made, see [`Link::is_ours`].
 pub fn list_ours(alias: &str) -> Result<Vec<Link>> {
-    Ok(list()?.into_iter().filter(|l| l.alias == alias).collect())
+    Ok(list()?.into_iter().filter(|l| l.is_ours(alias)).collect())
 }
 
 /// Brings an interface up or takes it down.

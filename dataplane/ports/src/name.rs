@@ -83,7 +83,7 @@ pub fn short(prefix: &str, name: &str) -> String {
 }
 
 /// FNV-1a, 32 bits folded: small, and fixed for ever, unlike the standard library's hasher.
-fn fnv1a(text: &str) -> u32 {
+pub(crate) fn fnv1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 

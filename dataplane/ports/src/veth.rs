@@ -42,12 +42,33 @@ pub struct PeerConfig {
 pub fn create(name: &str, peer: &Peer, netns: Option<&Netns>, alias: &str) -> Result<Link> {
     name::check(name)?;
     name::check(&peer.name)?;
+    discard_unfinished(name, alias)?;
     if link::find(name)?.is_some() {
         return Err(Error::NameInUse { name: name.into(), place: String::new() });
     }
-    create_pair(name, peer, netns)?;
+    create_pair(name, peer, netns, alias)?;
     let marked = link::get(name).and_then(|made| mark_port(&made, alias));
     marked.and_then(|()| link::get(name)).inspect_err(|_| discard(name))
+}
+
+/// Is it our end of a pair whose maker died before it was marked? The kernel takes no alias with a
+/// new interface, but a MAC, which nobody sees on this side.
+pub fn is_unfinished(link: &Link, alias: &str) -> bool {
+    link.kind == "veth" && !link.up && link.alias.is_empty() && link.mac == mark(&link.name, alias)
+}
+
+/// Removes what somebody who died has left of a pair.
+pub(crate) fn discard_unfinished(name: &str, alias: &str) -> Result<()> {
+    match link::find(name)?.filter(|link| is_unfinished(link, alias)) {
+        Some(half) => link::delete(half.index),
+        None => Ok(()),
+    }
+}
+
+/// The MAC that our end is born with: locally administered, and nobody else's.
+fn mark(name: &str, alias: &str) -> [u8; 6] {
+    let hash = name::fnv1a(&format!("{alias} {name}")).to_be_bytes();
+    [0x02, b'P', hash[0], hash[1], hash[2], hash[3]]
 }
 
 /// Removes what was made just now and could not be finished. The error that matters is the one
@@ -58,28 +79,29 @@ fn discard(name: &str) {
     }
 }
 
-/// Marks an interface as ours, and keeps the host's own stack off it.
+/// Keeps the host's own stack off an interface, and marks it as ours: that last, so that what is
+/// marked is whole.
 pub(crate) fn mark_port(link: &Link, alias: &str) -> Result<()> {
-    link::set_alias(link.index, alias)?;
     link::set_no_arp(link.index)?;
-    sysctl::without_ipv6(&link.name)
+    sysctl::without_ipv6(&link.name)?;
+    link::set_alias(link.index, alias)
 }
 
 /// A bare pair, both ends down. `peer` is made in its namespace from the start.
-fn create_pair(name: &str, peer: &Peer, netns: Option<&Netns>) -> Result<()> {
+fn create_pair(name: &str, peer: &Peer, netns: Option<&Netns>, alias: &str) -> Result<()> {
     let mut other = LinkMessage::default();
     other.attributes.push(LinkAttribute::IfName(peer.name.clone()));
     other.attributes.extend(peer.mac.map(|m| LinkAttribute::Address(m.to_vec())));
     other.attributes.extend(netns.map(|n| LinkAttribute::NetNsFd(n.as_fd().as_raw_fd())));
     let info =
         vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other)))];
-    link::create(vec![LinkAttribute::IfName(name.into()), LinkAttribute::LinkInfo(info)]).map_err(
-        |e| match e.raw_os_error() {
-            Some(libc::EEXIST) => Error::NameInUse { name: peer.name.clone(), place: place(netns) },
-            Some(libc::EOPNOTSUPP) => Error::NoDriver { kind: "veth" },
-            _ => Error::kernel(format!("create the veth pair {name}"), e),
-        },
-    )
+    let address = LinkAttribute::Address(mark(name, alias).to_vec());
+    let own = vec![LinkAttribute::IfName(name.into()), address, LinkAttribute::LinkInfo(info)];
+    link::create(own).map_err(|e| match e.raw_os_error() {
+        Some(libc::EEXIST) => Error::NameInUse { name: peer.name.clone(), place: place(netns) },
+        Some(libc::EOPNOTSUPP) => Error::NoDriver { kind: "veth" },
+        _ => Error::kernel(format!("create the veth pair {name}"), e),
+    })
 }
 
 fn place(netns: Option<&Netns>) -> String {

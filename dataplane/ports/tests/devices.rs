@@ -63,6 +63,26 @@ fn a_single_queue_is_held_by_one_only() {
 }
 
 #[test]
+fn a_pair_whose_maker_died_is_nobodys() {
+    namespace()
+        .run(|| {
+            let peer = || Peer { name: "peer0".into(), mac: None };
+            let made = veth::create("port0", &peer(), None, ALIAS).unwrap();
+            // As it is between its birth and its mark.
+            link::set_alias(made.index, "").unwrap();
+            let half = link::get("port0").unwrap();
+            assert!(half.is_ours(ALIAS) && !half.is_ours("portcullis:another"), "{half:?}");
+            let again = veth::create("port0", &peer(), None, "portcullis:another").unwrap_err();
+            assert!(matches!(again, Error::NameInUse { .. }), "{again}");
+            let again = veth::create("port0", &peer(), None, ALIAS).unwrap();
+            assert!(again.index != made.index && again.alias == ALIAS, "{again:?}");
+            let again = veth::create("port0", &peer(), None, ALIAS).unwrap_err();
+            assert!(matches!(again, Error::NameInUse { .. }), "{again}");
+        })
+        .unwrap();
+}
+
+#[test]
 fn names_in_use_and_unknown_names_are_told() {
     namespace()
         .run(|| {

@@ -50,8 +50,21 @@ impl Bpffs {
             mount("bpf", &self.root, "bpf", MountFlags::empty(), Some(c"mode=0700"))
                 .map_err(|e| Error::Mount { path: self.root.clone(), source: e.into() })?;
         }
+        self.require_own_layout()?;
         for dir in [self.maps(), self.links(), self.lanes(), self.uplinks()] {
             fs::create_dir_all(&dir).map_err(|e| Error::file("create", dir, e))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to go on where ports are filtered by programs over tables of another layout: ours
+    /// would know nothing of the connections that run.
+    fn require_own_layout(&self) -> Result<()> {
+        for other in self.all_versions()?.into_iter().filter(|v| v.version != self.version) {
+            if !list(&other.links())?.is_empty() {
+                let (found, ours) = (name_of(&other.version), name_of(&self.version));
+                return Err(Error::OtherLayout { found, ours });
+            }
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ pub fn ensure(
     nic: Option<&Nic>,
     taken: &BTreeSet<u32>,
 ) -> Result<Device> {
-    let found = link::find(&spec.name)?;
+    let found = link::find(&spec.name)?.filter(|l| !veth::is_unfinished(l, alias));
     if !spec.kind.is_ours() {
         let found = found.filter(|l| !l.alias.starts_with("portcullis:"));
         let missing = || DeviceError::NoSuchInterface { name: spec.name.clone() };

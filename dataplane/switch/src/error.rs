@@ -121,6 +121,18 @@ pub enum Error {
         /// Entries it should have.
         expected: u32,
     },
+    /// Another version runs, and its tables are laid out in another way.
+    #[error(
+        "the filters in force have tables of layout {found}, and this version wants {ours}: nothing \
+         was changed, and they stay in force. Start the version that made them; or, to change over, \
+         run `portcullis down` (which cuts all connections), then `portcullis up`"
+    )]
+    OtherLayout {
+        /// Layout of what runs.
+        found: String,
+        /// Layout of this version.
+        ours: String,
+    },
     /// The kernel has neither tcx nor clsact.
     #[error(
         "this kernel attaches no programs to {port}: it needs tcx (Linux 6.6) or the clsact qdisc \

@@ -111,6 +111,7 @@ impl Switch {
         place_all(&image, &legs, &mut ports);
         let host_addrs = host_addrs.to_vec();
         let tables = build(&image, &legs, &ports, &host_addrs);
+        self.maps.most.check(&tables)?;
         Ok(Next { image, host_addrs, ports, legs, tables })
     }
 

@@ -18,7 +18,10 @@ use portcullis_pipeline::{
 
 use zerocopy::FromBytes;
 
-use crate::error::{Chain, Error, Result};
+use crate::{
+    error::{Chain, Error, Result},
+    slot::Tables,
+};
 
 /// VLAN ids of a slot in the VLAN table.
 pub const VLANS: u32 = 4096;
@@ -162,6 +165,8 @@ pub struct Maps {
     pub lane_hits: PerCpuArray<MapData, u64>,
     /// Connections that fit.
     pub flow_capacity: u32,
+    /// What else has to fit, without an element of its own for each.
+    pub most: Most,
     /// Processors that the kernel may bring up: words of a counter.
     pub processors: usize,
 }
@@ -200,6 +205,7 @@ impl Maps {
             lanes: open(dir, LANES)?,
             lane_hits: open(dir, LANE_HITS)?,
             flow_capacity: pinned_entries(dir, FLOWS)?.unwrap_or(0),
+            most: Most::read(dir)?,
             processors: aya::util::nr_cpus().map_err(|(path, e)| Error::file("read", path, e))?,
         })
     }
@@ -214,6 +220,39 @@ impl Maps {
     pub fn generation(&self) -> Result<u32> {
         let word = self.generation.get(&0, 0).map_err(Error::map("read", name::GENERATION))?;
         Ok(word as u32)
+    }
+}
+
+/// Entries of one generation that the hash tables and the trie have room for.
+pub struct Most {
+    addresses: usize,
+    prefixes: usize,
+    notices: usize,
+}
+
+impl Most {
+    fn read(dir: &Path) -> Result<Self> {
+        let most = |map| -> Result<usize> {
+            Ok(pinned_entries(dir, map)?.unwrap_or(0) as usize / SLOTS as usize)
+        };
+        Ok(Self {
+            addresses: most(name::ADDRESSES)?,
+            prefixes: most(name::PREFIXES)?,
+            notices: most(name::NOTICES)?,
+        })
+    }
+
+    /// Refuses what would fill a table in the middle of being written.
+    pub fn check(&self, tables: &Tables) -> Result<()> {
+        let all = [
+            ("addresses", tables.addresses.len(), self.addresses),
+            ("prefixes", tables.prefixes.len(), self.prefixes),
+            ("answers for guests", tables.notices.len(), self.notices),
+        ];
+        match all.into_iter().find(|(_, got, most)| got > most) {
+            Some((what, got, most)) => Err(Error::TooLarge { what, got, most }),
+            None => Ok(()),
+        }
     }
 }
 

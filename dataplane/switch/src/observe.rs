@@ -52,6 +52,14 @@ impl Switch {
         })
     }
 
+    /// Ports whose interface was there and is not any more: somebody deleted it, or a namespace
+    /// with it, or took the NIC out.
+    pub fn lost(&self) -> Result<Vec<String>> {
+        let links = link::list()?;
+        let lost = |p: &&Port| p.ifindex != 0 && !is_there(&links, p.ifindex, &p.spec.name);
+        Ok(self.state.ports.iter().filter(lost).map(|p| p.spec.name.clone()).collect())
+    }
+
     /// The ports with what has passed them, host legs last.
     pub fn port_traffic(&self) -> Result<Vec<PortStatus>> {
         let counted = Counted::read(&self.maps)?;
@@ -194,11 +202,15 @@ impl Switch {
 /// Somebody may have deleted an interface behind our back, or a namespace with it.
 fn close_missing(ports: &mut [PortStatus], links: &[Link]) {
     for port in ports.iter_mut().filter(|p| p.open) {
-        if !links.iter().any(|l| l.index == port.ifindex && l.name == port.name) {
+        if !is_there(links, port.ifindex, &port.name) {
             port.open = false;
             port.closed = Some(Closed::Gone);
         }
     }
+}
+
+fn is_there(links: &[Link], ifindex: u32, name: &str) -> bool {
+    links.iter().any(|link| link.index == ifindex && link.name == name)
 }
 
 fn rule_hits(image: &Image, id: u32, hits: u64) -> RuleHits {

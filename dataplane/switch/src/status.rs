@@ -164,7 +164,9 @@ impl fmt::Display for Closed {
             Self::IndexTaken { port } => {
                 write!(f, "its interface index collides with that of port {port}")
             }
-            Self::Gone => f.write_str("its interface is gone: detach the port and attach it again"),
+            Self::Gone => {
+                f.write_str("its interface is gone; the port opens again when it is back")
+            }
             Self::Failed { error } => f.write_str(error),
         }
     }

@@ -217,6 +217,7 @@ impl Switch {
         let Some(image) = self.state.image.clone() else { return Ok(()) };
         place_all(&image, &self.state.legs, &mut self.state.ports);
         let tables = build(&image, &self.state.legs, &self.state.ports, &self.state.host_addrs);
+        self.maps.most.check(&tables)?;
         let generation = self.state.generation;
         let mut writer = Writer::new(&mut self.maps, generation);
         if let Err(e) = writer.change(&self.state.tables, &tables) {
@@ -289,7 +290,7 @@ impl Switch {
     pub(crate) fn give_back(&self, port: &str, ours: bool) -> Result<()> {
         self.lanes.close(port)?;
         if ours {
-            if let Some(link) = link::find(port)?.filter(|l| l.alias == self.alias) {
+            if let Some(link) = link::find(port)?.filter(|l| l.is_ours(&self.alias)) {
                 link::delete(link.index)?;
             }
             return self.links.detach(port);

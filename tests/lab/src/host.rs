@@ -63,6 +63,12 @@ impl Host {
         &self.program
     }
 
+    /// Commands and daemon are those of another version from now on. The daemon of before must
+    /// have ended.
+    pub fn run_program(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// A `portcullis` command, not yet started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);

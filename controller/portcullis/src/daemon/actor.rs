@@ -286,6 +286,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 self.refresh_host();
                 self.restore_in_time();
                 self.look_after_host_rules();
+                self.miss();
                 self.revive();
                 host_at = Instant::now() + self.pace.host;
             }

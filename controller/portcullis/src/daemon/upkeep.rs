@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use portcullis_host_rules::Plan;
 use portcullis_image::Image;
 use portcullis_store::Store;
-use portcullis_switch::{Installed, PortKind, PortSpec};
+use portcullis_switch::{Closed, Installed, PortKind, PortSpec};
 
 use super::{
     actor::{Actor, Topic},
@@ -30,14 +30,32 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         }
     }
 
-    /// Tries again to have the ports whose interface could not be had: the namespace or the NIC
-    /// may have come since.
+    /// A port whose interface was taken away is closed, and waits for it as one that never had
+    /// any. What cannot be looked at or closed now is seen again at the next look.
+    pub(super) fn miss(&mut self) {
+        let lost = self.plane.lost().unwrap_or_default();
+        if !lost.is_empty() {
+            // With the interface its counters go.
+            self.note_usage();
+        }
+        for name in lost {
+            log(format!("port {name}: its interface is gone"));
+            match self.plane.detach(&name) {
+                Ok(()) => self.waiting.add(&name, Closed::Gone.to_string()),
+                Err(error) => log(format!("port {name}: {}", chain(&error))),
+            }
+        }
+    }
+
+    /// Tries again to have the ports whose interface could not be had: at once when the namespace
+    /// or the NIC has come, otherwise after a while.
     pub(super) fn revive(&mut self) {
-        if !self.waiting.is_due(Instant::now()) {
+        let ports = self.ports.iter().filter(|port| self.waiting.contains(&port.name));
+        let (ports, absent): (Vec<PortSpec>, Vec<PortSpec>) = ports.cloned().partition(may_exist);
+        let came = self.waiting.came(absent.into_iter().map(|port| port.name).collect());
+        if !self.waiting.is_due(Instant::now()) && !came {
             return;
         }
-        let ports = self.ports.iter().filter(|port| self.waiting.contains(&port.name));
-        let ports: Vec<PortSpec> = ports.filter(|port| may_exist(port)).cloned().collect();
         for port in ports {
             // The switch knows the port as failed, or does not know it.
             let _ = self.plane.detach(&port.name);

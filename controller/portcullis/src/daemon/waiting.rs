@@ -1,7 +1,7 @@
 //! Ports whose interface could not be had: their names, why, and when to try again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -17,12 +17,15 @@ pub struct Waiting {
     first: Duration,
     pause: Duration,
     next: Instant,
+    /// Those of them whose namespace or NIC was not there at the last look.
+    absent: BTreeSet<String>,
 }
 
 impl Waiting {
     /// Nobody waits; the first try comes `first` after somebody does, each next one later.
     pub fn new(first: Duration) -> Self {
-        Self { why: BTreeMap::new(), first, pause: first, next: Instant::now() }
+        let (why, absent) = (BTreeMap::new(), BTreeSet::new());
+        Self { why, first, pause: first, next: Instant::now(), absent }
     }
 
     /// Does this port wait?
@@ -58,6 +61,13 @@ impl Waiting {
         }
     }
 
+    /// Given those that lack what they need: has somebody else, who waits, got it since the last
+    /// look?
+    pub fn came(&mut self, absent: BTreeSet<String>) -> bool {
+        let before = std::mem::replace(&mut self.absent, absent);
+        before.iter().any(|name| self.why.contains_key(name) && !self.absent.contains(name))
+    }
+
     /// Is it time for a try? Then the next one comes later.
     pub fn is_due(&mut self, now: Instant) -> bool {
         let due = !self.why.is_empty() && now >= self.next;
@@ -72,6 +82,18 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_is_tried_at_once() {
+        let mut waiting = Waiting::new(PAUSE_MAX);
+        let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        waiting.add("a", "gone".into());
+        waiting.add("b", "gone".into());
+        assert!(!waiting.came(set(&["a", "b"])) && !waiting.came(set(&["a", "b"])));
+        assert!(waiting.came(set(&["b"])) && !waiting.came(set(&["b"])));
+        waiting.forget("b");
+        assert!(!waiting.came(set(&[])));
+    }
 
     #[test]
     fn tries_become_rarer_and_begin_anew_for_a_new_port() {

@@ -192,6 +192,13 @@ impl DataPlane for FakePlane {
         })
     }
 
+    fn lost(&self) -> Result<Vec<String>, FakeError> {
+        let kernel = self.0.kernel();
+        let uplinks = kernel.ports.values().filter(|p| matches!(p.kind, PortKind::Uplink { .. }));
+        let lost = uplinks.filter(|port| !kernel.nics.contains(&port.name));
+        Ok(lost.map(|port| port.name.clone()).collect())
+    }
+
     fn port_traffic(&self) -> Result<Vec<PortStatus>, FakeError> {
         self.0.works("port_traffic")?;
         let kernel = self.0.kernel();

@@ -172,7 +172,9 @@ impl Wanted<'_> {
         let numbered = |rules: &[RuleEntry]| -> BTreeMap<usize, RuleEntry> {
             rules.iter().copied().enumerate().collect()
         };
-        same(name::RULES, &numbered(self.rules), &numbered(&held.rules))?;
+        if self.rules != held.rules {
+            same(name::RULES, &numbered(self.rules), &numbered(&held.rules))?;
+        }
         for (rule, entry) in self.image.rules.iter().zip(&held.rules[1..]) {
             if (rule.until_unix_s > 0) != (entry.end > 0) || rule.log_per_s != entry.log_per_s {
                 return Err(surplus(name::RULES, &rule.name, entry));
@@ -206,6 +208,9 @@ fn same<K: Ord + Debug, V: PartialEq + Debug>(
     wanted: &BTreeMap<K, V>,
     got: &BTreeMap<K, V>,
 ) -> Outcome {
+    if wanted == got {
+        return Ok(());
+    }
     for (key, expected) in wanted {
         match got.get(key) {
             Some(got) if got == expected => {}

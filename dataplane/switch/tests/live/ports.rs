@@ -105,6 +105,24 @@ fn a_port_whose_interface_is_lost_for_good_stops_nobody() {
 }
 
 #[test]
+fn what_would_fill_a_table_is_refused_before_it_is_written() {
+    Bed::new().run(|bed| {
+        let mut switch = bed.start();
+        let first = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap().generation;
+        let many: Vec<_> = (0..70_000_u32)
+            .map(|n| std::net::Ipv4Addr::from_bits(0x0b00_0000 + n).into())
+            .collect();
+        let refused = switch.install(image(&ALLOWED[1..]), &bed.specs(), &many).unwrap_err();
+        assert!(matches!(refused, Error::TooLarge { what: "addresses", .. }), "{refused}");
+        assert_eq!(switch.status().unwrap().generation, first);
+        let (pc1, pc2) = (socket(&bed.pc1, "10.10.0.11:0"), socket(&bed.pc2, "10.10.0.12:0"));
+        assert!(reaches(&pc1, &pc2));
+        switch.install(image(ALLOWED), &bed.specs(), &many[..60_000]).unwrap();
+        assert!(reaches(&pc1, &pc2));
+    });
+}
+
+#[test]
 fn ports_come_and_go_in_place() {
     Bed::new().run(|bed| {
         let mut switch = bed.start();
