@@ -112,6 +112,7 @@ pub fn check(forwarding: &[PeerResult], testrun: &[CaseResult]) -> Vec<Aim> {
     let mut aims = small_frames(forwarding);
     aims.extend(same_at_any_size(testrun));
     aims.extend(program_cost(testrun));
+    aims.push(inserts(testrun));
     aims.extend(new_connections(forwarding));
     aims.extend(bulk(forwarding));
     aims
@@ -177,6 +178,19 @@ fn program_cost(results: &[CaseResult]) -> Vec<Aim> {
         Aim::new(text, Side::AtMost, limit, worst(Side::AtMost, costs))
     })
     .collect()
+}
+
+/// A first packet is one look-up of everything and one entry made.
+fn inserts(results: &[CaseResult]) -> Aim {
+    const NS: f64 = 1e9;
+    let firsts = results.iter().filter(|r| r.case == Case::First);
+    let rates = firsts.filter_map(|r| {
+        let Spread { median, min, max, .. } = r.spread()?;
+        let at = format!("{} rules, {} flows", r.rules, r.flows);
+        Some(Worst { value: NS / median, range: Some((NS / max, NS / min)), at })
+    });
+    let text = "new connections per second and core, program alone";
+    Aim::new(text, Side::AtLeast, 1e6, worst(Side::AtLeast, rates))
 }
 
 /// Both are set against the bridge reading just before them, so that a slow minute hurts neither.
@@ -275,6 +289,17 @@ mod tests {
         assert_eq!(aims[0].measured, Some(1.8));
         assert_eq!(aims[0].at, "portcullis, 100000 rules");
         assert_eq!(aims[1].measured, Some(1.4));
+    }
+
+    #[test]
+    fn a_first_packet_of_800_ns_is_more_than_a_million_a_second() {
+        let results = [
+            case(Case::First, 10, 1, &[400.0]),
+            case(Case::First, 100_000, 1_000_000, &[790.0, 800.0, 1_100.0]),
+        ];
+        let aim = inserts(&results);
+        assert_eq!((aim.measured, aim.is_met()), (Some(1_250_000.0), Some(true)));
+        assert!(aim.is_close());
     }
 
     #[test]

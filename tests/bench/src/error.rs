@@ -53,6 +53,9 @@ pub enum Error {
         /// Frames read at the other end.
         received: u64,
     },
+    /// A rule is logged and nobody heard of it.
+    #[error("no event came from a rule that is logged")]
+    Silent,
     /// A filter lets pass what its rules do not allow.
     #[error("{received} of {sent} frames arrived that no rule allows")]
     Leaked {

@@ -268,7 +268,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 }
 
 /// Sum of 16-bit words in wire order (RFC 1071).
-fn word_sum(bytes: &[u8]) -> u32 {
+pub fn word_sum(bytes: &[u8]) -> u32 {
     bytes
         .chunks(2)
         .map(|w| u32::from(w[0]) << 8 | u32::from(w.get(1).copied().unwrap_or_default()))
@@ -281,7 +281,7 @@ fn pseudo_sum(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, len: usize) -> u32 {
 }
 
 /// Ones' complement sum in 16 bits.
-fn fold(mut sum: u32) -> u16 {
+pub fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

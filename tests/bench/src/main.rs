@@ -6,6 +6,7 @@
 //! cargo xtask bench --only testrun  the program alone
 //! cargo xtask bench policy          the compiler: no packets, no privileges
 //! cargo xtask bench apply           from a file to the last port's acknowledgement
+//! cargo xtask bench guard           under attack, and with logged connections
 //! ```
 //!
 //! Only ratios inside one run mean anything: every reading of a peer is set against a reading of
@@ -19,6 +20,7 @@ mod error;
 mod forwarding;
 mod frame;
 mod generator;
+mod guard;
 mod interrupt;
 mod iperf;
 mod machine;
@@ -64,6 +66,7 @@ fn bench(options: &options::Options) -> anyhow::Result<bool> {
     match &options.part {
         Some(options::Part::Policy(options)) => return policy::bench(options),
         Some(options::Part::Apply(options)) => return apply::bench(options),
+        Some(options::Part::Guard(options)) => return guard::bench(options),
         None => scratch::enter()?,
     }
     let report = run::everything(options)?;

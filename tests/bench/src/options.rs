@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{apply, measure::Times, policy, testrun::Counts};
+use crate::{apply, guard, measure::Times, policy, testrun::Counts};
 
 /// Measures Portcullis and its peers side by side, in namespaces of its own.
 #[derive(Parser, Debug)]
@@ -34,6 +34,8 @@ pub enum Part {
     Policy(policy::Options),
     /// How long a policy takes from its file to the last port's acknowledgement
     Apply(apply::Options),
+    /// What attacks of a guest and logged connections cost its neighbours
+    Guard(guard::Options),
 }
 
 impl Options {
@@ -94,7 +96,7 @@ impl Options {
 
     /// Connections in the flow table.
     pub fn flows(&self) -> &'static [u32] {
-        if self.quick { &[1, 10_000] } else { &[1, 10_000, 500_000] }
+        if self.quick { &[1, 10_000] } else { &[1, 10_000, 1_000_000] }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     results::PeerResult,
     stats::Spread,
     table::Table,
-    testrun::{CaseResult, Counts},
+    testrun::{CaseResult, Counts, FlowTable},
 };
 
 /// How a run was taken.
@@ -40,6 +40,8 @@ pub struct Report {
     pub cores_taken_by_others: Option<Spread>,
     /// ns per packet by BPF_PROG_TEST_RUN.
     pub testrun: Vec<CaseResult>,
+    /// The flow table that those packets met.
+    pub flow_table: Option<FlowTable>,
     /// Peers side by side.
     pub forwarding: Vec<PeerResult>,
     /// Promises.
@@ -99,7 +101,10 @@ impl Report {
                 table.row(head.into_iter().chain(numbers).chain([growth]));
             }
         }
-        format!("ns per packet above an empty program\n{table}")
+        let memory = self.flow_table.map_or(String::new(), |FlowTable { flows, bytes }| {
+            format!("flow table: {} MiB for {} flows\n", bytes >> 20, grouped(flows))
+        });
+        format!("ns per packet above an empty program\n{table}{memory}")
     }
 
     fn rates(&self) -> String {
@@ -245,7 +250,7 @@ mod tests {
         let testrun = vec![CaseResult {
             case: Case::Established,
             rules: 100_000,
-            flows: 500_000,
+            flows: 1_000_000,
             ns: vec![101.0, 99.0, 103.4],
             against_few: vec![1.0, 1.02, 1.01],
         }];
@@ -266,6 +271,7 @@ mod tests {
             seconds: 12.0,
             cores_taken_by_others: Spread::of([0.1, 0.3]),
             testrun,
+            flow_table: Some(FlowTable { flows: 1 << 21, bytes: 400 << 20 }),
             forwarding,
             aims,
         }
@@ -276,10 +282,11 @@ mod tests {
         let text = report().text();
         for part in [
             "established TCP/IPv4",
-            "500,000",
+            "1,000,000",
             "0 (1.10) [1.00-1.20]",
             "NOT MEASURED: bridge-nft-set with 1000 rules, TCP Gbit/s: no stream",
             "cores taken by other programs: median 0.20, at most 0.30",
+            "flow table: 400 MiB for 2,097,152 flows",
             "met",
             "not measured",
         ] {

@@ -32,7 +32,8 @@ impl Row {
 pub fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(["", "median", "least", "most", "aim", ""]);
     for row in rows {
-        let number = |n: f64| format!("{n:.1} {}", row.unit);
+        let digits = |n: f64| if n.abs() < 10.0 { 2 } else { 1 };
+        let number = |n: f64| format!("{n:.*} {}", digits(n), row.unit);
         let Row { spread, aim, .. } = row;
         let (aim, met) = match (aim, row.is_met()) {
             (Some(Aim(limit)), Some(met)) => {

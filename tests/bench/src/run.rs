@@ -13,7 +13,7 @@ use crate::{
     },
     progress::Progress,
     report::{Report, Settings},
-    testrun::{self, CaseResult},
+    testrun::{self, CaseResult, FlowTable},
     world::Topology,
     yardstick::Hook,
 };
@@ -43,9 +43,9 @@ pub fn everything(options: &Options) -> Result<Report, Error> {
     let steps = if alone { options.rounds() as usize * sizes.len().saturating_sub(1) } else { 0 };
     let mut progress = Progress::new(steps + run.steps());
     let mut others = Others::watch()?;
-    let testrun = match alone {
+    let (testrun, flow_table) = match alone {
         true => by_testrun(options, &sizes, &interrupt, &mut progress, &mut others)?,
-        false => Vec::new(),
+        false => (Vec::new(), None),
     };
     let forwarding = run.measure(&mut progress, &mut others)?;
     Ok(Report {
@@ -60,6 +60,7 @@ pub fn everything(options: &Options) -> Result<Report, Error> {
         cores_taken_by_others: others.cores(),
         aims: aims::check(&forwarding, &testrun),
         testrun,
+        flow_table,
         forwarding,
     })
 }
@@ -107,10 +108,10 @@ fn by_testrun(
     interrupt: &Interrupt,
     progress: &mut Progress,
     others: &mut Others,
-) -> Result<Vec<CaseResult>, Error> {
+) -> Result<(Vec<CaseResult>, Option<FlowTable>), Error> {
     let mut results = Vec::new();
     let namespace = Namespace::new()?;
-    let [few, larger @ ..] = policies else { return Ok(results) };
+    let [few, larger @ ..] = policies else { return Ok((results, None)) };
     // The taps must stay open: a port without carrier is no port.
     let (mut running, _taps) = Running::for_testrun(&namespace, few)?;
     for round in 0..options.rounds() {
@@ -123,9 +124,9 @@ fn by_testrun(
                 many.rules
             ));
             running.install(few)?;
-            let loaded = running.subject()?.newest(few.rules)?;
+            let loaded = running.subject(&namespace)?.newest(few.rules)?;
             running.install(many)?;
-            let subject = running.subject()?;
+            let subject = running.subject(&namespace)?;
             let loaded = [loaded, subject.newest(many.rules)?];
             let (flows, counts) = (options.flows(), options.counts());
             testrun::measure(&subject, loaded, flows, counts, interrupt, &mut results)?;
@@ -133,5 +134,6 @@ fn by_testrun(
         }
     }
     results.sort_by_key(|r| (r.case, r.flows, r.rules));
-    Ok(results)
+    let table = running.subject(&namespace)?.flow_table()?;
+    Ok((results, table))
 }

@@ -10,6 +10,7 @@
 //! a difference between them is one of the policies.
 
 use std::{
+    fs,
     net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
 };
@@ -34,7 +35,7 @@ const REDIRECTED: u32 = 7;
 /// TC_ACT_SHOT.
 const DROPPED: u32 = 2;
 /// First connection of the first-packet readings: behind all that are resident.
-const FRESH: u32 = 600_000;
+const FRESH: u32 = 1_000_000;
 const CPU: usize = 0;
 
 /// A loaded switch whose ports `ifindex` lead to the client and to the server.
@@ -54,11 +55,38 @@ pub struct Subject<'a> {
 }
 
 impl Subject<'_> {
+    /// Its flow table.
+    pub fn flow_table(&self) -> Result<Option<FlowTable>, Error> {
+        let path = format!("/proc/self/fdinfo/{}", sys::number(&self.flows));
+        let text = fs::read_to_string(&path).map_err(|e| Error::system(path, e))?;
+        Ok(FlowTable::parse(&text))
+    }
+
     /// The policy that was put in force last, which has this many rules.
     pub fn newest(&self, rules: u32) -> Result<Loaded, Error> {
         let word = sys::map_word(&self.generation, 0)
             .map_err(|e| Error::system("reading the generation word", e))?;
         Ok(Loaded { rules, generation: word })
+    }
+}
+
+/// How large the flow table is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct FlowTable {
+    /// Connections that it can hold.
+    pub flows: u64,
+    /// Memory of the kernel that it takes, all of it from the beginning.
+    pub bytes: u64,
+}
+
+impl FlowTable {
+    /// As the kernel describes it in fdinfo (Documentation/bpf, bpf_map_show_fdinfo).
+    fn parse(text: &str) -> Option<Self> {
+        let field = |name| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse().ok()
+        };
+        Some(Self { flows: field("max_entries:")?, bytes: field("memlock:")? })
     }
 }
 
@@ -384,6 +412,14 @@ mod tests {
         assert_eq!(results.len(), 2);
         assert_eq!(results[0].spread().unwrap().median, 2.0);
         assert_eq!((results[0].growth(), results[1].growth().unwrap().median), (None, 6.0));
+    }
+
+    #[test]
+    fn the_flow_table_says_how_large_it_is() {
+        let text = "pos:\t0\nmax_entries:\t262144\nmap_flags:\t0x0\nmemlock:\t48235712\n";
+        let table = FlowTable::parse(text).unwrap();
+        assert_eq!((table.flows, table.bytes), (262_144, 48_235_712));
+        assert!(FlowTable::parse("memlock:\t1\n").is_none());
     }
 
     #[test]

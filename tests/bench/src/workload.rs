@@ -23,6 +23,16 @@ pub const SERVER: &str = "server";
 
 /// A policy of exactly `rules` rules.
 pub fn policy(rules: u32, ends: &Ends, topology: Topology) -> String {
+    body(rules, ends, topology) + &allow("measured", "", CLIENT, SERVER)
+}
+
+/// The same, and connections of the measured rule are logged.
+pub fn logged(rules: u32, ends: &Ends, topology: Topology) -> String {
+    body(rules, ends, topology) + &allow("measured", "log: true, ", CLIENT, SERVER)
+}
+
+/// Everything but the rule that lets the measured traffic pass.
+fn body(rules: u32, ends: &Ends, topology: Topology) -> String {
     let mut text = String::with_capacity(120 * rules as usize + 40_000);
     text += &networks(topology);
     text += "guests:\n";
@@ -50,7 +60,7 @@ pub fn policy(rules: u32, ends: &Ends, topology: Topology) -> String {
     for i in 0..others {
         text += &rule(i);
     }
-    text + &measured()
+    text
 }
 
 fn networks(topology: Topology) -> String {
@@ -68,7 +78,8 @@ fn networks(topology: Topology) -> String {
     )
 }
 
-fn guest(name: &str, network: &str, end: End) -> String {
+/// The line of a guest.
+pub fn guest(name: &str, network: &str, end: End) -> String {
     let mac = mac_text(end.mac);
     format!(
         "  {name}: {{ network: {network}, ip: [{}, \"{}\"], mac: \"{mac}\" }}\n",
@@ -88,11 +99,11 @@ fn rule(i: u32) -> String {
     )
 }
 
-/// The rule that lets the measured traffic pass.
-fn measured() -> String {
+/// A rule that lets connections of the generator pass. `more` comes before its action.
+pub fn allow(name: &str, more: &str, from: &str, to: &str) -> String {
     let last = u32::from(FIRST_SERVER_PORT) + SERVER_PORTS - 1;
     format!(
-        "  - {{ name: measured, allow: {{ from: {CLIENT}, to: {SERVER}, for: [tcp/{FIRST_SERVER_PORT}-{last}, udp/{FIRST_SERVER_PORT}-{last}] }} }}\n"
+        "  - {{ name: {name}, {more}allow: {{ from: {from}, to: {to}, for: [tcp/{FIRST_SERVER_PORT}-{last}, udp/{FIRST_SERVER_PORT}-{last}] }} }}\n"
     )
 }
 

@@ -30,7 +30,7 @@ use crate::{
 /// Connections that a switch holds unless it is told otherwise: what is forwarded is measured so.
 const FLOWS: u32 = 262_144;
 /// Connections for TEST_RUN: twice the most that are ever resident there.
-const MANY_FLOWS: u32 = 1 << 20;
+const MANY_FLOWS: u32 = 1 << 21;
 
 /// A compiled policy of some size.
 #[derive(Clone)]
@@ -53,7 +53,11 @@ impl Policy {
             // The router's MACs follow from the policy; the policy does not depend on them.
             Topology::Routed => Ends::routed(Default::default()),
         };
-        let text = workload::policy(rules, &ends, topology);
+        Self::of(workload::policy(rules, &ends, topology), rules, topology)
+    }
+
+    /// Compiles a text that has this many rules, and client and server among its guests.
+    pub fn of(text: String, rules: u32, topology: Topology) -> Result<Self, Error> {
         let start = Instant::now();
         let compiled = compile(&Sources::new([("bench.yaml", text)]))
             .map_err(|diagnostics| Error::Policy { text: diagnostics.render(false) })?;
@@ -114,7 +118,7 @@ impl Peer for Portcullis {
 
     fn build(&self, medium: Medium) -> Result<World, Error> {
         let namespace = Namespace::new()?;
-        let (mut running, attached) = Running::start(&namespace, &self.policy, medium, FLOWS)?;
+        let (mut running, attached) = Running::between(&namespace, &self.policy, medium, FLOWS)?;
         if self.lane && medium == Medium::Taps {
             running.open_lanes()?;
         }
@@ -134,34 +138,33 @@ pub struct Running {
 impl Running {
     /// Starts a switch on taps whose flow table has room for everything that TEST_RUN needs.
     pub fn for_testrun(namespace: &Namespace, policy: &Policy) -> Result<(Self, Attached), Error> {
-        Self::start(namespace, policy, Medium::Taps, MANY_FLOWS)
+        Self::between(namespace, policy, Medium::Taps, MANY_FLOWS)
+    }
+
+    /// Starts a switch with a tap of the same name for each of these guests of the policy.
+    pub fn on_taps(
+        namespace: &Namespace,
+        policy: &Policy,
+        guests: &[&str],
+    ) -> Result<(Self, Vec<Tap>), Error> {
+        let specs = guests.iter().map(|name| spec(name, PortKind::Tap { queues: 1 }, name));
+        let running = Self::start(namespace, policy, specs.collect(), FLOWS)?;
+        let taps = guests.iter().map(|name| Tap::open(namespace, name));
+        Ok((running, taps.collect::<Result<_, _>>()?))
     }
 
     /// Starts a switch with the policy and a port for each end.
-    fn start(
+    fn between(
         namespace: &Namespace,
         policy: &Policy,
         medium: Medium,
         flows: u32,
     ) -> Result<(Self, Attached), Error> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("switch{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let config = Config { run_dir: scratch::directory(&name), flows, instance: name };
         let guests = match medium {
             Medium::Taps => None,
             Medium::Guests => Some([Namespace::new()?, Namespace::new()?]),
         };
-        let mut running = Self {
-            switch: None,
-            config,
-            specs: specs(guests.as_ref()),
-            namespace: namespace.try_clone()?,
-            ends: policy.ends(),
-        };
-        let config = running.config.clone();
-        let (switch, _) = namespace.run(|| Ok(Switch::start(config)?))?;
-        running.switch = Some(switch);
-        running.install(policy)?;
+        let running = Self::start(namespace, policy, specs(guests.as_ref()), flows)?;
         let attached = match guests {
             Some([client, server]) => Attached::Guests(client, server),
             None => {
@@ -169,6 +172,29 @@ impl Running {
             }
         };
         Ok((running, attached))
+    }
+
+    /// Starts a switch with the policy and these ports.
+    fn start(
+        namespace: &Namespace,
+        policy: &Policy,
+        specs: Vec<PortSpec>,
+        flows: u32,
+    ) -> Result<Self, Error> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("switch{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let config = Config { run_dir: scratch::directory(&name), flows, instance: name };
+        let (namespace, ends) = (namespace.try_clone()?, policy.ends());
+        let mut running = Self { switch: None, config: config.clone(), specs, namespace, ends };
+        let (switch, _) = running.namespace.run(|| Ok(Switch::start(config)?))?;
+        running.switch = Some(switch);
+        running.install(policy)?;
+        Ok(running)
+    }
+
+    /// What logged rules have told since the last call: how many events.
+    pub fn events(&mut self) -> usize {
+        self.switch.as_mut().map_or(0, |switch| switch.events().len())
     }
 
     /// Puts another policy in force.
@@ -190,11 +216,11 @@ impl Running {
     }
 
     /// What TEST_RUN needs to know of it.
-    pub fn subject(&self) -> Result<Subject<'_>, Error> {
+    pub fn subject<'a>(&self, namespace: &'a Namespace) -> Result<Subject<'a>, Error> {
         let version = self.config.run_dir.join(format!("bpf/v{LAYOUT_VERSION}"));
         let [client, server] = PORTS.map(|port| self.namespace.run(|| ifindex(port)));
         Ok(Subject {
-            namespace: &self.namespace,
+            namespace,
             program: pinned(code(&version)?.join("ingress"))?,
             flows: pinned(version.join("maps/FLOWS"))?,
             generation: pinned(version.join("maps/GENERATION"))?,
@@ -227,13 +253,12 @@ fn specs(guests: Option<&[Namespace; 2]>) -> Vec<PortSpec> {
     [CLIENT, SERVER]
         .into_iter()
         .enumerate()
-        .map(|(i, guest)| PortSpec {
-            name: PORTS[i].to_owned(),
-            kind: kind(i),
-            guest: Some(guest.to_owned()),
-            network: None,
-        })
+        .map(|(i, guest)| spec(PORTS[i], kind(i), guest))
         .collect()
+}
+
+fn spec(port: &str, kind: PortKind, guest: &str) -> PortSpec {
+    PortSpec { name: port.to_owned(), kind, guest: Some(guest.to_owned()), network: None }
 }
 
 /// The directory of the only programs pinned in `version`.
