@@ -19,6 +19,10 @@ const TRIES: usize = 40;
 const UNSTARTED: u64 = 2;
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Frames that the kernel may forget of a tap: one that is being written while the fast lane is
+/// attached is run by its generic XDP, and what that redirects is not counted (`tun_get_user`).
+const LANE_OPENED: u64 = 2;
+
 /// For the end of a lab: complains if the counters of its host's switch do not add up. Nothing to
 /// ask where the daemon is gone, nothing to add where the test has failed already.
 pub fn check_at_end(host: &Host) {
@@ -46,6 +50,8 @@ fn check(host: &Host) -> std::result::Result<(), String> {
                 Err(what) => last = what,
             },
             Ok(None) => {}
+            // It was on its way out.
+            Err(_) if host.daemon().is_empty() => return Ok(()),
             Err(error) => last = error.to_string(),
         }
         sleep(PAUSE);
@@ -108,6 +114,8 @@ fn agrees(port: &Value, kernel: &Value) -> std::result::Result<(), String> {
     let tags = n(&rx["bytes"]).checked_sub(n(&ours["in_bytes"]));
     let same_in = n(&ours["in_packets"]) == n(&rx["packets"])
         && tags.is_some_and(|bytes| bytes % 4 == 0 && bytes <= 8 * tagged);
+    let more = n(&ours["in_packets"]).checked_sub(n(&rx["packets"]));
+    let same_in = same_in || port["kind"] == "tap" && more.is_some_and(|more| more <= LANE_OPENED);
     if !same_in || !same_out {
         return Err(format!("{}: {ours}, the kernel {kernel}", port["name"]));
     }
