@@ -13,8 +13,10 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
-use crate::{Error, Result, Space, timed::ROOM};
+use crate::{Error, Result, Space};
 
+/// Bytes of the receiver's queue: seconds, in which a busy machine may not let it read.
+const ROOM: usize = 16 << 20;
 /// Time between two datagrams: about a thousand a second.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -50,13 +52,7 @@ impl Stream {
             socket.connect((to, port)).map_err(Error::system("connect"))?;
             Ok(socket)
         })?;
-        let sink = at.enter(|| {
-            let sink = UdpSocket::bind(SocketAddr::new(to, port)).map_err(Error::system("bind"))?;
-            let wait = Some(Duration::from_millis(100));
-            sink.set_read_timeout(wait).map_err(Error::system("SO_RCVTIMEO"))?;
-            setsockopt(&sink, RcvBufForce, &ROOM).map_err(Error::system("SO_RCVBUFFORCE"))?;
-            Ok(sink)
-        })?;
+        let sink = sink(at, SocketAddr::new(to, port))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (sent, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let sender = thread::spawn({
@@ -96,6 +92,17 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// A socket that loses nothing while its reader is kept from reading.
+pub fn sink(at: &Space, to: SocketAddr) -> Result<UdpSocket> {
+    at.enter(|| {
+        let sink = UdpSocket::bind(to).map_err(Error::system("bind"))?;
+        let wait = Some(Duration::from_millis(100));
+        sink.set_read_timeout(wait).map_err(Error::system("SO_RCVTIMEO"))?;
+        setsockopt(&sink, RcvBufForce, &ROOM).map_err(Error::system("SO_RCVBUFFORCE"))?;
+        Ok(sink)
+    })
 }
 
 fn send(socket: &UdpSocket, stop: &AtomicBool, sent: &AtomicU64, refused: &AtomicU64) {

@@ -10,14 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
-
-use crate::{Error, Result, Space};
+use crate::{Error, Result, Space, stream::sink};
 
 /// Time between two datagrams.
 const PACE: Duration = Duration::from_millis(2);
-/// Room for what arrives while the receiver waits for a processor, bytes.
-pub(crate) const ROOM: usize = 8 << 20;
 
 /// What became of one datagram. Times are nanoseconds since the flow's epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,13 +43,7 @@ impl TimedFlow {
         let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
         // Not connected: an ICMP error must not keep the next datagram from being sent.
         let source = from.enter(|| UdpSocket::bind(any).map_err(Error::system("bind")))?;
-        let sink = at.enter(|| {
-            let sink = UdpSocket::bind(SocketAddr::new(to, port)).map_err(Error::system("bind"))?;
-            let wait = Some(Duration::from_millis(100));
-            sink.set_read_timeout(wait).map_err(Error::system("SO_RCVTIMEO"))?;
-            setsockopt(&sink, RcvBufForce, &ROOM).map_err(Error::system("SO_RCVBUFFORCE"))?;
-            Ok(sink)
-        })?;
+        let sink = sink(at, SocketAddr::new(to, port))?;
         let stop = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU64::new(0));
         let sender = thread::spawn({
