@@ -481,6 +481,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn went_far(&self, _: &Scratch, port: u32, leaves: u32) {
+        seam::went_far(port, leaves);
+    }
+
+    #[inline(always)]
     fn ask(&self, p: &mut Packet) -> Result<(), DropReason> {
         seam::result(seam::ask_query(self.forget(p)))
     }

@@ -5,7 +5,7 @@ use core::mem::transmute;
 
 use aya_ebpf::bindings::__sk_buff;
 use portcullis_pipeline::{
-    DropReason, event, fragment, limit, link,
+    DropReason, account, event, fragment, limit, link,
     packet::{Packet, Scratch},
     probe, query, send,
 };
@@ -110,6 +110,16 @@ pub extern "C" fn police_packet(bytes: u32) -> u32 {
         Some(s) => number(limit::police(&Maps, &s.packet, bytes)),
         None => DropReason::Fault as u32 + 1,
     }
+}
+
+/// [`account::went_far`] over the maps, for what stands in the scratch memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn went_far(port: u32, leaves: u32) -> u32 {
+    if let Some(s) = scratch() {
+        account::went_far(&Maps, s, port, leaves);
+    }
+    0
 }
 
 /// [`probe::judge`] over the maps, for the packet in the scratch memory.

@@ -16,11 +16,11 @@ pub use self::{
     difference::{Cut, Difference, RulePlace},
     event::{Event, EventCounts, EventQuery, Events, Seen},
     traffic::{Connections, Traffic},
-    usage::Usage,
+    usage::{Exchange, Usage},
 };
 
 /// Version of this vocabulary; the two sides must agree.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// One policy file as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

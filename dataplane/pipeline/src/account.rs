@@ -1,7 +1,13 @@
 //! What becomes of every frame, by port: it comes in, and is then forwarded, copied, answered or
 //! dropped, once and for one reason. See [`Traffic`].
 
-use crate::{layout::Traffic, reason::DropReason, tables::Tables, verdict::Answer};
+use crate::{
+    layout::{Amount, Traffic},
+    packet::Scratch,
+    reason::DropReason,
+    tables::Tables,
+    verdict::Answer,
+};
 
 /// A frame of so many bytes came in at a port (interface index), whose counters are the answer.
 #[inline(always)]
@@ -21,6 +27,35 @@ pub fn forwarded<T: Tables>(t: &T, own: Option<&Traffic>, egress: u32, bytes: u3
         c.forwarded.add(1);
     }
     left(t, egress, bytes);
+}
+
+/// Where the other end of a forwarded frame is.
+pub mod far {
+    /// A guest here, in the same network.
+    pub const NETWORK: u32 = 0;
+    /// A guest here, in another network.
+    pub const ROUTED: u32 = 1;
+    /// The host, what is behind it, or behind an uplink.
+    pub const OUTSIDE: u32 = 2;
+}
+
+/// What came in at `port` and was [`forwarded`] left its network: counted once more, at both
+/// ports. `leaves`: its bytes at the other.
+#[inline(always)]
+pub fn went_far<T: Tables>(t: &T, s: &Scratch, port: u32, leaves: u32) {
+    let routed = s.outcome.far() == far::ROUTED;
+    if let Some(c) = t.traffic(port) {
+        add(if routed { &c.in_routed } else { &c.in_outside }, s.came);
+    }
+    if let Some(c) = t.traffic(s.outcome.port()) {
+        add(if routed { &c.out_routed } else { &c.out_outside }, leaves);
+    }
+}
+
+#[inline(always)]
+fn add(amount: &Amount, bytes: u32) {
+    amount.packets.add(1);
+    amount.bytes.add(bytes as u64);
 }
 
 /// A frame, a copy or an answer left by a port.

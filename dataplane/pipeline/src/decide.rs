@@ -33,19 +33,22 @@ pub fn decide<F: Frame, T: Tables>(
     ingress: u32,
     scratch: &mut Scratch,
 ) -> Verdict {
-    let came = f.length();
+    scratch.came = f.length();
     let mut done = judge_frame(f, t, ingress, scratch);
-    let outcome = &t.forget(scratch).outcome;
+    let s = t.forget(scratch);
+    let outcome = &s.outcome;
     let vlan = outcome.egress_vlan();
-    let leaves = f.length();
     if done.is_ok() && vlan != 0 && !f.push_tag(vlan) {
         done = Err(DropReason::Fault);
     }
-    let own = account::arrived(t, ingress, came);
+    let own = account::arrived(t, ingress, s.came);
     match done {
         Ok(()) => {
             if outcome.leaves() {
-                account::forwarded(t, own, outcome.port(), leaves);
+                account::forwarded(t, own, outcome.port(), f.length());
+                if outcome.far() != account::far::NETWORK {
+                    t.went_far(s, ingress, f.length());
+                }
             }
             outcome.verdict()
         }
@@ -238,7 +241,7 @@ fn judge_packet<F: Frame, T: Tables>(
     }
     let p = t.forget(p);
     if send::is_plain(p) {
-        scratch.outcome = Outcome::forward(p.egress(), 0);
+        scratch.outcome = Outcome::forward(p.egress(), 0, account::far::NETWORK);
         return Ok(());
     }
     f.send(t, scratch)

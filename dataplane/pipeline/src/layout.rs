@@ -472,9 +472,27 @@ pub struct Traffic {
     pub answered: Word,
     /// Of those that came in: dropped; [`DropKey`] says why.
     pub dropped: Word,
+    /// Of those forwarded: to a guest of another network here.
+    pub in_routed: Amount,
+    /// Of those that left: from a guest of another network here.
+    pub out_routed: Amount,
+    /// Of those forwarded: to the host, to what is behind it, or by an uplink.
+    pub in_outside: Amount,
+    /// Of those that left: from there.
+    pub out_outside: Amount,
 }
 
-const _: () = assert!(core::mem::size_of::<Traffic>() == 64);
+const _: () = assert!(core::mem::size_of::<Traffic>() == 128);
+
+/// Frames and their bytes.
+#[derive(Default, FromBytes, IntoBytes)]
+#[repr(C)]
+pub struct Amount {
+    /// Frames.
+    pub packets: Word,
+    /// Bytes.
+    pub bytes: Word,
+}
 
 /// Elements of the table of [`Traffic`].
 pub const TRAFFIC: u32 = PORTS + 1;

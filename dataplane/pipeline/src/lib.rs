@@ -54,7 +54,7 @@ pub use verdict::{Answer, Verdict};
 
 /// Number of the table layouts. It is part of the pin path: programs of another layout never see
 /// these maps. `tests/layout.rs` fails when a layout changes and this number does not.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// No header that matters starts at or behind this byte of a frame. A limit is part of the
 /// meaning: back ends must not have a smaller one of their own.

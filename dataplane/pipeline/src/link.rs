@@ -4,6 +4,7 @@
 //! Both protocols become a [`Claim`], which is judged once, without the frame.
 
 use crate::{
+    account::far,
     addr::{Addr, Mac},
     frame::Frame,
     layout::{network_flag, notice, port_kind},
@@ -309,7 +310,7 @@ fn beyond(i: &Ingress<'_>, o: &mut Outcome) -> Result<(), DropReason> {
     if uplink == 0 || i.kind == port_kind::UPLINK {
         return Err(DropReason::Unanswered);
     }
-    *o = Outcome::forward(uplink, egress_tag(i));
+    *o = Outcome::forward(uplink, egress_tag(i), far::OUTSIDE);
     Ok(())
 }
 
@@ -321,7 +322,7 @@ fn told<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>, o: &mut Outcome) -> Result
     }
     match route::declared(t, c.slot(), i.id, c.wanted) {
         Some(a) if a.port != 0 && a.mac == i.dst.0 && a.network == i.id => {
-            *o = Outcome::forward(a.port, 0);
+            *o = Outcome::forward(a.port, 0, far::OUTSIDE);
             Ok(())
         }
         _ => Err(DropReason::Absorbed),

@@ -12,6 +12,8 @@ const TIME_EXCEEDED: u64 = 3;
 const TOO_BIG: u64 = 4;
 const UNREACHABLE: u64 = 5;
 const NOTICE: u64 = 6;
+/// Where [`crate::account::far`] stands in `extra`.
+const FAR_SHIFT: u32 = 32;
 const V6: u64 = 1 << 32;
 const ROUTER: u64 = 1 << 33;
 
@@ -24,7 +26,7 @@ pub struct Outcome {
     place: u64,
     /// Class << 32 | service; or the MAC; or the MTU.
     value: u64,
-    /// Ingress port; or VLAN id and flags.
+    /// Ingress port; or VLAN id and flags, or VLAN id and how far it goes.
     extra: u64,
 }
 
@@ -32,10 +34,18 @@ impl Outcome {
     /// Nothing yet.
     pub const NONE: Self = Self { kind: FORWARD, place: 0, value: 0, extra: 0 };
 
-    /// Forward to this port, with this VLAN id if it is not 0.
+    /// Forward to this port, with this VLAN id if it is not 0. `far`: one of
+    /// [`crate::account::far`].
     #[inline(always)]
-    pub const fn forward(port: u32, vlan: u32) -> Self {
-        Self { kind: FORWARD, place: port as u64, value: 0, extra: vlan as u64 }
+    pub const fn forward(port: u32, vlan: u32, far: u32) -> Self {
+        let extra = (far as u64) << FAR_SHIFT | vlan as u64;
+        Self { kind: FORWARD, place: port as u64, value: 0, extra }
+    }
+
+    /// Where the other end of a forwarded frame is: one of [`crate::account::far`].
+    #[inline(always)]
+    pub const fn far(&self) -> u32 {
+        (self.extra >> FAR_SHIFT) as u32
     }
 
     /// VLAN id that the frame is to get before it is forwarded; 0 for none.

@@ -6,14 +6,14 @@
 
 use crate::{
     addr::{Addr, Mac},
-    conntrack::Event,
+    conntrack::{self, Event},
     flow,
-    layout::{EventEntry, FlowKey, NetworkEntry},
+    layout::{EventEntry, FlowKey, NetworkEntry, port_kind},
     link::Claim,
     notice::Question,
     outcome::Outcome,
     parse::{Fragment, Ip, Kind, Piece, Transport},
-    route::{Ingress, Moment, POLICED},
+    route::{BEYOND, Ingress, Moment, POLICED},
     sequence::Segment,
 };
 
@@ -31,6 +31,8 @@ pub struct Scratch {
     pub outcome: Outcome,
     /// What the log is told.
     pub event: EventEntry,
+    /// Bytes of the frame as it came in.
+    pub came: u32,
     /// Copies made of a broadcast. Not on the stack of the loop over the members: the verifier
     /// would follow every number ("The sequence of 8193 jumps is too complex").
     pub copies: u64,
@@ -46,6 +48,7 @@ impl Scratch {
         claim: Claim::NEW,
         outcome: Outcome::NONE,
         event: EventEntry::EMPTY,
+        came: 0,
         copies: 0,
         question: Question::NEW,
     };
@@ -91,7 +94,7 @@ pub struct Packet {
     pub link_dst: u64,
     /// Ticks.
     pub now: u64,
-    /// Answer: egress port (interface index) with [`POLICED`]; of a broadcast the sender's class
+    /// Answer: egress port (interface index) with [`POLICED`] and [`BEYOND`]; of a broadcast the sender's class
     /// << 32 | service.
     pub port: u64,
     /// What the sender has sent with it, see [`crate::sequence::Sent`].
@@ -243,6 +246,14 @@ impl Packet {
         }
     }
 
+    /// Does it go from a guest to a guest here? Its way has been found.
+    #[inline(always)]
+    pub const fn stays_among_guests(&self) -> bool {
+        self.kind == port_kind::GUEST as u32
+            && self.half & conntrack::UPLINK == 0
+            && self.port & BEYOND == 0
+    }
+
     /// The port that it came from has a bandwidth limit.
     #[inline(always)]
     pub const fn police(&mut self) {
@@ -264,7 +275,7 @@ impl Packet {
     /// The port that it leaves by.
     #[inline(always)]
     pub const fn egress(&self) -> u32 {
-        (self.port & (POLICED - 1)) as u32
+        (self.port & (BEYOND - 1)) as u32
     }
 
     /// Generation slot.

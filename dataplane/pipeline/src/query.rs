@@ -71,7 +71,7 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     }
     let mut found = Route::NONE;
     route::find(t, q.slot(), &i, q.dst, &mut found)?;
-    if limit::has_receive_limit(t, q.slot(), found.port() as u32) {
+    if limit::has_receive_limit(t, q.slot(), found.interface()) {
         found.police();
     }
     q.lead(&found);

@@ -101,6 +101,8 @@ pub struct Route {
 
 /// Bit of an egress port, beyond all interface indexes: it has a bandwidth limit.
 pub const POLICED: u64 = 1 << 31;
+/// Another one: it is a host's leg.
+pub const BEYOND: u64 = 1 << 30;
 
 mod route_flag {
     /// It leaves through an uplink.
@@ -118,10 +120,23 @@ impl Route {
         Self { mac, to: (port as u64) << 32 | class as u64, by: (network as u64) << 32 | flags }
     }
 
-    /// Interface index of the egress port, with [`POLICED`].
+    /// By the host's leg of the network that the packet came from.
+    #[inline(always)]
+    const fn to_leg(i: &Ingress<'_>, class: u32, flags: u64) -> Self {
+        let leg = i.network.host_port | BEYOND as u32;
+        Self::new(leg, i.network.gateway_mac, i.id, class, flags)
+    }
+
+    /// Interface index of the egress port, with [`POLICED`] and [`BEYOND`].
     #[inline(always)]
     pub const fn port(&self) -> u64 {
         self.to >> 32
+    }
+
+    /// Interface index of the egress port.
+    #[inline(always)]
+    pub const fn interface(&self) -> u32 {
+        (self.port() & (BEYOND - 1)) as u32
     }
 
     /// What leaves by that port has a bandwidth limit.
@@ -169,7 +184,7 @@ pub fn find<T: Tables>(
         Some(a) => to_declared(t, slot, i, a, to)?,
         None => to_undeclared(t, slot, i, dst, to)?,
     }
-    if to.port() == i.port as u64 { Err(DropReason::Hairpin) } else { Ok(()) }
+    if to.interface() == i.port { Err(DropReason::Hairpin) } else { Ok(()) }
 }
 
 #[inline(always)]
@@ -210,7 +225,7 @@ fn to_host(i: &Ingress<'_>, class: u32, to: &mut Route) -> Result<(), DropReason
     if i.network.host_port == 0 {
         return Err(DropReason::NoDestination);
     }
-    *to = Route::new(i.network.host_port, i.network.gateway_mac, i.id, class, route_flag::LASTING);
+    *to = Route::to_leg(i, class, route_flag::LASTING);
     Ok(())
 }
 
@@ -301,7 +316,7 @@ fn outside(i: &Ingress<'_>, class: u32, flags: u64, to: &mut Route) -> Result<()
     if i.network.host_port == 0 {
         return Err(DropReason::NoRoute);
     }
-    *to = Route::new(i.network.host_port, i.network.gateway_mac, i.id, class, flags);
+    *to = Route::to_leg(i, class, flags);
     Ok(())
 }
 

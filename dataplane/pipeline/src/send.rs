@@ -2,7 +2,7 @@
 //! trunk.
 
 use crate::{
-    account,
+    account::{self, far},
     addr::Mac,
     conntrack,
     frame::Frame,
@@ -17,10 +17,10 @@ use crate::{
     wire::{ethernet, protocol, udp},
 };
 
-/// Does the frame leave as it came: inside its network, to a port here?
+/// Does the frame leave as it came: from a guest to a guest here, inside their network?
 #[inline(always)]
 pub fn is_plain(p: &Packet) -> bool {
-    p.half >> conntrack::MAC_SHIFT == p.link_dst && p.half & conntrack::UPLINK == 0
+    p.half >> conntrack::MAC_SHIFT == p.link_dst && p.stays_among_guests()
 }
 
 /// Rewrites a frame that is not plain for its way out. This is the meaning behind
@@ -37,7 +37,8 @@ pub fn send<F: Frame, T: Tables>(
     };
     let tagged = network.flags & network_flag::UPLINK_TAGGED != 0;
     let vlan = if p.half & conntrack::UPLINK != 0 && tagged { network.vlan } else { 0 };
-    *o = Outcome::forward(p.egress(), vlan);
+    let far = if p.stays_among_guests() { far::ROUTED } else { far::OUTSIDE };
+    *o = Outcome::forward(p.egress(), vlan, far);
     if p.half >> conntrack::MAC_SHIFT == p.link_dst {
         return Ok(());
     }

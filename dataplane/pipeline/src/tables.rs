@@ -1,6 +1,7 @@
 //! All state that a decision reads or writes.
 
 use crate::{
+    account,
     addr::Addr,
     event, fragment,
     layout::{
@@ -167,6 +168,15 @@ pub trait Tables {
         Self: Sized,
     {
         limit::police(self, p, bytes)
+    }
+
+    /// Counts a frame that leaves its network. A seam as above; the meaning is
+    /// [`account::went_far`].
+    fn went_far(&self, s: &Scratch, port: u32, leaves: u32)
+    where
+        Self: Sized,
+    {
+        account::went_far(self, s, port, leaves);
     }
 
     /// Finds the verdict on a packet that is only asked about. A seam as above; the meaning is

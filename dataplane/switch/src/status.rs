@@ -1,8 +1,8 @@
 //! What the switch tells about itself. Everything here is observed, not desired.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Add};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How the programs are attached to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -236,8 +236,33 @@ pub struct Traffic {
     pub answered: u64,
     /// Of those that came in, dropped.
     pub dropped: u64,
+    /// Of those forwarded: to guests of other networks here.
+    pub in_routed: Amount,
+    /// Of those that left: from guests of other networks here.
+    pub out_routed: Amount,
+    /// Of those forwarded: to the host, to what is behind it, or by an uplink.
+    pub in_outside: Amount,
+    /// Of those that left: from there.
+    pub out_outside: Amount,
     /// Of those dropped, how many for which reason.
     pub reasons: BTreeMap<&'static str, u64>,
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Add for Amount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { packets: self.packets + other.packets, bytes: self.bytes + other.bytes }
+    }
 }
 
 /// A network as it is.

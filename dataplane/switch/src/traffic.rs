@@ -7,7 +7,7 @@ use std::{
 
 use aya::maps::{IterableMap, PerCpuValues};
 use portcullis_pipeline::{
-    layout::{DropKey, PORTS, Traffic as Words},
+    layout::{Amount as AmountWords, DropKey, PORTS, Traffic as Words},
     reason::DropReason,
 };
 use zerocopy::{FromBytes, IntoBytes};
@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     maps::{Bytes, Maps, name},
     place::table_index,
-    status::Traffic,
+    status::{Amount, Traffic},
 };
 
 /// Entries that one call reads.
@@ -159,10 +159,18 @@ fn sum(entries: &[u8]) -> Traffic {
             flooded: words.flooded.get(),
             answered: words.answered.get(),
             dropped: words.dropped.get(),
+            in_routed: amount(&words.in_routed),
+            out_routed: amount(&words.out_routed),
+            in_outside: amount(&words.in_outside),
+            out_outside: amount(&words.out_outside),
             reasons: BTreeMap::new(),
         }
     };
     entries.chunks_exact(WORDS).map(entry).fold(Traffic::default(), |sum, one| sum.plus(&one))
+}
+
+fn amount(words: &AmountWords) -> Amount {
+    Amount { packets: words.packets.get(), bytes: words.bytes.get() }
 }
 
 const fn words(t: &Traffic) -> [u64; WORDS / 8] {
@@ -175,6 +183,14 @@ const fn words(t: &Traffic) -> [u64; WORDS / 8] {
         t.flooded,
         t.answered,
         t.dropped,
+        t.in_routed.packets,
+        t.in_routed.bytes,
+        t.out_routed.packets,
+        t.out_routed.bytes,
+        t.in_outside.packets,
+        t.in_outside.bytes,
+        t.out_outside.packets,
+        t.out_outside.bytes,
     ]
 }
 
@@ -193,6 +209,10 @@ impl Traffic {
             flooded: self.flooded + other.flooded,
             answered: self.answered + other.answered,
             dropped: self.dropped + other.dropped,
+            in_routed: self.in_routed + other.in_routed,
+            out_routed: self.out_routed + other.out_routed,
+            in_outside: self.in_outside + other.in_outside,
+            out_outside: self.out_outside + other.out_outside,
             reasons: self.reasons,
         }
     }
@@ -204,10 +224,11 @@ mod tests {
 
     #[test]
     fn entries_of_processors_add_up_and_go_back() {
-        let one: Vec<u64> = (1..=8).collect();
+        let one: Vec<u64> = (1..=16).collect();
         let entries = [one.as_bytes(), one.as_bytes(), one.as_bytes()].concat();
         let traffic = sum(&entries);
         assert_eq!((traffic.in_packets, traffic.forwarded, traffic.dropped), (3, 15, 24));
+        assert_eq!((traffic.in_routed.packets, traffic.out_outside.bytes), (27, 48));
         assert_eq!(sum(words(&traffic).as_bytes()), traffic);
     }
 

@@ -217,9 +217,12 @@ impl Kernel {
 
     /// What passed a port, on this processor.
     pub fn traffic(&mut self, port: u32) -> Result<Traffic> {
-        let array: PerCpuArray<_, [u8; 64]> = map(&mut self.ebpf, "TRAFFIC")?.try_into()?;
+        let array: PerCpuArray<_, [u8; size_of::<Traffic>()]> =
+            map(&mut self.ebpf, "TRAFFIC")?.try_into()?;
         let bytes = array.get(&(port & (PORTS - 1)), 0)?[self.cpu];
-        let Ok(traffic) = Traffic::read_from_bytes(&bytes) else { bail!("a counter of 64 bytes") };
+        let Ok(traffic) = Traffic::read_from_bytes(&bytes) else {
+            bail!("counters of another size")
+        };
         Ok(traffic)
     }
 

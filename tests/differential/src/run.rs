@@ -408,17 +408,22 @@ fn compare_port(kernel: &mut Kernel, engine: &Engine, port: u32, tagged: bool) -
     let words = |t: &Passed| {
         let ends = [&t.forwarded, &t.flooded, &t.answered, &t.dropped].map(|w| w.get());
         let bytes = [&t.in_bytes, &t.out_bytes].map(|w| if tagged { 0 } else { w.get() });
-        ([t.in_packets.get(), t.out_packets.get()], bytes, ends)
+        let far = [&t.in_routed, &t.out_routed, &t.in_outside, &t.out_outside];
+        let far = far.map(|a| [a.packets.get(), if tagged { 0 } else { a.bytes.get() }]);
+        ([t.in_packets.get(), t.out_packets.get()], bytes, ends, far)
     };
     let (program, native) = (kernel.traffic(port)?, engine.tables.port_traffic(port));
-    let (passed, bytes, ends) = words(&program);
+    let (passed, bytes, ends, far) = words(&program);
     ensure!(
-        (passed, bytes, ends) == words(native),
+        (passed, bytes, ends, far) == words(native),
         "port {port}: {:?}, native {:?}",
         words(&program),
         words(native)
     );
     ensure!(passed[0] == ends.iter().sum::<u64>(), "port {port}: {} came in, {ends:?}", passed[0]);
+    let [to_others, from_others, to_outside, from_outside] = far.map(|[packets, _]| packets);
+    ensure!(to_others + to_outside <= ends[0], "port {port}: {far:?} of {} forwarded", ends[0]);
+    ensure!(from_others + from_outside <= passed[1], "port {port}: {far:?} of {}", passed[1]);
     let mut dropped = 0;
     for reason in DropReason::ALL {
         let program = kernel.port_drops(port, *reason as u32)?;

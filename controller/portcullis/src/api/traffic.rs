@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_switch as switch;
+use portcullis_switch::{self as switch, Amount};
 use serde::{Deserialize, Serialize};
 
 /// What has passed a port, or all of them. Packets are frames as the kernel hands them over: one
@@ -26,6 +26,14 @@ pub struct Traffic {
     pub answered: u64,
     /// Of those that came in, dropped.
     pub dropped: u64,
+    /// Of those forwarded: to guests of other networks here.
+    pub in_routed: Amount,
+    /// Of those that left: from guests of other networks here.
+    pub out_routed: Amount,
+    /// Of those forwarded: to the host, to what is behind it, or by an uplink.
+    pub in_outside: Amount,
+    /// Of those that left: from there.
+    pub out_outside: Amount,
     /// Of those dropped, how many for which reason.
     pub reasons: BTreeMap<String, u64>,
 }
@@ -41,6 +49,10 @@ impl From<switch::Traffic> for Traffic {
             flooded,
             answered,
             dropped,
+            in_routed,
+            out_routed,
+            in_outside,
+            out_outside,
             reasons,
         } = t;
         let reasons = reasons.into_iter().map(|(word, n)| (word.to_owned(), n)).collect();
@@ -53,6 +65,10 @@ impl From<switch::Traffic> for Traffic {
             flooded,
             answered,
             dropped,
+            in_routed,
+            out_routed,
+            in_outside,
+            out_outside,
             reasons,
         }
     }

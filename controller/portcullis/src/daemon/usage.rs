@@ -17,7 +17,7 @@ use super::{
     failure::switch_failure,
 };
 use crate::{
-    api::{Failure, Response, Usage, code},
+    api::{Exchange, Failure, Response, Usage, code},
     dataplane::{DataPlane, Launcher},
     state::State,
 };
@@ -45,6 +45,10 @@ struct Counts {
     dropped_packets: u64,
     received_packets: u64,
     received_bytes: u64,
+    #[serde(default)]
+    routed: Exchange,
+    #[serde(default)]
+    outside: Exchange,
 }
 
 impl Counts {
@@ -55,6 +59,8 @@ impl Counts {
             dropped_packets: t.dropped,
             received_packets: t.out_packets,
             received_bytes: t.out_bytes,
+            routed: Exchange { sent: t.in_routed, received: t.out_routed },
+            outside: Exchange { sent: t.in_outside, received: t.out_outside },
         }
     }
 
@@ -66,6 +72,8 @@ impl Counts {
             dropped_packets: self.dropped_packets.checked_sub(before.dropped_packets)?,
             received_packets: self.received_packets.checked_sub(before.received_packets)?,
             received_bytes: self.received_bytes.checked_sub(before.received_bytes)?,
+            routed: self.routed.since(before.routed)?,
+            outside: self.outside.since(before.outside)?,
         })
     }
 
@@ -75,6 +83,8 @@ impl Counts {
         usage.dropped_packets += self.dropped_packets;
         usage.received_packets += self.received_packets;
         usage.received_bytes += self.received_bytes;
+        usage.routed += self.routed;
+        usage.outside += self.outside;
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     table::{Cell, Table},
 };
 use crate::{
-    api::Usage,
+    api::{Exchange, Usage},
     paint::{Paint, Style},
 };
 
@@ -24,6 +24,8 @@ pub fn render(usage: &[Usage], paint: Paint) -> String {
         ">dropped",
         ">received",
         ">bytes",
+        ">other networks",
+        ">outside",
         "since",
     ]);
     for u in usage {
@@ -35,14 +37,23 @@ pub fn render(usage: &[Usage], paint: Paint) -> String {
             u.dropped_packets.to_string().into(),
             u.received_packets.to_string().into(),
             bytes(u.received_bytes).into(),
+            bytes(total(&u.routed)).into(),
+            bytes(total(&u.outside)).into(),
             Cell::new(Style::Dim, until::show(u.since_unix_s)),
         ]);
     }
     table.render(paint)
 }
 
+/// Bytes of both directions.
+fn total(exchange: &Exchange) -> u64 {
+    exchange.sent.bytes + exchange.received.bytes
+}
+
 #[cfg(test)]
 mod tests {
+    use portcullis_switch::Amount;
+
     use super::*;
 
     #[test]
@@ -52,10 +63,19 @@ mod tests {
             network: network.into(),
             sent_packets: 12,
             sent_bytes: 3_400_000,
+            outside: Exchange {
+                sent: Amount { packets: 2, bytes: 900 },
+                received: Amount::default(),
+            },
             ..Usage::default()
         };
         let text = render(&[one("dmz"), one("lan")], Paint::off());
-        assert!(text.contains("web1   lan        12  3.4 MB        0         0    0 B"), "{text}");
+        assert!(
+            text.contains(
+                "web1   lan        12  3.4 MB        0         0    0 B             0 B    900 B"
+            ),
+            "{text}"
+        );
         assert_eq!(text.lines().count(), 3);
         assert!(render(&[], Paint::off()).contains("no guest"));
     }

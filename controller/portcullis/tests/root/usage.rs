@@ -27,6 +27,12 @@ fn usage_outlives_daemons_and_ports() {
         eventually("the same sum", || used(host, "pc1") == counted(host, "v1"));
     };
     agrees(&host);
+    // All of it went to another network here, but for what the switch answered itself.
+    let all = host.json(&["usage"]);
+    let one = all.as_array().unwrap().iter().find(|u| u["guest"] == "pc1").unwrap();
+    assert!(one["routed"]["sent"]["packets"].as_u64().unwrap() > 0, "{one}");
+    assert!(one["routed"]["received"]["bytes"].as_u64().unwrap() > 0, "{one}");
+    assert_eq!(one["outside"]["sent"]["packets"], 0, "{one}");
     // Whatever the daemon had not stored yet is in the kernel's counters.
     host.kill();
     assert!(pings(&pc1, "10.20.0.5"));
