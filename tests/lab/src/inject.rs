@@ -73,7 +73,12 @@ impl Drop for Injected {
     fn drop(&mut self) {
         // It lets go of its threads when it is asked to end; a killed one may leave them stopped.
         let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
-        let _ = self.0.wait();
+        let ended = || matches!(self.0.try_wait(), Ok(Some(_)));
+        if process::wait_for("the end of strace", 5, ended).is_err() {
+            // Rarely it waits for ever for a process that it has just killed.
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
 }
 
