@@ -14,8 +14,8 @@ use portcullis_pipeline::{
     addr::Addr,
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, COVERED, Chunk, Datagram, DropKey,
-        EVENT_RING, EventEntry, FlowEntry, FlowKey, GenerationEntry, Members, NETWORKS,
-        NeighbourEntry, NeighbourKey, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry,
+        EVENT_RING, EventEntry, FlowEntry, FlowKey, GenerationEntry, Holder, HolderKey, Members,
+        NETWORKS, NeighbourEntry, NeighbourKey, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry,
         PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry,
         SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
     },
@@ -32,6 +32,8 @@ use crate::seam;
 const VLANS_MAX: u32 = 4096;
 /// Declared addresses of both slots together.
 const ADDRESSES_MAX: u32 = 131_072;
+/// Shared addresses.
+const HOLDERS_MAX: u32 = 16_384;
 /// Prefixes of both slots together.
 const PREFIXES_MAX: u32 = 262_144;
 /// Connections, unless the loader says otherwise.
@@ -68,6 +70,8 @@ static NOTICES: HashMap<NoticeKey, NoticeEntry> =
     HashMap::with_max_entries(NOTICES_MAX, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 #[map]
 static ADDRESSES: HashMap<AddressKey, AddressEntry> = HashMap::with_max_entries(ADDRESSES_MAX, 0);
+#[map]
+static HOLDERS: HashMap<HolderKey, Holder> = HashMap::with_max_entries(HOLDERS_MAX, 0);
 #[map]
 static PREFIXES: LpmTrie<PrefixKey, PrefixEntry> =
     LpmTrie::with_max_entries(PREFIXES_MAX, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
@@ -195,6 +199,13 @@ fn look_up_address(hi: u64, lo: u64, scope: u32, slot: u32) -> Option<&'static A
 }
 
 #[inline(never)]
+fn look_up_holder(mac: u64, network: u32) -> Option<&'static Holder> {
+    let key = HolderKey { mac, network, reserved: 0 };
+    // SAFETY: as for addresses; its only word is replaced whole.
+    unsafe { HOLDERS.get(&key) }
+}
+
+#[inline(never)]
 fn look_up_prefix(hi: u64, lo: u64, slot: u32) -> Option<&'static PrefixEntry> {
     let data = PrefixKey { slot_be: slot.to_be_bytes(), addr: Addr { hi, lo }.octets() };
     PREFIXES.get(&Key::new(160, data))
@@ -304,6 +315,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry> {
         look_up_address(addr.hi, addr.lo, scope, slot)
+    }
+
+    #[inline(always)]
+    fn holder(&self, network: u32, mac: u64) -> Option<&Holder> {
+        look_up_holder(mac, network)
     }
 
     #[inline(always)]

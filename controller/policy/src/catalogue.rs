@@ -154,6 +154,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("udp", "udp"),
     ("vault", "tcp/8200-8201"),
     ("vnc", "tcp/5900-5999"),
+    ("vrrp", "proto/112"),
     ("vxlan", "udp/4789"),
     ("whois", "tcp/43"),
     ("winrm", "tcp/5985"),

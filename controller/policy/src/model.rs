@@ -22,7 +22,7 @@ pub struct Model {
     pub sources: Sources,
     /// Networks; the id of `networks[i]` is `i + 1`.
     pub networks: Vec<Network>,
-    /// Guests.
+    /// Guests; behind them shared addresses, see [`Guest::sharing`].
     pub guests: Vec<Guest>,
     /// Addresses declared for the hypervisor, besides the gateways.
     pub host: Vec<HostAddress>,
@@ -54,6 +54,24 @@ impl Model {
         let ends = self.rules.iter().filter_map(|r| r.until.as_ref());
         let anchors = ends.filter_map(|u| u.anchor.as_ref());
         anchors.map(|a| (a.key.clone(), a.since_unix_s)).collect()
+    }
+
+    /// The shared addresses, with their indexes among the guests.
+    pub fn shared(&self) -> impl Iterator<Item = (usize, &Guest, &Sharing)> {
+        let guests = self.guests.iter().enumerate();
+        guests.filter_map(|(i, guest)| Some((i, guest, guest.sharing.as_ref()?)))
+    }
+
+    /// The NICs by which guests have a shared address, each with its guest: indexes.
+    pub fn sharers(&self, shared: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let shared = &self.guests[shared];
+        let network = shared.nics.first().map(|nic| nic.network);
+        let by = shared.sharing.iter().flat_map(|sharing| &sharing.by);
+        by.filter_map(move |&guest| {
+            let nics = &self.guests[guest].nics;
+            let nic = nics.iter().position(|nic| Some(nic.network) == network)?;
+            Some((guest, nic))
+        })
     }
 }
 
@@ -220,6 +238,18 @@ pub struct Guest {
     /// Might it pass on what reaches it on one NIC through another? Only a guest with several
     /// NICs can; it counts as doing so unless `forwards: false` says otherwise.
     pub forwards: bool,
+    /// Who may have its addresses, where it is no machine but a shared address: then it has one NIC.
+    pub sharing: Option<Sharing>,
+}
+
+/// Guests that may have the same addresses, one of them at a time. To rules these are an endpoint
+/// of their own; proofs count what they may as what each of the guests may.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// Indexes of the guests, ascending; each has a NIC on the network.
+    pub by: Vec<usize>,
+    /// Number of their virtual router (VRRP, RFC 9568), which its MAC follows from.
+    pub router: Option<u8>,
 }
 
 /// A guest's NIC.

@@ -197,6 +197,14 @@ problems! {
     "PC1291" "`{name}` is published, but no rule allows anybody outside to reach `{guest}` for {ports}" PublishedInVain { name: String, guest: String, ports: String };
     /// Addresses that are routed as they are.
     "PC1292" "nothing of `{network}` is masqueraded: its addresses are global IPv6, which is routed as it is" NothingToMasquerade { network: String };
+    /// Who cannot have it.
+    "PC1301" "the guest `{guest}` has no NIC on network `{network}`, so it cannot have `{shared}`" NoNicThere { guest: String, network: String, shared: String };
+    /// Outside 1..255.
+    "PC1302" "a virtual router's number is from 1 to 255, not `{got}`" BadRouter { got: String };
+    /// Two in one network.
+    "PC1303" "network `{network}` has a virtual router {router} already: `{other}`" RouterTaken { router: u8, network: String, other: String };
+    /// Addresses of both families.
+    "PC1304" "a virtual router has addresses of one family, and `{name}` of both" TwoFamilies { name: String };
 }
 
 impl Problem {

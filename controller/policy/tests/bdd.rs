@@ -228,6 +228,23 @@ impl<'m> World<'m> {
         from.and(&to).and(&d.service.of(&d.set, wanted))
     }
 
+    /// With the addresses that somebody of these may hold.
+    fn with_shared(&self, terms: &[Term]) -> Vec<Term> {
+        let covered = self.union(terms);
+        let mut all = terms.to_vec();
+        for (shared, guest) in self.model.guests.iter().enumerate() {
+            let Some(sharing) = &guest.sharing else { continue };
+            let holds = |p: &Piece| {
+                let Owner::Nic(g, _) = p.owner else { return false };
+                sharing.by.contains(&g) && p.network == Some(guest.nics[0].network)
+            };
+            if self.pieces.iter().zip(&covered).any(|(p, covered)| *covered && holds(p)) {
+                all.push(Term { endpoint: Endpoint::Guest(shared), span: guest.span });
+            }
+        }
+        all
+    }
+
     /// What the rules allow.
     fn rules(&self, d: &Diagrams) -> Bdd {
         let of = |tier, action| {
@@ -498,7 +515,8 @@ fn agree(d: &Diagrams, seed: u64, count: &mut Count) {
     let found = violations(&compiled);
     let possible = rules.and(&valid).and(&world.possible(d));
     for invariant in compiled.model.invariants.iter().filter(|i| i.demand == Demand::Never) {
-        let about = world.selection(d, &invariant.from, &invariant.to, &invariant.services);
+        let (from, to) = (world.with_shared(&invariant.from), world.with_shared(&invariant.to));
+        let about = world.selection(d, &from, &to, &invariant.services);
         let empty = possible.and(&about).is_false();
         // Chains are more than one packet; of the host's own addresses the model knows nothing.
         let direct = found.iter().filter(|v| v.invariant == invariant.name).any(|v| {

@@ -25,8 +25,16 @@ fn unproved(text: &str) -> Compiled {
 /// Is every hop as the proof says?
 fn is_true(compiled: &Compiled, violation: &Violation) -> bool {
     let count = violation.hops.len();
-    let joined =
-        violation.hops.windows(2).all(|w| w[0].to.name == w[1].from.name && w[0].to != w[1].from);
+    // One machine by two of its addresses; a shared one may be any of its guests'.
+    let machines = |name: &str| -> Vec<usize> {
+        let guests = &compiled.model.guests;
+        let guest = guests.iter().position(|g| g.name == name);
+        guest.map_or(Vec::new(), |g| guests[g].sharing.as_ref().map_or(vec![g], |s| s.by.clone()))
+    };
+    let joined = violation.hops.windows(2).all(|w| {
+        let (to, from) = (machines(&w[0].to.name), machines(&w[1].from.name));
+        to.iter().any(|guest| from.contains(guest)) && w[0].to != w[1].from
+    });
     joined
         && violation.hops.iter().enumerate().all(|(n, hop)| {
             let (Some(from), Some(to)) = (hop.from.addr, hop.to.addr) else { return true };

@@ -3,6 +3,7 @@
 
 mod difference;
 mod event;
+mod shared;
 mod traffic;
 mod usage;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     difference::{Cut, Difference, RulePlace},
     event::{Event, EventCounts, EventQuery, Events, Seen},
+    shared::Shared,
     traffic::{Connections, Traffic},
     usage::{Exchange, Usage},
 };
@@ -548,6 +550,9 @@ pub struct Status {
     pub hook: String,
     /// Networks of the policy.
     pub networks: Vec<Network>,
+    /// Addresses that several guests may have.
+    #[serde(default)]
+    pub shared: Vec<Shared>,
     /// Ports, host legs last.
     pub ports: Vec<Port>,
     /// The policy's guests.

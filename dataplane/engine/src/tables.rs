@@ -9,11 +9,12 @@ use portcullis_pipeline::{
     event::Budget,
     layout::{
         AddressEntry, COVERED, Datagram, EVENT_RING, EventEntry, FlowEntry, FlowKey, FlowSide,
-        GenerationEntry, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns,
-        PortState, PrefixEntry, RuleEntry, ServiceTable, Traffic,
+        GenerationEntry, Holder, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry,
+        PortReturns, PortState, PrefixEntry, RuleEntry, ServiceTable, Traffic,
     },
     reason::REASONS,
     route::NEIGHBOUR_FRESH,
+    shared::is_shared,
     tables::{Inserted, NOTHING, TICKS_PER_SECOND},
     word::Word,
 };
@@ -74,6 +75,8 @@ pub struct Tables {
     datagrams: Datagrams,
     fragments: RefCell<HashMap<FlowKey, u64>>,
     neighbours: RefCell<HashMap<(u32, Addr), (u64, u64)>>,
+    /// Of any generation so far, by network and MAC.
+    holders: HashMap<(u32, u64), Holder>,
     drops: Box<[Cell<u64>]>,
     /// By place in the port table.
     traffic: Box<[Traffic]>,
@@ -101,6 +104,7 @@ impl Tables {
             datagrams: Datagrams::default(),
             fragments: RefCell::default(),
             neighbours: RefCell::default(),
+            holders: HashMap::new(),
             drops: (0..REASONS).map(|_| Cell::new(0)).collect(),
             traffic: (0..PORTS).map(|_| Traffic::default()).collect(),
             states: (0..PORTS).map(|_| PortState::default()).collect(),
@@ -130,6 +134,9 @@ impl Tables {
         let at = (slot & 1) as usize;
         let rules = tables.rules.len().max(self.budgets[at].len());
         self.budgets[at].resize_with(rules, || Word::new(0));
+        for a in tables.addresses.values().filter(|a| is_shared(a)) {
+            self.holders.entry((a.network, a.mac)).or_default();
+        }
         self.slots[at] = tables;
     }
 
@@ -248,6 +255,10 @@ impl portcullis_pipeline::Tables for Tables {
 
     fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry> {
         self.slot(slot).addresses.get(&(addr, scope))
+    }
+
+    fn holder(&self, network: u32, mac: u64) -> Option<&Holder> {
+        self.holders.get(&(network, mac))
     }
 
     fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry> {

@@ -16,8 +16,10 @@ pub struct Image {
     pub networks: Vec<Network>,
     /// Every NIC of every declared guest.
     pub nics: Vec<Nic>,
-    /// Class of each declared address: of guests, gateways and the host, and the link-local ones
-    /// that follow from their MACs. Addresses that only a rule or a set mentions stand among
+    /// Addresses that several of these NICs may have, one at a time.
+    pub shared: Vec<Shared>,
+    /// Class of each declared address: of guests, gateways and the host, shared ones, and the
+    /// link-local ones that follow from their MACs. Addresses that only a rule or a set mentions stand among
     /// `prefixes`, 128 bits long. Sorted by (addr, scope), unique.
     pub addresses: Vec<AddressClass>,
     /// Class and network of all other addresses, by longest prefix. Sorted, unique.
@@ -116,6 +118,22 @@ pub struct Nic {
     pub limits: Limits,
 }
 
+/// Addresses that several guests may have: of each, one of them is the holder at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Name in the policy.
+    pub name: String,
+    /// Id of their network.
+    pub network: u32,
+    /// The MAC that stands for them whoever holds them: of a virtual router (RFC 9568, section
+    /// 7.3) or made up.
+    pub mac: Mac,
+    /// The addresses, without the link-local one that follows from the MAC.
+    pub addrs: Vec<Addr>,
+    /// Who may have them: indexes into [`Image::nics`], all of that network, ascending.
+    pub by: Vec<usize>,
+}
+
 /// What the port of a NIC may take; `None`: as much as it likes. `in` is what the guest receives,
 /// `out` what it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,6 +207,7 @@ impl Image {
         Self {
             networks: Vec::new(),
             nics: Vec::new(),
+            shared: Vec::new(),
             addresses: Vec::new(),
             prefixes: Vec::new(),
             world: 0,

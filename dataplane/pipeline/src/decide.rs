@@ -18,6 +18,7 @@ use crate::{
     route::{self, Ingress, Moment},
     send,
     sequence::{self, Sent, View},
+    shared,
     tables::{NOTHING, TICKS_PER_SECOND, Tables},
     verdict::{Flood, Verdict},
     wire::{ethernet, icmp, protocol, udp},
@@ -117,7 +118,7 @@ fn admit_link<T: Tables>(
         if id == 0 { Err(DropReason::UnknownVlan) } else { Ok(id) }
     } else if header.tagged {
         Err(DropReason::TaggedFrame)
-    } else if header.src.0 != port.mac {
+    } else if header.src.0 != port.mac && !shared::may_use(t, m.slot, port, header.src) {
         Err(DropReason::SpoofedMac)
     } else {
         Ok(port.network)
@@ -161,7 +162,11 @@ fn judge_ip<F: Frame, T: Tables>(
     let owned = port.kind != port_kind::GUEST || owns(t, i, port, ip.src);
     let discovers = ip.src.is_unspecified() || (ip.v6() && ip.src.is_link_local_v6());
     if !owned && !discovers {
-        return Err(DropReason::SpoofedAddress);
+        let reason = shared::not_owned(t, i.m.slot, port, ip.src);
+        // Who announces a shared IPv6 address may do so from this address.
+        if reason != DropReason::NotHolder || ip.protocol() != protocol::ICMPV6 {
+            return Err(reason);
+        }
     }
     let tr = match ip.fragment {
         // Its ports are found when it is clear that it is for somebody.
@@ -180,7 +185,7 @@ fn judge_ip<F: Frame, T: Tables>(
         scratch.outcome = Outcome::notice(i.asks(asked));
         return Ok(());
     }
-    admit_source(port, owned, ip, &tr)?;
+    admit_source(t, i, port, owned, ip, &tr)?;
     scratch.packet.set(i, ip, &tr);
     if port.flags & port_flag::LIMIT_OUT != 0 {
         scratch.packet.police();
@@ -264,7 +269,14 @@ fn asked(port: &PortEntry, ip: &Ip, tr: &Transport) -> u32 {
 
 /// What no port may send as source, and what DHCP may not do.
 #[inline(always)]
-fn admit_source(port: &PortEntry, owned: bool, ip: &Ip, tr: &Transport) -> Result<(), DropReason> {
+fn admit_source<T: Tables>(
+    t: &T,
+    i: &Ingress<'_>,
+    port: &PortEntry,
+    owned: bool,
+    ip: &Ip,
+    tr: &Transport,
+) -> Result<(), DropReason> {
     let dhcp = ip.protocol() == protocol::UDP;
     if port.kind == port_kind::GUEST {
         if dhcp {
@@ -279,7 +291,7 @@ fn admit_source(port: &PortEntry, owned: bool, ip: &Ip, tr: &Transport) -> Resul
                 _ => {}
             }
         }
-        return if owned { Ok(()) } else { Err(DropReason::SpoofedAddress) };
+        return if owned { Ok(()) } else { Err(shared::not_owned(t, i.m.slot, port, ip.src)) };
     }
     if !ip.src.is_unicast() {
         return Err(DropReason::Martian);
@@ -296,11 +308,16 @@ fn owns<T: Tables>(t: &T, i: &Ingress<'_>, port: &PortEntry, addr: Addr) -> bool
     if lists(port, addr) {
         return true;
     }
-    if addr.is_link_local_v6() {
-        return addr == Addr::link_local_of(Mac(port.mac));
+    if addr.is_link_local_v6() && addr == Addr::link_local_of(Mac(port.mac)) {
+        return true;
     }
-    port.flags & port_flag::MORE_ADDRESSES != 0
-        && route::declared(t, i.m.slot, i.id, addr).is_some_and(|e| e.port == i.port)
+    if port.flags & (port_flag::MORE_ADDRESSES | port_flag::SHARES) == 0 {
+        return false;
+    }
+    match route::declared(t, i.m.slot, i.id, addr) {
+        Some(a) => shared::seat(t, i.m.slot, a, addr).port == i.port as u64,
+        None => false,
+    }
 }
 
 /// Is this one of the addresses that the guest port's own entry holds? It may have more.

@@ -69,6 +69,8 @@ pub mod port_flag {
     pub const LIMIT_IN: u16 = 2;
     /// What comes in here has a bandwidth limit, see [`super::PortLimits::send`].
     pub const LIMIT_OUT: u16 = 4;
+    /// The guest may hold addresses that it shares with others, see [`crate::shared`].
+    pub const SHARES: u16 = 8;
 }
 
 entry! {
@@ -225,11 +227,27 @@ entry! {
         /// The address.
         addr: Addr,
         /// 0, or the network id where the address means something in one network only
-        /// (`fe80::/10`).
+        /// (`fe80::/10`); or [`sharer_scope`] of a port that may hold the address.
         scope: u32,
         /// Generation slot.
         slot: u32,
     }
+}
+
+/// The scope of the entries that say which shared addresses a port may hold: beyond all network ids
+/// and interface indexes. Such an entry has the port's own MAC.
+#[inline(always)]
+pub const fn sharer_scope(port: u32) -> u32 {
+    1 << 31 | port
+}
+
+/// Bits of [`AddressEntry::flags`].
+pub mod address_flag {
+    /// Several guests may have it, and one of them holds it at a time: [`super::Holder`] says who.
+    /// The entry's MAC is the address's own, which outlives its holders; its port is 0.
+    pub const SHARED: u16 = 1;
+    /// Some of them have no port here: one of these may hold it.
+    pub const AWAY: u16 = 2;
 }
 
 entry! {
@@ -246,10 +264,33 @@ entry! {
         network: u32,
         /// One of [`port_kind`], `CLOSED` while it has no port here.
         kind: u16,
-        /// Zero.
-        reserved: u16,
+        /// Bits of [`address_flag`].
+        flags: u16,
     }
 }
+
+entry! {
+    /// Key of shared addresses, whatever the generation: those with one MAC have one holder.
+    HolderKey: 16 {
+        /// The MAC of the addresses (low 48 bits).
+        mac: u64,
+        /// Their network.
+        network: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+/// Who holds shared addresses. User space makes and removes the entries; only programs write the
+/// word, whole, so a fail-over needs nobody else.
+#[derive(Default, FromBytes, IntoBytes)]
+#[repr(C)]
+pub struct Holder {
+    /// Interface index of its port, with [`crate::shared::BY_ITS_MAC`]; 0: nobody here.
+    pub held: Word,
+}
+
+const _: () = assert!(core::mem::size_of::<Holder>() == 8);
 
 entry! {
     /// Data of the longest-prefix table's key: the slot takes the first 32 bits of every prefix.

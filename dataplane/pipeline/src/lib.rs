@@ -39,6 +39,7 @@ pub mod reason;
 pub mod route;
 pub mod send;
 pub mod sequence;
+pub mod shared;
 pub mod tables;
 pub mod verdict;
 pub mod wire;

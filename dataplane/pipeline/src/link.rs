@@ -14,6 +14,7 @@ use crate::{
     parse::{Ip, Transport},
     reason::DropReason,
     route::{self, Ingress, Moment},
+    shared,
     tables::Tables,
     wire::{arp, ethernet, icmpv6, ipv6},
 };
@@ -87,9 +88,20 @@ impl Claim {
         };
     }
 
+    /// Generation slot.
     #[inline(always)]
-    const fn slot(&self) -> u32 {
+    pub const fn slot(&self) -> u32 {
         self.generation & 1
+    }
+
+    /// Does it announce the claimed address to everybody, unasked: gratuitous ARP (RFC 5227,
+    /// section 3), an unsolicited neighbour advertisement (RFC 4861, section 7.2.6)?
+    #[inline(always)]
+    pub const fn announces(&self) -> bool {
+        if self.flags & claim_flag::V6 == 0 {
+            return self.claimed.hi == self.wanted.hi && self.claimed.lo == self.wanted.lo;
+        }
+        self.flags & claim_flag::ANSWER != 0 && self.wanted.is_multicast()
     }
 }
 
@@ -220,6 +232,7 @@ pub fn judge<T: Tables>(t: &T, c: &Claim, o: &mut Outcome) -> Result<(), DropRea
 fn admit<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>) -> Result<(), DropReason> {
     let local = c.claimed.is_link_local_v6();
     let ok = match route::declared(t, c.slot(), i.id, c.claimed) {
+        Some(a) if shared::is_shared(a) => return shared::claim(t, c, i, a),
         Some(a) if i.kind == port_kind::GUEST => a.port == i.port,
         Some(a) if i.kind == port_kind::HOST => a.kind == port_kind::HOST,
         Some(a) => a.kind == port_kind::CLOSED && a.network == i.id,
@@ -264,7 +277,8 @@ fn asked<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>, o: &mut Outcome) -> Resul
         };
     };
     let host = a.kind == port_kind::HOST;
-    if (host && i.kind == port_kind::HOST) || (a.port == i.port && a.port != 0) {
+    let port = shared::seat(t, c.slot(), a, c.wanted).port as u32;
+    if (host && i.kind == port_kind::HOST) || (port == i.port && port != 0) {
         return Err(DropReason::Absorbed);
     }
     if host && is_gateway(i, c.wanted) {
@@ -274,7 +288,10 @@ fn asked<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>, o: &mut Outcome) -> Resul
     if host || a.network != i.id {
         return Err(DropReason::Unanswered);
     }
-    if a.port == 0 {
+    if shared::is_vacant(a) && port == 0 {
+        return Err(DropReason::NoHolder);
+    }
+    if port == 0 {
         return beyond(i, o);
     }
     *o = Outcome::neighbour(a.mac, v6, false, answer_tag(i));
@@ -321,8 +338,13 @@ fn told<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>, o: &mut Outcome) -> Result
         return Err(DropReason::Absorbed);
     }
     match route::declared(t, c.slot(), i.id, c.wanted) {
-        Some(a) if a.port != 0 && a.mac == i.dst.0 && a.network == i.id => {
-            *o = Outcome::forward(a.port, 0, far::OUTSIDE);
+        Some(a) if a.network == i.id => {
+            let seat = shared::seat(t, c.slot(), a, c.wanted);
+            // Who holds a shared address may ask by its own MAC or by the address's.
+            if seat.port == 0 || (seat.mac != i.dst.0 && a.mac != i.dst.0) {
+                return Err(DropReason::Absorbed);
+            }
+            *o = Outcome::forward(seat.port as u32, 0, far::OUTSIDE);
             Ok(())
         }
         _ => Err(DropReason::Absorbed),

@@ -13,7 +13,7 @@ use crate::{
     notice::Question,
     outcome::Outcome,
     parse::{Fragment, Ip, Kind, Piece, Transport},
-    route::{BEYOND, Ingress, Moment, POLICED},
+    route::{BEYOND, Ingress, Moment, POLICED, READDRESSED},
     sequence::Segment,
 };
 
@@ -94,8 +94,8 @@ pub struct Packet {
     pub link_dst: u64,
     /// Ticks.
     pub now: u64,
-    /// Answer: egress port (interface index) with [`POLICED`] and [`BEYOND`]; of a broadcast the sender's class
-    /// << 32 | service.
+    /// Answer: egress port (interface index) with [`POLICED`], [`BEYOND`] and [`READDRESSED`]; of a
+    /// broadcast the sender's class << 32 | service.
     pub port: u64,
     /// What the sender has sent with it, see [`crate::sequence::Sent`].
     pub sent: u64,
@@ -275,7 +275,13 @@ impl Packet {
     /// The port that it leaves by.
     #[inline(always)]
     pub const fn egress(&self) -> u32 {
-        (self.port & (BEYOND - 1)) as u32
+        (self.port & (READDRESSED - 1)) as u32
+    }
+
+    /// Does it get its receiver's MAC though nobody routes it?
+    #[inline(always)]
+    pub const fn is_readdressed(&self) -> bool {
+        self.port & READDRESSED != 0
     }
 
     /// Generation slot.

@@ -10,7 +10,8 @@ use crate::{
     packet::{Packet, op},
     policy::{self, Cell, Judged},
     reason::DropReason,
-    route::{self, Route},
+    route::{self, READDRESSED, Route},
+    shared,
     tables::{Inserted, NOTHING, Tables},
     wire::{icmp, icmpv6, protocol},
     word::Word,
@@ -42,7 +43,7 @@ impl Packet {
 
     #[inline(always)]
     fn lead(&mut self, r: &Route) {
-        self.port = r.port();
+        self.port = r.port() | if r.readdressed() { READDRESSED } else { 0 };
         self.half = conntrack::half(self.half, r.mac, r.network(), r.uplink());
     }
 }
@@ -73,6 +74,10 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     route::find(t, q.slot(), &i, q.dst, &mut found)?;
     if limit::has_receive_limit(t, q.slot(), found.interface()) {
         found.police();
+    }
+    if i.kind == port_kind::UPLINK && shared::is_shared_source(t, q) {
+        // Its next packet may be somebody else's here.
+        found.unsettle();
     }
     q.lead(&found);
     let cell = if known.is_none() { judge_new(t, q, found.class())? } else { Cell::DEFAULT };

@@ -125,6 +125,10 @@ reasons! {
     FragmentEndless = 45, "fragment-endless";
     /// A later fragment between two ends of which no first one has passed lately.
     FragmentOrphan = 46, "fragment-orphan";
+    /// The source is a shared address that another port holds, or nobody yet.
+    NotHolder = 47, "not-holder";
+    /// Nobody has announced the shared address.
+    NoHolder = 48, "no-holder";
 }
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.

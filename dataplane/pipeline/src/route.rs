@@ -5,6 +5,7 @@ use crate::{
     addr::{Addr, Mac},
     layout::{AddressEntry, NetworkEntry, network_flag, port_kind},
     reason::DropReason,
+    shared,
     tables::{TICKS_PER_SECOND, Tables},
     verdict::Notice,
 };
@@ -103,12 +104,17 @@ pub struct Route {
 pub const POLICED: u64 = 1 << 31;
 /// Another one: it is a host's leg.
 pub const BEYOND: u64 = 1 << 30;
+/// Bit of an egress port: inside its network too the frame gets the MAC of who holds the shared
+/// address now, in place of the address's own.
+pub const READDRESSED: u64 = 1 << 29;
 
 mod route_flag {
     /// It leaves through an uplink.
     pub const UPLINK: u64 = 1;
     /// It holds for the next packet too: the host's stack need not find the neighbour first.
     pub const LASTING: u64 = 2;
+    /// See [`super::READDRESSED`].
+    pub const READDRESSED: u64 = 4;
 }
 
 impl Route {
@@ -164,10 +170,22 @@ impl Route {
     }
 
     /// Does it hold for the next packet too? False where the host's stack is to find the
-    /// neighbour first.
+    /// neighbour first, and where an address may have another holder by then.
     #[inline(always)]
     pub const fn lasting(&self) -> bool {
         self.by & route_flag::LASTING != 0
+    }
+
+    /// It does not hold for the next packet.
+    #[inline(always)]
+    pub const fn unsettle(&mut self) {
+        self.by &= !route_flag::LASTING;
+    }
+
+    /// Does a frame that nobody routes get the MAC, too?
+    #[inline(always)]
+    pub const fn readdressed(&self) -> bool {
+        self.by & route_flag::READDRESSED != 0
     }
 }
 
@@ -181,7 +199,7 @@ pub fn find<T: Tables>(
     to: &mut Route,
 ) -> Result<(), DropReason> {
     match declared(t, slot, i.id, dst) {
-        Some(a) => to_declared(t, slot, i, a, to)?,
+        Some(a) => to_declared(t, slot, i, dst, a, to)?,
         None => to_undeclared(t, slot, i, dst, to)?,
     }
     if to.interface() == i.port { Err(DropReason::Hairpin) } else { Ok(()) }
@@ -192,6 +210,7 @@ fn to_declared<T: Tables>(
     t: &T,
     slot: u32,
     i: &Ingress<'_>,
+    dst: Addr,
     a: &AddressEntry,
     to: &mut Route,
 ) -> Result<(), DropReason> {
@@ -200,15 +219,24 @@ fn to_declared<T: Tables>(
     }
     let Some(network) = t.network(slot, a.network) else { return Err(DropReason::NoDestination) };
     check_link(i, a.network, a.mac, network)?;
-    let (port, flags) = if a.port != 0 {
-        (a.port, route_flag::LASTING)
+    let seat = shared::seat(t, slot, a, dst);
+    let (port, mut flags) = if seat.port != 0 {
+        (seat.port as u32, route_flag::LASTING)
+    } else if shared::is_vacant(a) {
+        return Err(DropReason::NoHolder);
     } else {
         (network.uplink_port, route_flag::UPLINK | route_flag::LASTING)
     };
     if port == 0 {
         return Err(DropReason::NoDestination);
     }
-    *to = Route::new(port, a.mac, a.network, a.class, flags);
+    if shared::is_shared(a) {
+        flags &= !route_flag::LASTING;
+        if seat.mac != a.mac && !i.to_gateway() {
+            flags |= route_flag::READDRESSED;
+        }
+    }
+    *to = Route::new(port, seat.mac, a.network, a.class, flags);
     Ok(())
 }
 
@@ -332,6 +360,9 @@ pub fn check_source<T: Tables>(
 ) -> Result<(), DropReason> {
     let ok = match declared(t, slot, i.id, src) {
         Some(a) if i.kind == port_kind::HOST => a.kind == port_kind::HOST || known,
+        Some(a) if shared::is_shared(a) => {
+            shared::is_elsewhere(t, slot, a, src) && comes_by_trunk(i, a.network)
+        }
         Some(a) => a.kind == port_kind::CLOSED && comes_by_trunk(i, a.network),
         None => {
             let network = match t.prefix(slot, src) {

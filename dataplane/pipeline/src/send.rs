@@ -42,6 +42,10 @@ pub fn send<F: Frame, T: Tables>(
     if p.half >> conntrack::MAC_SHIFT == p.link_dst {
         return Ok(());
     }
+    if p.is_readdressed() {
+        let to = Mac(p.half >> conntrack::MAC_SHIFT).octets();
+        return if f.store::<6>(0, to, false) { Ok(()) } else { Err(DropReason::Fault) };
+    }
     let Some(from) = t.network(p.slot(), p.network) else { return Err(DropReason::Fault) };
     let i = p.ingress(from);
     if !i.to_gateway() {

@@ -5,8 +5,9 @@ use crate::{
     addr::Addr,
     event, fragment,
     layout::{
-        AddressEntry, Datagram, EventEntry, FlowEntry, FlowKey, GenerationEntry, NetworkEntry,
-        NoticeEntry, NoticeKey, PortEntry, PortReturns, PortState, PrefixEntry, RuleEntry, Traffic,
+        AddressEntry, Datagram, EventEntry, FlowEntry, FlowKey, GenerationEntry, Holder,
+        NetworkEntry, NoticeEntry, NoticeKey, PortEntry, PortReturns, PortState, PrefixEntry,
+        RuleEntry, Traffic,
     },
     limit, link,
     packet::{Packet, Scratch},
@@ -58,6 +59,8 @@ pub trait Tables {
 
     /// A declared address, see [`crate::layout::AddressKey`].
     fn address(&self, slot: u32, scope: u32, addr: Addr) -> Option<&AddressEntry>;
+    /// Who holds the shared addresses of a network that have this MAC.
+    fn holder(&self, network: u32, mac: u64) -> Option<&Holder>;
     /// The longest prefix that covers an address.
     fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry>;
     /// MAC (low 48 bits) of a neighbour learned on an uplink and heard of within

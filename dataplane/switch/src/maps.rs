@@ -9,9 +9,9 @@ use aya::maps::{
 use portcullis_pipeline::{
     layout::{
         AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, DropKey, EVENT_RING, FlowEntry, FlowKey,
-        GenerationEntry, Members, NETWORKS, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry,
-        PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS,
-        SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
+        GenerationEntry, Holder, HolderKey, Members, NETWORKS, NetworkEntry, NoticeEntry,
+        NoticeKey, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS,
+        RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
     },
     reason::REASONS,
 };
@@ -37,6 +37,7 @@ pub mod name {
     pub const MEMBERS: &str = "MEMBERS";
     pub const NOTICES: &str = "NOTICES";
     pub const ADDRESSES: &str = "ADDRESSES";
+    pub const HOLDERS: &str = "HOLDERS";
     pub const PREFIXES: &str = "PREFIXES";
     pub const SERVICES: &str = "SERVICES";
     pub const SOURCES: &str = "SOURCES";
@@ -71,6 +72,7 @@ pub mod name {
         MEMBERS,
         NOTICES,
         ADDRESSES,
+        HOLDERS,
         PREFIXES,
         SERVICES,
         SOURCES,
@@ -124,6 +126,8 @@ pub struct Maps {
     pub notices: HashOf<{ size::<NoticeKey>() }, { size::<NoticeEntry>() }>,
     /// Declared addresses.
     pub addresses: HashOf<{ size::<AddressKey>() }, { size::<AddressEntry>() }>,
+    /// Who holds shared addresses, whatever the generation.
+    pub holders: HashOf<{ size::<HolderKey>() }, { size::<Holder>() }>,
     /// Prefixes.
     pub prefixes:
         LpmTrie<MapData, Bytes<{ size::<PrefixKey>() }>, Bytes<{ size::<PrefixEntry>() }>>,
@@ -185,6 +189,7 @@ impl Maps {
             members: open(dir, MEMBERS)?,
             notices: open(dir, NOTICES)?,
             addresses: open(dir, ADDRESSES)?,
+            holders: open(dir, HOLDERS)?,
             prefixes: open(dir, PREFIXES)?,
             services: open(dir, SERVICES)?,
             sources: open(dir, SOURCES)?,

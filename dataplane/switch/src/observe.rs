@@ -2,9 +2,13 @@
 
 use std::os::fd::AsFd;
 
-use aya::maps::PerCpuArray;
-use portcullis_image::Image;
-use portcullis_pipeline::{layout::RULES, policy::Cell, reason::DropReason};
+use aya::maps::{MapError, PerCpuArray};
+use portcullis_image::{Image, Shared};
+use portcullis_pipeline::{
+    layout::{HolderKey, RULES},
+    policy::Cell,
+    reason::DropReason,
+};
 use portcullis_ports::{Link, link};
 
 use crate::{
@@ -15,12 +19,13 @@ use crate::{
     place::{Place, name_of, table_index},
     status::{
         Closed, Drops, FlowStatus, NetworkStatus, PortConnections, PortStatus, RuleHits,
-        SwitchStatus,
+        SharedStatus, SwitchStatus,
     },
     sweep,
     switch::Port,
     taken,
     traffic::Counted,
+    writer::bytes,
 };
 
 /// Bytes of a counter of one processor.
@@ -42,6 +47,7 @@ impl Switch {
             generation: self.state.generation,
             hook: self.links.hook(),
             networks: self.network_statuses(),
+            shared: self.shared_statuses()?,
             ports,
             traffic: counted.total(),
             drops: self.drops()?,
@@ -155,6 +161,38 @@ impl Switch {
             gateway: network.gateway.iter().map(|(a, _)| (*a).into()).collect(),
             ports: self.state.ports.iter().filter(is_member).count(),
         }
+    }
+
+    fn shared_statuses(&self) -> Result<Vec<SharedStatus>> {
+        let Some(image) = &self.state.image else { return Ok(Vec::new()) };
+        let guest = |nic: &usize| image.nics[*nic].guest.clone();
+        let status = |shared: &Shared| {
+            Ok(SharedStatus {
+                name: shared.name.clone(),
+                network: name_of(image, shared.network),
+                mac: shared.mac.to_string(),
+                addresses: shared.addrs.iter().map(|a| (*a).into()).collect(),
+                by: shared.by.iter().map(guest).collect(),
+                holder: self.holder(shared)?.map(|nic| guest(&nic)),
+            })
+        };
+        image.shared.iter().map(status).collect()
+    }
+
+    /// The NIC that announced shared addresses last.
+    fn holder(&self, shared: &Shared) -> Result<Option<usize>> {
+        let key = HolderKey { mac: shared.mac.0, network: shared.network, reserved: 0 };
+        let held = match self.maps.holders.get(&bytes(&key), 0) {
+            Ok(held) => u64::from_ne_bytes(held) as u32,
+            Err(MapError::KeyNotFound) => 0,
+            Err(e) => return Err(Error::map("read", name::HOLDERS)(e)),
+        };
+        let nic = |port: &Port| match port.place {
+            Ok(Place::Nic(nic)) if port.ifindex == held && held != 0 => Some(nic),
+            _ => None,
+        };
+        let nic = self.state.ports.iter().find_map(nic);
+        Ok(nic.filter(|nic| shared.by.contains(nic)))
     }
 
     fn connections(&self, ifindex: u32) -> Result<PortConnections> {

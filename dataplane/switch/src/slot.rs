@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use portcullis_image::{Image, Limits, Network, Nic, Rule};
+use portcullis_image::{Image, Limits, Network, Nic, Rule, Shared};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{
-        AddressEntry, GenerationEntry, Members, NetworkEntry, NoticeEntry, PortEntry, PortLimits,
-        PrefixEntry, Rate, RuleEntry, generation_flag, network_flag, port_flag, port_kind,
+        AddressEntry, GenerationEntry, HolderKey, Members, NetworkEntry, NoticeEntry, PortEntry,
+        PortLimits, PrefixEntry, Rate, RuleEntry, address_flag, generation_flag, network_flag,
+        port_flag, port_kind, sharer_scope,
     },
+    shared::is_shared,
     tables::TICKS_PER_SECOND,
 };
 
@@ -40,7 +42,7 @@ pub struct Tables {
     pub vlans: BTreeMap<u16, u32>,
     /// Interface indexes by network id.
     pub members: BTreeMap<u32, Vec<u32>>,
-    /// By address and scope.
+    /// By address and scope, see [`AddressKey`](portcullis_pipeline::layout::AddressKey).
     pub addresses: BTreeMap<(Addr, u32), AddressEntry>,
     /// By kind, network id and interface index.
     pub notices: BTreeMap<(u32, u32, u32), NoticeEntry>,
@@ -96,6 +98,14 @@ pub fn build(image: &Image, legs: &[Leg], ports: &[OpenPort], host_addrs: &[IpAd
     tables
 }
 
+impl Tables {
+    /// What shared addresses have one holder, each maybe several times.
+    pub fn shared(&self) -> impl Iterator<Item = HolderKey> + '_ {
+        let shared = self.addresses.values().filter(|entry| is_shared(entry));
+        shared.map(|entry| HolderKey { mac: entry.mac, network: entry.network, reserved: 0 })
+    }
+}
+
 /// Members as the table holds them.
 pub fn members(ports: &[u32]) -> Members {
     let mut entry = Members::EMPTY;
@@ -117,6 +127,8 @@ enum Owner {
     Nic(usize),
     /// The gateway of this network.
     Gateway(u32),
+    /// Shared: index into [`Image::shared`].
+    Shared(usize),
 }
 
 impl Builder<'_> {
@@ -170,6 +182,7 @@ impl Builder<'_> {
             tables.addresses.entry((*addr, 0)).or_insert_with(|| host_entry(self.image.host));
         }
         self.link_local(tables, &owners);
+        self.sharers(tables);
     }
 
     /// Addresses that belong to a NIC or a gateway, with their scope.
@@ -180,6 +193,9 @@ impl Builder<'_> {
                 nic.addrs.iter().map(|a| ((*a, scope(*a, nic.network)), Owner::Nic(index))),
             );
             owners.insert((Addr::link_local_of(nic.mac), nic.network), Owner::Nic(index));
+        }
+        for (shared, index) in self.image.shared.iter().zip(0..) {
+            owners.extend(addresses_of(shared).map(|key| (key, Owner::Shared(index))));
         }
         for (network, id) in self.image.networks.iter().zip(1..) {
             if network.gateway.is_empty() {
@@ -197,23 +213,51 @@ impl Builder<'_> {
                 let nic = &self.image.nics[index];
                 let port = self.port_of(index).map_or(0, |p| p.ifindex);
                 let kind = if port == 0 { port_kind::CLOSED } else { port_kind::GUEST };
-                AddressEntry {
-                    mac: nic.mac.0,
-                    class,
-                    port,
-                    network: nic.network,
-                    kind,
-                    reserved: 0,
-                }
+                AddressEntry { mac: nic.mac.0, class, port, network: nic.network, kind, flags: 0 }
             }
+            Owner::Shared(index) => self.shared_entry(&self.image.shared[index], class),
             Owner::Gateway(id) => AddressEntry {
                 mac: self.image.network(id).map_or(0, |n| n.gateway_mac.0),
                 class,
                 port: self.legs.iter().find(|l| l.network == id).map_or(0, |l| l.ifindex),
                 network: id,
                 kind: port_kind::HOST,
-                reserved: 0,
+                flags: 0,
             },
+        }
+    }
+
+    fn shared_entry(&self, shared: &Shared, class: u32) -> AddressEntry {
+        let here = shared.by.iter().filter(|nic| self.port_of(**nic).is_some()).count();
+        let away = if here < shared.by.len() { address_flag::AWAY } else { 0 };
+        AddressEntry {
+            mac: shared.mac.0,
+            class,
+            port: 0,
+            network: shared.network,
+            kind: if here > 0 { port_kind::GUEST } else { port_kind::CLOSED },
+            flags: address_flag::SHARED | away,
+        }
+    }
+
+    /// Who may hold which shared address: an entry for each of its ports.
+    fn sharers(&self, tables: &mut Tables) {
+        for shared in &self.image.shared {
+            let here = shared.by.iter().filter_map(|nic| Some((*nic, self.port_of(*nic)?)));
+            for (nic, port) in here {
+                for (addr, scope) in addresses_of(shared) {
+                    let class = tables.addresses.get(&(addr, scope)).map_or(0, |e| e.class);
+                    let entry = AddressEntry {
+                        mac: self.image.nics[nic].mac.0,
+                        class,
+                        port: port.ifindex,
+                        network: shared.network,
+                        kind: port_kind::GUEST,
+                        flags: 0,
+                    };
+                    tables.addresses.insert((addr, sharer_scope(port.ifindex)), entry);
+                }
+            }
         }
     }
 
@@ -237,6 +281,8 @@ impl Builder<'_> {
             let class = match owner {
                 Owner::Gateway(_) => self.image.host,
                 Owner::Nic(index) => self.nic_class(tables, &self.image.nics[*index]),
+                // The image names those of all shared addresses.
+                Owner::Shared(_) => continue,
             };
             tables.addresses.insert(*key, self.owned(*owner, class));
         }
@@ -254,7 +300,11 @@ impl Builder<'_> {
                 Place::Nic(index) => {
                     let nic = &self.image.nics[*index];
                     tables.members.entry(nic.network).or_default().push(port.ifindex);
-                    self.guest_port(tables, port.ifindex, nic)
+                    let mut entry = self.guest_port(tables, port.ifindex, nic);
+                    if self.image.shared.iter().any(|s| s.by.contains(index)) {
+                        entry.flags |= port_flag::SHARES;
+                    }
+                    entry
                 }
                 Place::Uplink { untagged, .. } => PortEntry {
                     kind: port_kind::UPLINK,
@@ -310,6 +360,12 @@ impl Builder<'_> {
     }
 }
 
+/// The keys of shared addresses, the link-local one that follows from their MAC among them.
+fn addresses_of(shared: &Shared) -> impl Iterator<Item = (Addr, u32)> + '_ {
+    let declared = shared.addrs.iter().map(|a| (*a, scope(*a, shared.network)));
+    declared.chain([(Addr::link_local_of(shared.mac), shared.network)])
+}
+
 /// How long a port may take more than its rate at once.
 const EVENT_BURST_TICKS: u64 = TICKS_PER_SECOND;
 /// For bytes: longer than the 200 ms for which Linux' TCP is silent at least when it has lost all
@@ -355,7 +411,7 @@ fn port_entry(ifindex: u32) -> PortEntry {
 /// An address of the host by which no network of ours knows it: reached through the leg of the
 /// network that a packet comes from.
 fn host_entry(class: u32) -> AddressEntry {
-    AddressEntry { mac: 0, class, port: 0, network: 0, kind: port_kind::HOST, reserved: 0 }
+    AddressEntry { mac: 0, class, port: 0, network: 0, kind: port_kind::HOST, flags: 0 }
 }
 
 fn network_entry(network: &Network) -> NetworkEntry {

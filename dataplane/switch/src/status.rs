@@ -282,6 +282,23 @@ pub struct NetworkStatus {
     pub ports: usize,
 }
 
+/// Addresses that several guests may have, and who has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SharedStatus {
+    /// Name in the policy.
+    pub name: String,
+    /// Their network.
+    pub network: String,
+    /// Their MAC.
+    pub mac: String,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The guests that may have them.
+    pub by: Vec<String>,
+    /// The guest that announced them last, if it is plugged in here.
+    pub holder: Option<String>,
+}
+
 /// Packets dropped for one reason, since the switch was started first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Drops {
@@ -434,6 +451,8 @@ pub struct SwitchStatus {
     pub hook: Hook,
     /// Networks of the policy.
     pub networks: Vec<NetworkStatus>,
+    /// Addresses that several guests may have.
+    pub shared: Vec<SharedStatus>,
     /// Ports, host legs last.
     pub ports: Vec<PortStatus>,
     /// What has passed all ports, those that are gone included.

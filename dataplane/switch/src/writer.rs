@@ -2,14 +2,17 @@
 //! entries that differ are written; what was written is read back: when a write returns, the slot
 //! holds what was asked for, whatever it held before.
 
-use std::{collections::BTreeMap, os::fd::AsFd};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::AsFd,
+};
 
 use aya::maps::{Array, HashMap, IterableMap, MapData, lpm_trie::Key};
 use portcullis_image::Image;
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, GenerationEntry, Members, NETWORKS,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, GenerationEntry, Holder, Members, NETWORKS,
         NoticeEntry, NoticeKey, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES,
         RuleEntry, SERVICE_TABLES, SOURCE_TABLES, Settings, port_kind,
     },
@@ -52,6 +55,7 @@ impl<'a> Writer<'a> {
         self.rules(rules)?;
         self.shape(&shape(image, generation))?;
         self.prefixes(&tables.prefixes)?;
+        self.holders(tables)?;
         self.addresses(&tables.addresses)?;
         self.networks(tables)?;
         self.notices(&tables.notices)?;
@@ -169,6 +173,26 @@ impl<'a> Writer<'a> {
         let have = pieces::addresses(self.maps, slot)?.iter().map(entry).collect();
         let wanted = wanted.iter().map(entry).collect();
         settle_hash(&mut self.maps.addresses, name::ADDRESSES, &have, &wanted)
+    }
+
+    /// Places for the holders of shared addresses, those of the other slot among them, which is in
+    /// force. Who holds one is left alone: programs say that.
+    fn holders(&mut self, tables: &Tables) -> Result<()> {
+        let other = pieces::addresses(self.maps, self.slot ^ 1)?;
+        let in_force = Tables { addresses: other, ..Tables::default() };
+        let all = tables.shared().chain(in_force.shared());
+        let wanted: BTreeSet<_> = all.map(|key| bytes(&key)).collect();
+        let have = self.maps.holders.keys().collect::<std::result::Result<BTreeSet<_>, _>>();
+        let have = have.map_err(Error::map("read", name::HOLDERS))?;
+        for key in have.difference(&wanted) {
+            self.maps.holders.remove(key).map_err(Error::map("clean", name::HOLDERS))?;
+        }
+        for key in wanted.difference(&have) {
+            let nobody = [0; size_of::<Holder>()];
+            let written = self.maps.holders.insert(key, nobody, 0);
+            written.map_err(Error::map("write", name::HOLDERS))?;
+        }
+        Ok(())
     }
 
     fn prefixes(&mut self, wanted: &BTreeMap<(Addr, u8), PrefixEntry>) -> Result<()> {

@@ -62,6 +62,8 @@ pub struct Sent {
     pub port: usize,
     /// What is known of it, if it belongs to a connection.
     pub fact: Option<Fact>,
+    /// A shared address that it announces.
+    pub announced: Option<IpAddr>,
     /// Was it damaged, or sent from the wrong port? Then the fact is what it was before.
     pub damaged: bool,
 }

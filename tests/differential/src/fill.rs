@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
 use portcullis_pipeline::layout::{
-    AddressKey, CELL_CHUNKS, CHUNK, NETWORKS, NoticeEntry, NoticeKey, PORTS, PrefixKey, ROW_CHUNKS,
-    RULES, SERVICE_TABLES, SOURCE_TABLES,
+    AddressKey, CELL_CHUNKS, CHUNK, HolderKey, NETWORKS, NoticeEntry, NoticeKey, PORTS, PrefixKey,
+    ROW_CHUNKS, RULES, SERVICE_TABLES, SOURCE_TABLES,
 };
 use portcullis_switch::slot::{Tables, members};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -58,6 +58,7 @@ impl Kernel {
         }
         self.chunks("ROWS", slot * ROW_CHUNKS, &image.rows)?;
         self.chunks("CELLS", slot * CELL_CHUNKS, &policy.verdicts())?;
+        self.holders(tables)?;
         self.addresses(slot, tables)?;
         self.notices(slot, tables)?;
         self.prefixes(slot, tables)?;
@@ -98,6 +99,25 @@ impl Kernel {
             hash.insert(<[u8; 24]>::try_from(key.as_bytes())?, value, 0)?;
         }
         Ok(())
+    }
+
+    /// Places for the holders of shared addresses; those that there are stay.
+    fn holders(&mut self, tables: &Tables) -> Result<()> {
+        let mut hash: HashMap<_, [u8; 16], [u8; 8]> = map(&mut self.ebpf, "HOLDERS")?.try_into()?;
+        for key in tables.shared() {
+            let key: [u8; 16] = key.as_bytes().try_into()?;
+            if hash.get(&key, 0).is_err() {
+                hash.insert(key, [0; 8], 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The word that says who holds shared addresses, if there is a place for it.
+    pub fn holder(&mut self, network: u32, mac: u64) -> Result<Option<u64>> {
+        let hash: HashMap<_, [u8; 16], [u8; 8]> = map(&mut self.ebpf, "HOLDERS")?.try_into()?;
+        let key: [u8; 16] = HolderKey { mac, network, reserved: 0 }.as_bytes().try_into()?;
+        Ok(hash.get(&key, 0).ok().map(u64::from_ne_bytes))
     }
 
     fn notices(&mut self, slot: u32, tables: &Tables) -> Result<()> {

@@ -13,6 +13,7 @@ mod expect;
 mod fact;
 mod fill;
 mod frames;
+mod holders;
 mod kernel;
 #[cfg(test)]
 mod leases;

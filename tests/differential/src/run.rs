@@ -17,6 +17,7 @@ use crate::{
     answers, ask, clock,
     expect::Oracle,
     fact::Sent,
+    holders::Holders,
     kernel::{FLOWS, Kernel, Ran},
     told::{Told, compare_budgets, hits},
     traffic::Traffic,
@@ -130,6 +131,7 @@ struct Bed<'a> {
     kernel: Kernel,
     engine: Engine,
     oracle: Oracle<'a>,
+    holders: Holders<'a>,
     connections: Connections,
     /// The generation in force.
     generation: u32,
@@ -150,6 +152,7 @@ fn one_world(
         kernel: Kernel::new(crate::load()?.0)?,
         engine: Engine::new(Tables::new(FLOWS as usize, ERRORS_PER_SECOND)),
         oracle: Oracle::new(&world),
+        holders: Holders::new(&world),
         connections: Connections::new(&world.policies[0].model, seed),
         generation: 0,
         now: clock::START,
@@ -223,6 +226,9 @@ impl Bed<'_> {
             report.events[usize::from(event.verdict)] += 1;
             report.suppressed += u64::from(event.suppressed);
         }
+        if let Err(what) = self.holders.check(sent, &verdict) {
+            bail!("{what}: {verdict:?}");
+        }
         let index = (self.generation - 1) as usize % self.world.policies.len();
         match &sent.fact {
             Some(fact) if sent.damaged || is_limited(&verdict) => {
@@ -256,12 +262,24 @@ impl Bed<'_> {
         report.flows += compare_flows(&mut self.kernel, &self.engine)?;
         let rules = self.world.policies.iter().map(|p| p.rules.len()).max().unwrap_or(0) as u32;
         compare_budgets(&mut self.kernel, &self.engine, rules)?;
+        self.compare_holders()?;
         for port in &self.world.ports {
             // Tags stand beside the bytes in the kernel, and among them here.
             let tagged = port.kind == Kind::Uplink;
             compare_port(&mut self.kernel, &self.engine, port.ifindex, tagged)?;
         }
         compare_counters(&mut self.kernel, &self.engine, rules)
+    }
+
+    /// Both know the same holder of every shared address.
+    fn compare_holders(&mut self) -> Result<()> {
+        for shared in &self.world.shared {
+            let (network, mac, addr) = (shared.network, shared.mac.0, shared.addr);
+            let native = self.engine.tables.holder(network, mac).map(|h| h.held.get());
+            let program = self.kernel.holder(network, mac)?;
+            ensure!(native == program, "{addr} is held by {program:x?}, native {native:x?}");
+        }
+        Ok(())
     }
 
     fn describe(&self, sent: &Sent) -> String {

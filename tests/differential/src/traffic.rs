@@ -13,7 +13,7 @@ use crate::{
     fact::{Fact, Role, Sent},
     frames::{self, Frame, Tcp},
     questions,
-    world::{Kind, Policy, Port, World},
+    world::{Kind, Policy, Port, SharedAddress, World},
 };
 
 /// A connection that was tried.
@@ -66,6 +66,7 @@ impl<'a> Traffic<'a> {
             0..=6 => self.open(),
             7..=13 => self.go_on(),
             14 => self.error(),
+            15 | 16 if !self.world.shared.is_empty() && self.r.once_in(3) => self.announce(),
             15 => self.arp(),
             16 => self.discovery(),
             17 => self.broadcast(),
@@ -87,7 +88,7 @@ impl<'a> Traffic<'a> {
     /// Something that the switch answers itself.
     fn question(&mut self) -> Sent {
         let (port, bytes) = questions::question(&mut self.r, self.world);
-        Sent { bytes, port, fact: None, damaged: false }
+        Sent { bytes, port, fact: None, announced: None, damaged: false }
     }
 
     /// A frame without ARP and IP, of a type that some networks declare, or of none.
@@ -106,7 +107,7 @@ impl<'a> Traffic<'a> {
         let mut bytes = [to, own].concat();
         bytes.extend(ethertype.to_be_bytes());
         bytes.resize(60, 0x42);
-        Sent { bytes, port: at, fact: None, damaged: false }
+        Sent { bytes, port: at, fact: None, announced: None, damaged: false }
     }
 
     fn port(&mut self) -> usize {
@@ -127,7 +128,56 @@ impl<'a> Traffic<'a> {
         if port.kind == Kind::Guest && self.r.once_in(12) {
             return Policy::link_local(port);
         }
+        let may = |s: &&SharedAddress| s.ports.iter().any(|&p| self.world.ports[p].mac == port.mac);
+        let shared: Vec<_> = self.world.shared.iter().filter(may).map(|s| s.addr).collect();
+        if !shared.is_empty() && self.r.once_in(8) {
+            return *self.r.pick(&shared);
+        }
         *self.r.pick(&port.addrs)
+    }
+
+    /// Somebody takes a shared address, mostly who may.
+    fn announce(&mut self) -> Sent {
+        let shared = self.r.pick(&self.world.shared).clone();
+        let at = if self.r.once_in(10) { self.port() } else { *self.r.pick(&shared.ports) };
+        let port = self.world.ports[at].clone();
+        let may = shared.ports.contains(&at);
+        // A claim from outside is another story, of guests who are not here.
+        if port.kind != Kind::Guest {
+            return self.arp();
+        }
+        let by_its_mac = may && self.r.once_in(2);
+        let mac = if by_its_mac { shared.mac } else { port.mac }.octets();
+        let bytes = match shared.addr {
+            IpAddr::V4(addr) => {
+                let op = *self.r.pick(&[1, 2]);
+                let claim = (mac, addr.octets());
+                frames::arp([0xff; 6], mac, op, claim, claim, &[])
+            }
+            IpAddr::V6(addr) => {
+                let mut rest = addr.octets().to_vec();
+                rest.extend([2, 1]);
+                rest.extend(mac);
+                // keepalived sends it from the address itself.
+                let own = if self.r.once_in(2) { Policy::link_local(&port) } else { addr.into() };
+                let frame = Frame {
+                    dst_mac: [0x33, 0x33, 0, 0, 0, 1],
+                    src_mac: mac,
+                    tags: Vec::new(),
+                    src: own,
+                    dst: IpAddr::V6([0xff02, 0, 0, 0, 0, 0, 0, 1].into()),
+                    ttl: 255,
+                    options: Vec::new(),
+                    extensions: Vec::new(),
+                    fragment: None,
+                    keep_whole: true,
+                    protocol: 58,
+                    payload: frames::icmp(136, 0, [0x20, 0, 0, 0], &rest),
+                };
+                frame.bytes()
+            }
+        };
+        Sent { bytes, port: at, fact: None, announced: Some(shared.addr), damaged: false }
     }
 
     /// A destination of the source's family.
@@ -165,6 +215,9 @@ impl<'a> Traffic<'a> {
     }
 
     fn mac_of(&self, network: u32, dst: IpAddr) -> [u8; 6] {
+        if let Some(shared) = self.world.shared(dst).filter(|s| s.network == network) {
+            return shared.mac.octets();
+        }
         let near = self.world.ports.iter().find(|p| {
             p.network == network
                 && p.kind == Kind::Guest
@@ -305,7 +358,13 @@ impl<'a> Traffic<'a> {
         if frame.fragment.is_none() && frame.payload.len() >= 160 && self.r.once_in(20) {
             return self.cut(&frame, fact);
         }
-        Sent { bytes: frame.bytes(), port: fact.port, fact: Some(fact), damaged: false }
+        Sent {
+            bytes: frame.bytes(),
+            port: fact.port,
+            fact: Some(fact),
+            announced: None,
+            damaged: false,
+        }
     }
 
     /// Rarer forms: options, extension headers, fragments, other times to live and sizes.
@@ -352,7 +411,13 @@ impl<'a> Traffic<'a> {
             let keep_whole = false;
             let piece = Frame { fragment, keep_whole, payload: octets.to_vec(), ..whole.clone() };
             let (bytes, port) = (piece.bytes(), fact.port);
-            self.pieces.push(Sent { bytes, port, fact: Some(fact.clone()), damaged: false });
+            self.pieces.push(Sent {
+                bytes,
+                port,
+                fact: Some(fact.clone()),
+                announced: None,
+                damaged: false,
+            });
         }
         self.next_piece()
     }
@@ -422,7 +487,7 @@ impl<'a> Traffic<'a> {
             payload,
             ..quoted
         };
-        Sent { bytes: frame.bytes(), port: from, fact: None, damaged: false }
+        Sent { bytes: frame.bytes(), port: from, fact: None, announced: None, damaged: false }
     }
 
     fn arp(&mut self) -> Sent {
@@ -440,7 +505,7 @@ impl<'a> Traffic<'a> {
         let own = port.mac.octets();
         let said = if self.r.once_in(10) { [2, 7, 7, 7, 7, 7] } else { own };
         let bytes = frames::arp(dst, own, op, (said, claimed), (mac, wanted), &tags);
-        Sent { bytes, port: at, fact: None, damaged: false }
+        Sent { bytes, port: at, fact: None, announced: None, damaged: false }
     }
 
     fn v4(&mut self, port: &Port) -> [u8; 4] {
@@ -502,7 +567,7 @@ impl<'a> Traffic<'a> {
             protocol: 58,
             payload: frames::icmp(kind, 0, [0; 4], &rest),
         };
-        Sent { bytes: frame.bytes(), port: at, fact: None, damaged: false }
+        Sent { bytes: frame.bytes(), port: at, fact: None, announced: None, damaged: false }
     }
 
     fn broadcast(&mut self) -> Sent {
@@ -533,7 +598,7 @@ impl<'a> Traffic<'a> {
             protocol: 17,
             payload: frames::udp(*self.r.pick(&[68, 5353, 4000]), dport, 40),
         };
-        Sent { bytes: frame.bytes(), port: at, fact: None, damaged: false }
+        Sent { bytes: frame.bytes(), port: at, fact: None, announced: None, damaged: false }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Result, anyhow};
 use portcullis_engine::Slot;
-use portcullis_image::{Image, Limits};
+use portcullis_image::{Image, Limits, Shared};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{GenerationEntry, RuleEntry, generation_flag},
@@ -54,6 +54,21 @@ pub struct World {
     pub policies: Vec<Policy>,
     /// Every port.
     pub ports: Vec<Port>,
+    /// Every shared address.
+    pub shared: Vec<SharedAddress>,
+}
+
+/// An address that several ports may have.
+#[derive(Clone, Debug)]
+pub struct SharedAddress {
+    /// The address.
+    pub addr: IpAddr,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its network.
+    pub network: u32,
+    /// Indexes of the ports.
+    pub ports: Vec<usize>,
 }
 
 /// One policy over the world.
@@ -110,9 +125,10 @@ impl World {
                 .for_each(|c| c.image.nics.iter_mut().for_each(|n| n.limits = TIGHT));
         }
         let ports = ports(&compiled[0].image, ifindexes);
+        let shared = shared(&compiled[0].image);
         let mut r = Random::new(seed);
         let policies = compiled.into_iter().map(|c| tables(&mut r, c, &ports)).collect();
-        Self { policies, ports }
+        Self { policies, ports, shared }
     }
 
     /// The network with this id, of the first policy.
@@ -123,6 +139,11 @@ impl World {
     /// The guest port that owns an address.
     pub fn guest_of(&self, addr: IpAddr) -> Option<&Port> {
         self.ports.iter().find(|p| p.kind == Kind::Guest && p.addrs.contains(&addr))
+    }
+
+    /// The shared address, if it is one.
+    pub fn shared(&self, addr: IpAddr) -> Option<&SharedAddress> {
+        self.shared.iter().find(|s| s.addr == addr)
     }
 
     /// Is it an address of the host?
@@ -161,6 +182,20 @@ fn ports(image: &Image, ifindexes: &[u32]) -> Vec<Port> {
         ports.push(Port { ifindex, kind: Kind::Uplink, network: 1, mac, addrs: Vec::new() });
     }
     ports
+}
+
+/// The ports of NICs stand in the order of the image's.
+fn shared(image: &Image) -> Vec<SharedAddress> {
+    let of = |s: &Shared| {
+        let one = |addr: &Addr| SharedAddress {
+            addr: (*addr).into(),
+            mac: s.mac,
+            network: s.network,
+            ports: s.by.clone(),
+        };
+        s.addrs.iter().map(one).collect::<Vec<_>>()
+    };
+    image.shared.iter().flat_map(of).collect()
 }
 
 fn tables(r: &mut Random, compiled: Compiled, ports: &[Port]) -> Policy {

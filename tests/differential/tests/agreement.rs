@@ -41,6 +41,8 @@ fn nothing_differs() {
         DropReason::FragmentOverlap,
         DropReason::FragmentEndless,
         DropReason::FragmentOrphan,
+        DropReason::NotHolder,
+        DropReason::NoHolder,
     ] {
         assert!(report.reasons.contains(&reason), "{reason} is not among {:?}", report.reasons);
     }

@@ -25,7 +25,7 @@ pub const PLAY: &[&str] = &[
 
 /// What the tests use besides.
 pub const TEST: &[&str] =
-    &["busybox-static", "ethtool", "iperf3", "iptables", "isc-dhcp-client", "strace"];
+    &["busybox-static", "ethtool", "iperf3", "iptables", "isc-dhcp-client", "keepalived", "strace"];
 
 /// Those who attack the guests of the lab.
 pub const ATTACKERS: &[&str] = &[

@@ -1,6 +1,6 @@
 //! Putting the image together.
 
-use portcullis_image::{AddressClass, Image, Network, Nic, Offer, PrefixClass, Rule};
+use portcullis_image::{AddressClass, Image, Network, Nic, Offer, PrefixClass, Rule, Shared};
 use portcullis_pipeline::addr::Addr;
 
 use super::{
@@ -27,6 +27,7 @@ pub fn assemble(
     let mut image = Image {
         networks: model.networks.iter().map(network).collect(),
         nics: model.guests.iter().flat_map(nics).collect(),
+        shared: model.shared().flat_map(|(i, guest, _)| shared(model, i, guest)).collect(),
         host_addresses: model.host.iter().map(|h| h.addr.into()).collect(),
         rules: rules.iter().map(|r| rule(r, &model.sources)).collect(),
         log_denied_per_s: model.log_denied.map_or(0, |log| log.events_per_s),
@@ -83,12 +84,31 @@ fn network(n: &model::Network) -> Network {
 }
 
 fn nics(guest: &model::Guest) -> impl Iterator<Item = Nic> + '_ {
-    guest.nics.iter().map(|nic| Nic {
+    let nics = guest.nics.iter().filter(|_| guest.sharing.is_none());
+    nics.map(|nic| Nic {
         guest: guest.name.clone(),
         network: nic.network as u32 + 1,
         mac: nic.mac,
         addrs: nic.addrs.iter().map(|&a| Addr::from(a)).collect(),
         limits: nic.limits,
+    })
+}
+
+/// A shared address: of guests' NICs, which are numbered in the order of the guests.
+fn shared<'m>(
+    model: &'m Model,
+    index: usize,
+    guest: &'m model::Guest,
+) -> impl Iterator<Item = Shared> + 'm {
+    let number = |(guest, nic): (usize, usize)| {
+        model.guests[..guest].iter().map(|g| g.nics.len()).sum::<usize>() + nic
+    };
+    guest.nics.iter().map(move |nic| Shared {
+        name: guest.name.clone(),
+        network: nic.network as u32 + 1,
+        mac: nic.mac,
+        addrs: nic.addrs.iter().map(|&a| Addr::from(a)).collect(),
+        by: model.sharers(index).map(number).collect(),
     })
 }
 

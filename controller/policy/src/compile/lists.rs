@@ -1,9 +1,17 @@
 //! A policy's rules and invariants as numbers of lists.
 
-use super::{classes::EndpointLists, order::RuleKey, reuse::Replaced, services::ServiceLists};
+use std::collections::BTreeSet;
+
+use super::{
+    classes::EndpointLists,
+    order::RuleKey,
+    reuse::Replaced,
+    services::ServiceLists,
+    space::{Owner, Space},
+};
 use crate::{
     kinds::Expanded,
-    model::{Demand, Endpoint, Invariant, Model, Rule},
+    model::{Demand, Endpoint, Invariant, Model, Rule, Term},
 };
 
 /// An invariant as numbers.
@@ -30,13 +38,14 @@ pub struct Keys {
 
 impl Lists {
     /// Numbers every list of a policy.
-    pub fn of(model: &Model, expanded: &Expanded) -> (Self, Keys) {
+    pub fn of(model: &Model, expanded: &Expanded, space: &Space) -> (Self, Keys) {
         let mut lists = Self::default();
         let rules = expanded.rules.iter().map(|rule| lists.rule(rule)).collect();
         if expanded.invariants.iter().any(|i| i.demand == Demand::NeverUnnamed) {
             lists.tell_zones_apart(model);
         }
-        let invariants = expanded.invariants.iter().map(|i| lists.invariant(i)).collect();
+        let invariants =
+            expanded.invariants.iter().map(|i| lists.invariant(model, space, i)).collect();
         (lists, Keys { rules, invariants })
     }
 
@@ -47,10 +56,16 @@ impl Lists {
         key(rule, [from, to, services])
     }
 
-    fn invariant(&mut self, invariant: &Invariant) -> InvariantKey {
+    fn invariant(&mut self, model: &Model, space: &Space, invariant: &Invariant) -> InvariantKey {
+        // What must not be, must not be by a shared address either. What must be possible is
+        // meant of the addresses that are always there.
+        let all = |terms: &[Term]| match invariant.demand {
+            Demand::Never => with_shared(model, space, terms),
+            Demand::Always | Demand::NeverUnnamed => terms.to_vec(),
+        };
         InvariantKey {
-            from: self.endpoints.intern(&invariant.from, invariant.span),
-            to: self.endpoints.intern(&invariant.to, invariant.span),
+            from: self.endpoints.intern(&all(&invariant.from), invariant.span),
+            to: self.endpoints.intern(&all(&invariant.to), invariant.span),
             services: self.services.intern(&invariant.services, invariant.span),
         }
     }
@@ -91,6 +106,23 @@ impl Lists {
         }
         in_use.then_some(())
     }
+}
+
+/// These endpoints, and the shared addresses that some guest among them may have.
+fn with_shared(model: &Model, space: &Space, terms: &[Term]) -> Vec<Term> {
+    let mut all = terms.to_vec();
+    if model.shared().next().is_none() {
+        return all;
+    }
+    let atoms = terms.iter().flat_map(|term| space.members(term.endpoint));
+    let owners: BTreeSet<Owner> = atoms.map(|a| space.atoms()[a as usize].owner).collect();
+    for (shared, guest, _) in model.shared() {
+        let mut sharers = model.sharers(shared).map(|(guest, nic)| Owner::Guest(guest, nic));
+        if sharers.any(|owner| owners.contains(&owner)) {
+            all.push(Term { endpoint: Endpoint::Guest(shared), span: guest.span });
+        }
+    }
+    all
 }
 
 fn key(rule: &Rule, [from, to, services]: [u32; 3]) -> RuleKey {

@@ -81,7 +81,7 @@ fn try_build(model: &Model, diags: &mut Diagnostics) -> Result<Option<(Build, Im
     if refuse_empty(model, &space, diags) {
         return Ok(None);
     }
-    let (lists, Keys { rules, invariants }) = Lists::of(model, &expanded);
+    let (lists, Keys { rules, invariants }) = Lists::of(model, &expanded, &space);
     let classes = identities(&space, &lists)?;
     let services = service_classes(&lists)?;
     let input =

@@ -69,7 +69,7 @@ fn divide_anew(
     if refuse_empty(model, &space, &mut Diagnostics::default()) {
         return None;
     }
-    let (lists, Keys { rules, invariants }) = Lists::of(model, &build.expanded);
+    let (lists, Keys { rules, invariants }) = Lists::of(model, &build.expanded, &space);
     let classes = identities(&space, &lists).ok()?;
     let services = service_classes(&lists).ok()?;
     let input = Input { rules: &rules, classes: &classes, services: &services, limits: LIMITS };

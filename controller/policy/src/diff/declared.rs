@@ -260,6 +260,8 @@ struct GuestView {
     span: Span,
     labels: String,
     forwards: bool,
+    /// Who shares it.
+    by: String,
     /// MAC and addresses by network.
     nics: BTreeMap<String, (String, String)>,
 }
@@ -273,7 +275,11 @@ impl GuestView {
             (network, (n.mac.to_string(), list(&n.addrs)))
         };
         let nics = guest.nics.iter().map(nic).collect();
-        Self { span: guest.span, labels: labels.join(", "), forwards: guest.forwards, nics }
+        let by = guest.sharing.iter().flat_map(|sharing| &sharing.by);
+        let mut by: Vec<&str> = by.map(|&g| compiled.model.guests[g].name.as_str()).collect();
+        by.sort_unstable();
+        let (labels, by) = (labels.join(", "), by.join(", "));
+        Self { span: guest.span, labels, forwards: guest.forwards, by, nics }
     }
 
     fn networks(&self) -> String {
@@ -286,6 +292,7 @@ fn guest(was: &GuestView, is: &GuestView) -> Vec<Option<String>> {
         arrow("networks", was.networks(), is.networks()),
         arrow("labels", &was.labels, &is.labels),
         arrow("forwards", was.forwards, is.forwards),
+        arrow("shared by", &was.by, &is.by),
     ];
     for (network, new) in &is.nics {
         // Who moved to another network has other addresses there: that is one change.

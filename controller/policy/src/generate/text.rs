@@ -13,7 +13,20 @@ pub fn policy(seed: u64, size: Size) -> String {
     let limits = Random::new(!seed);
     let (routed_v4, publishable) = (Vec::new(), Vec::new());
     let r = Random::new(seed);
-    let mut g = Generator { r, limits, out, names, narrow, routed_v4, publishable };
+    let sharing = Random::new(seed.wrapping_add(1) << 32);
+    let (plugged, single) = (vec![Vec::new(); size.networks + 1], Vec::new());
+    let mut g = Generator {
+        r,
+        limits,
+        sharing,
+        out,
+        names,
+        narrow,
+        routed_v4,
+        publishable,
+        plugged,
+        single,
+    };
     g.networks(size.networks);
     g.labels();
     g.guests(size);
@@ -27,6 +40,8 @@ pub fn policy(seed: u64, size: Size) -> String {
 struct Generator {
     r: Random,
     limits: Random,
+    /// A stream of its own, too.
+    sharing: Random,
     out: String,
     /// What rules can name.
     names: Vec<String>,
@@ -36,6 +51,10 @@ struct Generator {
     routed_v4: Vec<usize>,
     /// Guests with one such address.
     publishable: Vec<String>,
+    /// By number of the network: its guests.
+    plugged: Vec<Vec<String>>,
+    /// Numbers of networks of one address family.
+    single: Vec<usize>,
 }
 
 const LABELS: &[&str] = &["red", "green", "blue", "web", "db"];
@@ -153,6 +172,9 @@ impl Generator {
                 1 => format!("\"fd00:{i:x}::/64\""),
                 _ => format!("10.{i}.0.0/24, \"fd00:{i:x}::/64\""),
             };
+            if !subnets.contains(", ") {
+                self.single.push(i);
+            }
             let gateway = !self.r.once_in(3);
             let outside = match i % 3 {
                 0 if gateway && !kind.contains("external") => ", outside: masquerade",
@@ -194,7 +216,9 @@ impl Generator {
             let labels = labels.join(", ");
             let other = 1 + self.r.below(size.networks);
             let limits = *self.limits.pick(LIMITS);
+            self.plugged[network].push(format!("guest{i}"));
             if self.r.once_in(8) && other != network {
+                self.plugged[other].push(format!("guest{i}"));
                 let forwards = if self.r.once_in(2) { ", forwards: false" } else { "" };
                 self.line(format_args!(
                     "  guest{i}: {{ labels: [{labels}], nics: [{{ network: net{network} }}, \
@@ -212,6 +236,27 @@ impl Generator {
         }
         let used = LABELS.iter().zip(used).filter(|(_, used)| *used);
         self.narrow.extend(used.map(|(name, _)| (*name).to_owned()));
+        self.shared();
+    }
+
+    /// Some addresses are shared, by guests of one network.
+    fn shared(&mut self) {
+        for network in 1..self.plugged.len() {
+            let by = self.plugged[network].iter().take(3).cloned().collect::<Vec<_>>();
+            if by.len() < 2 || self.sharing.once_in(2) {
+                continue;
+            }
+            if self.narrow.iter().all(|name| !name.starts_with("shared")) {
+                self.line(format_args!("shared:"));
+            }
+            let by = by.join(", ");
+            let labels = *self.sharing.pick(&["", ", labels: web"]);
+            let router = if self.single.contains(&network) { ", vrrp: 7" } else { "" };
+            self.line(format_args!(
+                "  shared{network}: {{ network: net{network}, by: [{by}]{router}{labels} }}"
+            ));
+            self.narrow.push(format!("shared{network}"));
+        }
     }
 
     fn host(&mut self) {

@@ -12,7 +12,7 @@ use super::{Builder, guests::NicDraft};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     hash,
-    model::Nic,
+    model::{Guest, Network, Nic},
     problem::Problem,
     source::Span,
 };
@@ -106,6 +106,40 @@ pub fn reserved(addr: IpAddr, subnet: IpNet) -> Option<Problem> {
     Some(Problem::AddressReserved { addr, role, subnet })
 }
 
+/// The guest or shared address, as the owner of something.
+fn owner(guest: &Guest) -> String {
+    let what = if guest.sharing.is_some() { "shared address" } else { "guest" };
+    format!("{what} `{}`", guest.name)
+}
+
+/// The MAC of a virtual router (RFC 9568, section 7.3).
+pub fn virtual_mac(router: u8, v6: bool) -> Mac {
+    Mac(0x5e_0001_00 + (u64::from(v6) << 8) + u64::from(router))
+}
+
+impl NicDraft {
+    /// The subnets that are to give it an address of their own.
+    fn open<'n>(&self, network: &'n Network) -> impl Iterator<Item = &'n IpNet> {
+        let written: Vec<IpAddr> = self.addrs.iter().map(|&(addr, _)| addr).collect();
+        let auto = self.auto;
+        network.subnets.iter().filter(move |s| auto && !written.iter().any(|a| s.contains(a)))
+    }
+
+    /// Is its first address IPv6?
+    pub fn is_v6(&self, network: &Network) -> bool {
+        let written = self.addrs.first().map(|(addr, _)| addr.is_ipv6());
+        let auto = || self.open(network).next().map(|s| s.addr().is_ipv6());
+        written.or_else(auto).unwrap_or(false)
+    }
+
+    /// Has it, or will it have, addresses of both families?
+    pub fn is_mixed(&self, network: &Network) -> bool {
+        let v6 = self.is_v6(network);
+        self.addrs.iter().any(|(addr, _)| addr.is_ipv6() != v6)
+            || self.open(network).any(|s| s.addr().is_ipv6() != v6)
+    }
+}
+
 impl Builder<'_> {
     /// Gives every NIC and the host their addresses: what is written out first, then `auto` in
     /// the order of the names, so that the order of the text does not matter.
@@ -145,7 +179,7 @@ impl Builder<'_> {
 
     /// Checks the addresses and the MAC that are written out; those that do not fit are dropped.
     fn explicit(&mut self, draft: &mut NicDraft) {
-        let owner = format!("guest `{}`", self.model.guests[draft.guest].name);
+        let owner = owner(&self.model.guests[draft.guest]);
         let network = &self.model.networks[draft.network];
         for &(addr, span) in &draft.addrs {
             let Some(&subnet) = network.subnets.iter().find(|s| s.contains(&addr)) else {
@@ -180,14 +214,14 @@ impl Builder<'_> {
         let guest = &self.model.guests[draft.guest];
         let network = &self.model.networks[draft.network];
         let what = format!("guest {} {}", guest.name, network.name);
-        let owner = format!("guest `{}`", guest.name);
-        let mac = match draft.mac {
-            Some((mac, _)) => mac,
-            None => self.inventory.auto_mac(&what, owner.clone(), draft.span),
+        let owner = owner(guest);
+        let mac = match (draft.mac, draft.router) {
+            (Some((mac, _)), _) => mac,
+            (None, Some((router, _))) => virtual_mac(router, draft.is_v6(network)),
+            (None, None) => self.inventory.auto_mac(&what, owner.clone(), draft.span),
         };
         let mut addrs: Vec<IpAddr> = draft.addrs.iter().map(|&(addr, _)| addr).collect();
-        let open = |s: &&IpNet| draft.auto && !addrs.iter().any(|a| s.contains(a));
-        let subnets: Vec<IpNet> = network.subnets.iter().filter(open).copied().collect();
+        let subnets: Vec<IpNet> = draft.open(network).copied().collect();
         for subnet in subnets {
             match self.inventory.auto_addr(&what, mac, subnet) {
                 Some(addr) => {

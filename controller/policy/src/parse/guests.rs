@@ -32,6 +32,8 @@ pub struct NicDraft {
     pub auto: bool,
     /// The MAC, if it is written out.
     pub mac: Option<(Mac, Span)>,
+    /// The number of the virtual router whose MAC it has.
+    pub router: Option<(u8, Span)>,
     /// What its guest says of its limits.
     pub limits: Said,
 }
@@ -47,6 +49,7 @@ impl Builder<'_> {
             labels: Vec::new(),
             nics: Vec::new(),
             forwards: true,
+            sharing: None,
         };
         let mut drafts = Vec::new();
         if let Some(table) = reader::table(node, "a guest", keys::GUEST, self.diags) {
@@ -106,10 +109,10 @@ impl Builder<'_> {
         let mac = table.get("mac").and_then(|node| self.own_mac(node));
         let network = network?;
         let limits = Said::default();
-        Some(NicDraft { guest, network, span, addrs, auto, mac, limits })
+        Some(NicDraft { guest, network, span, addrs, auto, mac, router: None, limits })
     }
 
-    fn network_name(&mut self, node: &Node) -> Option<usize> {
+    pub fn network_name(&mut self, node: &Node) -> Option<usize> {
         let name = reader::text(node, "`network`", self.diags)?;
         match self.names.find(name) {
             Some(Endpoint::Network(index)) => Some(index),
@@ -122,7 +125,7 @@ impl Builder<'_> {
     }
 
     /// Addresses, `auto`, or a list of both.
-    fn addresses(&mut self, node: &Node) -> (Vec<(IpAddr, Span)>, bool) {
+    pub fn addresses(&mut self, node: &Node) -> (Vec<(IpAddr, Span)>, bool) {
         let (mut addrs, mut auto) = (Vec::new(), false);
         let items = reader::list(node, "`ip`", self.diags);
         reader::refuse_empty(node, "`ip`", self.diags);
@@ -151,7 +154,7 @@ impl Builder<'_> {
         reader::mac(text, node.span, self.diags).map(|mac| (mac, node.span))
     }
 
-    fn labels(&mut self, guest: usize, node: &Node) -> Vec<String> {
+    pub fn labels(&mut self, guest: usize, node: &Node) -> Vec<String> {
         let mut labels: Vec<String> = Vec::new();
         for item in reader::list(node, "a guest's `labels`", self.diags) {
             let Some(text) = reader::text(item, "a label", self.diags) else { continue };

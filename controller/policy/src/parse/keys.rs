@@ -4,6 +4,7 @@ pub const POLICY: &[&str] = &[
     "include",
     "networks",
     "guests",
+    "shared",
     "labels",
     "host",
     "sets",
@@ -31,6 +32,7 @@ pub const NETWORK: &[&str] = &[
 ];
 pub const GUEST: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards", "limits"];
 pub const NIC: &[&str] = &["network", "ip", "mac"];
+pub const SHARED: &[&str] = &["network", "ip", "by", "vrrp", "labels"];
 pub const LIMITS: &[&str] = &["flows", "half-open", "new", "broadcast", "neighbours", "in", "out"];
 pub const HOST: &[&str] = &["addresses"];
 pub const SET: &[&str] = &["members", "except"];

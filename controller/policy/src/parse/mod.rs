@@ -13,6 +13,7 @@ mod part;
 mod publish;
 mod reader;
 mod rules;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use crate::{
 struct Sections<'n> {
     networks: Vec<&'n (Key, Node)>,
     guests: Vec<&'n (Key, Node)>,
+    shared: Vec<&'n (Key, Node)>,
     labels: Vec<&'n (Key, Node)>,
     host: Vec<&'n Node>,
     sets: Vec<&'n (Key, Node)>,
@@ -99,6 +101,7 @@ impl<'n> Sections<'n> {
         };
         self.networks.extend(each("networks", "`networks`", diags));
         self.guests.extend(each("guests", "`guests`", diags));
+        self.shared.extend(each("shared", "`shared`", diags));
         self.labels.extend(each("labels", "`labels`", diags));
         self.host.extend(top.get("host"));
         self.sets.extend(each("sets", "`sets`", diags));
@@ -128,13 +131,16 @@ impl Builder<'_> {
             self.network(key, node);
         }
         self.check_networks();
-        let drafts: Vec<_> =
-            sections.guests.iter().map(|(key, node)| self.guest(key, node)).collect();
+        let mut drafts: Vec<_> =
+            sections.guests.iter().flat_map(|(key, node)| self.guest(key, node)).collect();
+        let sharers: Vec<_> =
+            sections.shared.iter().map(|(key, node)| self.shared(key, node, &mut drafts)).collect();
         self.declare_labels(&sections.labels);
+        self.resolve_sharers(&sharers, &drafts);
         for node in &sections.host {
             self.host(node);
         }
-        self.assign_addresses(drafts.into_iter().flatten().collect());
+        self.assign_addresses(drafts);
         self.declare_sets(&sections.sets);
         for (key, node) in &sections.services {
             self.own_service(key, node);

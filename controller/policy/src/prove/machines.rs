@@ -50,8 +50,10 @@ pub struct Machine {
     pub addr: u128,
     /// Is it an IPv6 address?
     pub v6: bool,
-    /// Whose it is.
+    /// Whose it is: of a shared address that is looked at as held, the holder.
     pub owner: Owner,
+    /// Whose it is as declared.
+    pub declared: Owner,
     /// Where it is.
     pub place: Place,
     /// How the policy knows it.
@@ -64,7 +66,8 @@ impl Machine {
     /// Could a packet go from one to the other over a wire?
     pub fn apart(&self, other: &Self) -> bool {
         if self.owner != Owner::Region || other.owner != Owner::Region {
-            return self.owner != other.owner;
+            // Shared addresses have one holder.
+            return self.owner != other.owner && self.declared != other.declared;
         }
         self.atom != other.atom || self.addr != other.addr || self.many
     }
@@ -257,6 +260,10 @@ pub fn by_class(compiled: &Compiled) -> (Vec<Machines>, Vec<(u32, Machine)>) {
         if is_relay(&machine) {
             relays.push((class, machine));
         }
+        let shared = machine.guest().into_iter().flat_map(|g| compiled.model.sharers(g));
+        // Whoever holds a shared address is reached by it, and sends from it.
+        let as_held = shared.map(|(g, n)| Machine { owner: Owner::Guest(g, n), ..machine });
+        relays.extend(as_held.filter(is_relay).map(|held| (class, held)));
     }
     (classes, relays)
 }
@@ -280,7 +287,7 @@ fn machine(i: usize, atom: &Atom, v6: bool, place: Place, unknown: bool) -> Mach
         Owner::Guest(..) | Owner::Host => Origin::Declared,
     };
     let (addr, owner, many) = (atom.example, atom.owner, atom.many);
-    Machine { atom: i, addr, v6, owner, place, origin, many }
+    Machine { atom: i, addr, v6, owner, declared: owner, place, origin, many }
 }
 
 fn place(zone: Zone, atom: &Atom) -> Place {
@@ -311,7 +318,8 @@ fn link_local(compiled: &Compiled) -> impl Iterator<Item = Machine> {
         let addr = Addr::link_local_of(mac);
         let addr = u128::from(addr.hi) << 64 | u128::from(addr.lo);
         let (place, origin) = (Place::Network(network), Origin::LinkLocal);
-        Some(Machine { atom, addr, v6: true, owner, place, origin, many: false })
+        let declared = owner;
+        Some(Machine { atom, addr, v6: true, owner, declared, place, origin, many: false })
     })
 }
 

@@ -26,6 +26,11 @@ pub fn schema() -> Value {
             ),
             "networks": section("Isolated broadcast domains, by name.", words::name(), places::network()),
             "guests": section("Machines that the policy knows, by name.", words::name(), places::guest()),
+            "shared": section(
+                "Addresses that several guests may have, one of them at a time, by name.",
+                words::name(),
+                places::shared(),
+            ),
             "labels": section(
                 "Labels with what they stand for. A label that is declared here may be named by \
                  rules while nobody wears it, as for a quarantine.",

@@ -141,6 +141,33 @@ pub fn guest() -> Value {
     guest
 }
 
+pub fn shared() -> Value {
+    let mut properties = nic_properties();
+    if let Some(properties) = properties.as_object_mut() {
+        properties.remove("mac");
+    }
+    properties["network"] = words::named("The network that they are on.");
+    properties["by"] = words::one_or_list(
+        words::named("A guest or a label."),
+        "The guests that may have them, each with a NIC on the network: whoever announced them \
+         last holds them.",
+    );
+    properties["vrrp"] = json!({
+        "description": "Number of the guests' virtual router (RFC 9568), which the MAC of the \
+                        addresses follows from; without this key the MAC follows from the name.",
+        "type": "integer", "minimum": 1, "maximum": 255,
+    });
+    properties["labels"] = words::one_or_any(
+        words::named("A label."),
+        "What rules can call the addresses, together with others.",
+    );
+    object(
+        "Addresses that several guests may have. To rules they are an endpoint of their own.",
+        properties,
+        &["network", "by"],
+    )
+}
+
 pub fn host() -> Value {
     let addresses =
         words::one_or_any(words::address(), "Addresses of the hypervisor, besides the gateways.");

@@ -104,7 +104,7 @@ fn random_policies_fit() {
 /// Codes of mistakes in the shape of a file: an editor shows them while one types.
 const SHAPE: &[&str] = &[
     "PC0004", "PC0005", "PC0006", "PC0007", "PC0008", "PC0107", "PC0201", "PC0401", "PC0402",
-    "PC0403", "PC0405", "PC1001",
+    "PC0403", "PC0405", "PC1001", "PC1302",
 ];
 
 #[test]
@@ -134,6 +134,7 @@ fn keys_are_the_parsers() {
         ("/properties/networks/additionalProperties/properties", keys::NETWORK),
         (guest, keys::GUEST),
         (&nic, keys::NIC),
+        ("/properties/shared/additionalProperties/properties", keys::SHARED),
         (&format!("{guest}/limits/anyOf/1/properties"), keys::LIMITS),
         (
             "/properties/networks/additionalProperties/properties/limits/anyOf/1/properties",

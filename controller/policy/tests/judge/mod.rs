@@ -129,8 +129,11 @@ impl<'m> Judge<'m> {
 
     /// Does some connection break it?
     pub fn is_broken(&mut self, invariant: &Invariant) -> bool {
-        let from = self.inside(&invariant.from);
-        let to = self.inside(&invariant.to);
+        let (mut from, mut to) = (self.inside(&invariant.from), self.inside(&invariant.to));
+        if invariant.demand == Demand::Never {
+            self.add_shared(&mut from);
+            self.add_shared(&mut to);
+        }
         let purposes = self.purposes.clone();
         let wanted: Vec<Purpose> =
             purposes.into_iter().filter(|p| speaks_of(&invariant.services, *p)).collect();
@@ -146,6 +149,29 @@ impl<'m> Judge<'m> {
     fn inside(&self, terms: &[Term]) -> Vec<usize> {
         let covered = |s: &usize| terms.iter().any(|t| self.covered[*s].contains(&t.endpoint));
         (0..self.spots.len()).filter(covered).collect()
+    }
+
+    /// Addresses that somebody among these may hold, too.
+    fn add_shared(&self, spots: &mut Vec<usize>) {
+        let owners: BTreeSet<Owner> = spots.iter().map(|s| self.spots[*s].owner).collect();
+        let held = |s: &usize| self.holders(*s).iter().any(|owner| owners.contains(owner));
+        let more: Vec<usize> = (0..self.spots.len()).filter(held).collect();
+        spots.extend(more);
+        spots.sort_unstable();
+        spots.dedup();
+    }
+
+    /// Whose a spot may be, where it is shared: the NICs of these guests on its network.
+    fn holders(&self, spot: usize) -> Vec<Owner> {
+        let spot = &self.spots[spot];
+        let shared = spot.guest().and_then(|g| self.model.guests[g].sharing.as_ref());
+        let by = shared.into_iter().flat_map(|s| s.by.iter().copied());
+        let nic = |guest: usize| {
+            let nics = &self.model.guests[guest].nics;
+            let nic = nics.iter().position(|n| Some(n.network) == spot.network)?;
+            Some(Owner::Nic { guest, nic })
+        };
+        by.filter_map(nic).collect()
     }
 
     fn judge(&mut self, a: usize, b: usize, purpose: Purpose) -> Judgement {
@@ -196,9 +222,12 @@ impl<'m> Judge<'m> {
     fn legs(&self) -> Vec<(usize, Vec<usize>)> {
         let mut legs: BTreeMap<Owner, Vec<usize>> = BTreeMap::new();
         for (s, spot) in self.spots.iter().enumerate() {
-            let relay = spot.guest().map(|g| &self.model.guests[g]);
-            if relay.is_some_and(|g| g.forwards && g.nics.len() > 1) {
-                legs.entry(spot.owner).or_default().push(s);
+            for owner in self.holders(s).into_iter().chain([spot.owner]) {
+                let Owner::Nic { guest, .. } = owner else { continue };
+                let relay = &self.model.guests[guest];
+                if relay.forwards && relay.nics.len() > 1 {
+                    legs.entry(owner).or_default().push(s);
+                }
             }
         }
         let guest = |owner: Owner| match owner {

@@ -19,6 +19,7 @@ pub fn render(status: &Status, now_unix_s: u64, paint: Paint) -> String {
     let mut out = heading(status, now_unix_s, paint);
     let sections = [
         ("networks", networks(status)),
+        ("shared addresses", shared(status)),
         ("ports", ports(status)),
         ("traffic", traffic(status)),
         ("guests without a port", unattached(status)),
@@ -95,6 +96,21 @@ fn networks(status: &Status) -> Table {
             dash(n.outside.as_deref()),
             dash(n.uplink.as_deref()),
             n.ports.to_string().into(),
+        ]);
+    }
+    table
+}
+
+fn shared(status: &Status) -> Table {
+    let mut table = Table::new(&["shared", "network", "addresses", "mac", "by", "holder"]);
+    for s in &status.shared {
+        table.row([
+            s.name.as_str().into(),
+            s.network.as_str().into(),
+            list(&s.addresses).into(),
+            s.mac.as_str().into(),
+            s.by.join(", ").into(),
+            dash(s.holder.as_deref()),
         ]);
     }
     table
@@ -261,8 +277,8 @@ fn age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use crate::api::{
-        Drops, EventCounts, Flows, Info, Network, Nic, Policy, RuleEnd, RuleHits, Size, Started,
-        Traffic,
+        Drops, EventCounts, Flows, Info, Network, Nic, Policy, RuleEnd, RuleHits, Shared, Size,
+        Started, Traffic,
     };
 
     use super::*;
@@ -326,6 +342,14 @@ mod tests {
                 ports: 1,
                 outside: Some("masquerade".into()),
             }],
+            shared: vec![Shared {
+                name: "front".into(),
+                network: "dmz".into(),
+                mac: "00:00:5e:00:01:07".into(),
+                addresses: vec!["10.20.0.100".parse().unwrap()],
+                by: vec!["app1".into(), "app2".into()],
+                holder: Some("app2".into()),
+            }],
             ports: vec![port("web", None), port("old", Some("the policy knows no guest web2"))],
             guests: vec![Nic {
                 guest: "app1".into(),
@@ -364,6 +388,7 @@ mod tests {
             "generation 3 from dmz.yaml, 1 min ago",
             "1 ports open, 1 closed; 5 of 1024 connections; tcx; daemon 42 in /run/portcullis",
             "dmz        20  10.20.0.1  pc-dmz    masquerade  -            1",
+            "front   dmz      10.20.0.100  00:00:5e:00:01:07  app1, app2  app2",
             "closed: the policy knows no guest web2",
             "guests without a port\n",
             "no-rule        9  No rule.",

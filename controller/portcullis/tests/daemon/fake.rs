@@ -182,6 +182,7 @@ impl DataPlane for FakePlane {
             generation: kernel.generation,
             hook: Hook::Tcx,
             networks: vec![],
+            shared: vec![],
             ports: kernel.ports.values().map(|spec| Self::port(&kernel, spec)).collect(),
             traffic: Default::default(),
             drops: vec![],
