@@ -550,6 +550,43 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_address_is_of_those_that_are_plugged_in() {
+        let mut image = testing::image();
+        let addr = v4("10.10.0.100");
+        let mac = Mac(0x5e_0001_07);
+        let local = Addr::link_local_of(mac);
+        image.shared.push(Shared {
+            name: "front".into(),
+            network: 1,
+            mac,
+            addrs: vec![addr],
+            by: vec![0, 1],
+        });
+        let class = |addr, scope| portcullis_image::AddressClass { addr, scope, class: 4 };
+        image.addresses.extend([class(addr, 0), class(local, 1)]);
+        image.addresses.sort();
+        let state = |ports: &[OpenPort]| {
+            let tables = build(&image, LEGS, ports, &[]);
+            let entry = tables.addresses[&(addr, 0)];
+            assert_eq!((entry.mac, entry.class, entry.port), (mac.0, 4, 0));
+            assert_eq!(tables.shared().count(), 2);
+            (entry.kind, entry.flags, tables)
+        };
+        let (kind, flags, _) = state(&[]);
+        assert_eq!((kind, flags), (port_kind::CLOSED, address_flag::SHARED | address_flag::AWAY));
+        let (kind, flags, tables) = state(&[nic_port(1, 31), nic_port(2, 32)]);
+        assert_eq!((kind, flags), (port_kind::GUEST, address_flag::SHARED | address_flag::AWAY));
+        let own = tables.addresses[&(addr, sharer_scope(31))];
+        assert_eq!((own.mac, own.port, own.class), (image.nics[1].mac.0, 31, 4));
+        assert!(tables.addresses.contains_key(&(local, sharer_scope(31))));
+        assert!(!tables.addresses.contains_key(&(addr, sharer_scope(32))));
+        assert_eq!(tables.ports[&31].flags & port_flag::SHARES, port_flag::SHARES);
+        assert_eq!(tables.ports[&32].flags & port_flag::SHARES, 0);
+        let (_, flags, _) = state(&[nic_port(0, 30), nic_port(1, 31)]);
+        assert_eq!(flags, address_flag::SHARED);
+    }
+
+    #[test]
     fn rules_carry_their_end_and_their_rate() {
         let rule = |until_unix_s, log_per_s| Rule {
             name: "r".into(),

@@ -119,7 +119,7 @@ impl Field {
     fn holder(&self, name: &str) -> Option<String> {
         let status = self.host.status().unwrap().0;
         let all = status["shared"].as_array().unwrap();
-        let one = all.iter().find(|shared| shared["name"] == name).unwrap();
+        let one = all.iter().find(|shared| shared["name"] == name)?;
         one["holder"].as_str().map(str::to_owned)
     }
 
@@ -151,7 +151,8 @@ fn who_announces_holds_and_nobody_else() {
     assert_eq!(f.counts("spoofed-address", || f.speak(NEAR, f.mac(NEAR))), 1);
     assert_eq!(f.holder("front"), None);
     // By its own MAC: frames to the address's MAC get that one on their way.
-    assert_eq!(f.counts("absorbed", || f.announce(ONE, f.mac(ONE))), 1);
+    // Stacks announce what is their own at any time.
+    assert!(f.counts("absorbed", || f.announce(ONE, f.mac(ONE))) >= 1);
     assert_eq!(f.holder("front").as_deref(), Some("one"));
     f.ask(b"FIRST");
     assert_eq!(f.arrives(ONE, b"FIRST"), f.mac(ONE));
@@ -168,7 +169,8 @@ fn who_announces_holds_and_nobody_else() {
     f.ask(b"SECOND");
     assert_eq!(f.arrives(TWO, b"SECOND"), FRONT_MAC);
     f.host.up().unwrap();
-    assert_eq!(f.holder("front").as_deref(), Some("two"));
+    process::wait_for("the daemon to know", 10, || f.holder("front").as_deref() == Some("two"))
+        .unwrap();
     // Who held it does no more; and another policy does not change who does.
     assert_eq!(f.counts("not-holder", || f.speak(ONE, f.mac(ONE))), 1);
     f.host.apply(&f.lab.file("policy.yaml", &format!("{POLICY}# again\n")).unwrap()).unwrap();

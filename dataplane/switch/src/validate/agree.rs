@@ -3,10 +3,10 @@
 
 use std::{collections::BTreeMap, fmt::Debug, net::IpAddr};
 
-use portcullis_image::Image;
+use portcullis_image::{Image, Shared};
 use portcullis_pipeline::{
     addr::Addr,
-    layout::{RuleEntry, SOURCE_TABLES, port_kind},
+    layout::{AddressEntry, RuleEntry, SOURCE_TABLES, port_kind, sharer_scope},
     policy::Cell,
 };
 
@@ -79,7 +79,8 @@ impl Wanted<'_> {
         self.nothing_else(held, &host)
     }
 
-    /// What is loaded beyond the image's own addresses is the host's, or follows from a MAC.
+    /// What is loaded beyond the image's own addresses is the host's, follows from a MAC, or says
+    /// who may hold a shared address.
     fn nothing_else(&self, held: &Held, host: &[Addr]) -> Outcome {
         let addresses = &self.image.addresses;
         let declared = |addr: Addr, scope: u32| {
@@ -89,7 +90,8 @@ impl Wanted<'_> {
             let known = declared(*addr, *scope)
                 || addr.is_link_local_v6()
                 || (host.contains(addr) && got.kind == port_kind::HOST)
-                || self.image.host_addresses.contains(addr);
+                || self.image.host_addresses.contains(addr)
+                || self.may_hold(*addr, *scope, got);
             if !known {
                 return Err(surplus(name::ADDRESSES, addr, got));
             }
@@ -104,6 +106,14 @@ impl Wanted<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Is this the port of a NIC that may hold a shared address?
+    fn may_hold(&self, addr: Addr, scope: u32, got: &AddressEntry) -> bool {
+        let image = self.image;
+        let is_nic = |nic: &usize| image.nics[*nic].mac.0 == got.mac;
+        let shares = |s: &Shared| s.addrs.contains(&addr) && s.by.iter().any(is_nic);
+        scope == sharer_scope(got.port) && image.shared.iter().any(shares)
     }
 
     /// Service classes of every number, and source classes of every source port.
