@@ -37,7 +37,13 @@ pub fn send<F: Frame, T: Tables>(
     };
     let tagged = network.flags & network_flag::UPLINK_TAGGED != 0;
     let vlan = if p.half & conntrack::UPLINK != 0 && tagged { network.vlan } else { 0 };
-    let far = if p.stays_among_guests() { far::ROUTED } else { far::OUTSIDE };
+    let far = if !p.stays_among_guests() {
+        far::OUTSIDE
+    } else if p.is_readdressed() {
+        far::NETWORK
+    } else {
+        far::ROUTED
+    };
     *o = Outcome::forward(p.egress(), vlan, far);
     if p.half >> conntrack::MAC_SHIFT == p.link_dst {
         return Ok(());
