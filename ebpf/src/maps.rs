@@ -6,23 +6,24 @@ use aya_ebpf::{
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::map,
     maps::{
-        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf,
-        lpm_trie::Key,
+        lpm_trie::Key, Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap,
+        ProgramArray, RingBuf,
     },
 };
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, COVERED, Chunk, Datagram, DropKey,
-        EVENT_RING, EventEntry, FlowEntry, FlowKey, GenerationEntry, Holder, HolderKey, Members,
-        NETWORKS, NeighbourEntry, NeighbourKey, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry,
-        PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry,
-        SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
+        AddressEntry, AddressKey, Chunk, Datagram, DeniedChunk, DropKey, EventEntry, FlowEntry,
+        FlowKey, GenerationEntry, Holder, HolderKey, Members, NeighbourEntry, NeighbourKey,
+        NetworkEntry, NoticeEntry, NoticeKey, PortEntry, PortReturns, PortState, PrefixEntry,
+        PrefixKey, RuleEntry, ServiceTable, Settings, Traffic, CELL_CHUNKS, CHUNK, COVERED,
+        DENIED_BANKS, DENIED_CHUNKS, DENIED_WORDS, EVENT_RING, NETWORKS, PORTS, ROW_CHUNKS, RULES,
+        SERVICE_TABLES, SLOTS, SOURCE_TABLES, TRAFFIC,
     },
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
     route::NEIGHBOUR_FRESH,
-    tables::{Inserted, NOTHING, TICKS_PER_SECOND, Tables},
+    tables::{Inserted, Tables, NOTHING, TICKS_PER_SECOND},
     word::Word,
 };
 
@@ -75,6 +76,10 @@ static HOLDERS: HashMap<HolderKey, Holder> = HashMap::with_max_entries(HOLDERS_M
 #[map]
 static PREFIXES: LpmTrie<PrefixKey, PrefixEntry> =
     LpmTrie::with_max_entries(PREFIXES_MAX, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
+/// Chunks of denied sets. Allocated when they are written: most policies have none.
+#[map]
+static DENIED: HashMap<u32, DeniedChunk> =
+    HashMap::with_max_entries(DENIED_BANKS * DENIED_CHUNKS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 #[map]
 static SERVICES: Array<ServiceTable> = Array::with_max_entries(SLOTS * SERVICE_TABLES, 0);
 #[map]
@@ -239,12 +244,14 @@ fn add_port_drop(place: u32, reason: u32) {
     }
 }
 
-/// `word` modulo [`COVERED`], by an AND that LLVM cannot see through: as for offsets of frames.
+/// `word` modulo `LEN`, a power of two, by an AND that LLVM cannot see through: as for offsets of
+/// frames.
 #[inline(always)]
-fn masked_word(word: u32) -> usize {
+fn masked_word<const LEN: usize>(word: u32) -> usize {
+    const { assert!(LEN.is_power_of_two()) };
     let mut v = word as u64;
     // SAFETY: one AND on a register.
-    unsafe { asm!("{0} &= {1}", inout(reg) v, const COVERED - 1) };
+    unsafe { asm!("{0} &= {1}", inout(reg) v, const LEN - 1) };
     v as usize
 }
 
@@ -286,7 +293,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn port(&self, slot: u32, ifindex: u32) -> Option<&PortEntry> {
         let p = PORT_TABLE.get(slot * PORTS + (ifindex & (PORTS - 1)))?;
-        if p.ifindex == ifindex { Some(p) } else { None }
+        if p.ifindex == ifindex {
+            Some(p)
+        } else {
+            None
+        }
     }
 
     #[inline(always)]
@@ -325,6 +336,19 @@ impl Tables for Maps {
     #[inline(always)]
     fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry> {
         look_up_prefix(addr.hi, addr.lo, slot)
+    }
+
+    #[inline(always)]
+    fn denied_chunk(&self, key: u32) -> Option<&DeniedChunk> {
+        // SAFETY: chunks are written and removed only in a bank that no generation in force names,
+        // a grace period after the last one did.
+        unsafe { DENIED.get(&key) }
+    }
+
+    #[inline(always)]
+    fn denied_word(&self, chunk: &DeniedChunk, at: u32) -> u64 {
+        // SAFETY: the index is masked to the length of the array, a power of two.
+        unsafe { *chunk.words.as_ptr().add(masked_word::<DENIED_WORDS>(at)) }
     }
 
     #[inline(always)]
@@ -409,7 +433,7 @@ impl Tables for Maps {
         // SAFETY: the index is masked to the length of the array, a power of two; one operation on
         // an aligned word.
         unsafe {
-            let at = d.covered.as_ptr().add(masked_word(word));
+            let at = d.covered.as_ptr().add(masked_word::<COVERED>(word));
             asm!("{0} = atomic_fetch_or((u64 *)({1} + 0), {0})", inout(reg) v, in(reg) at);
         }
         v
@@ -502,6 +526,25 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn is_denied(&self, bank: u32, addr: Addr) -> bool {
+        seam::covers_denied(bank, addr.hi, addr.lo) != 0
+    }
+
+    #[inline(always)]
+    fn refuse_denied(&self, p: &mut Packet) -> Result<(), DropReason> {
+        self.forget(p);
+        seam::result(seam::refuse_denied())
+    }
+
+    #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        let mut v = value;
+        // SAFETY: a move to the same register.
+        unsafe { asm!("{0} = {0}", inout(reg) v, options(nomem, nostack)) };
+        v
+    }
+
+    #[inline(always)]
     fn ask(&self, p: &mut Packet) -> Result<(), DropReason> {
         seam::result(seam::ask_query(self.forget(p)))
     }
@@ -518,7 +561,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn resolve(&self, p: &mut Packet) -> Result<(), DropReason> {
-        seam::result(seam::resolve_query(self.forget(p)))
+        self.forget(p);
+        seam::result(seam::resolve_query())
     }
 
     #[inline(always)]

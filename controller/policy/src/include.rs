@@ -2,8 +2,8 @@
 //!
 //! Paths are those of the file that names them, with `/`. A folder stands for its `*.yaml`, and
 //! so does a glob (`guests/*.yaml`, `*` and `?` in any part of the path) for what it matches;
-//! both sorted. Each file counts once, so files may include each other. Reading is somebody
-//! else's business: a [`Loader`].
+//! both sorted. Each file counts once, so files may include each other. The lists of prefixes that
+//! `denied:` names are found the same way. Reading is somebody else's business: a [`Loader`].
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     near::did_you_mean,
     problem::Problem,
-    source::{Sources, Span},
+    source::{Sources, Span, is_list},
     yaml::{self, Node, Value},
 };
 
@@ -82,8 +82,12 @@ pub fn load<'p>(
             }
         };
         let (name, file) = (asked.name.clone(), files.len() as u32);
-        for (entry, span) in entries_of(&name, &text) {
+        let Entries { included, lists } = entries_of(&name, &text);
+        for (entry, span) in included {
             bad.extend(reading.include(&name, &entry, Span { file, ..span }));
+        }
+        for (entry, span) in lists {
+            reading.add(join(folder_of(&name), &entry), Some((&entry, Span { file, ..span })));
         }
         files.push((name, text));
     }
@@ -107,6 +111,10 @@ impl Asked {
     /// What to say when it cannot be read.
     fn refused(&self, error: LoadError) -> Result<Diagnostic, LoadRefused> {
         match &self.by {
+            Some((entry, span)) if is_list(&self.name) => {
+                let (file, why) = (entry.clone(), error.to_string());
+                Ok(Diagnostic::new(Problem::DeniedFile { file, why }, *span))
+            }
             Some((entry, span)) => Ok(cannot(entry, error.to_string(), *span)),
             None => Err(LoadRefused::Root { path: self.name.clone(), error }),
         }
@@ -215,26 +223,60 @@ fn cannot(entry: &str, why: String, span: Span) -> Diagnostic {
     Diagnostic::new(Problem::CannotInclude { path: entry.to_owned(), why }, span)
 }
 
-/// What the text of one file includes. What is wrong with the text is reported when the policy
-/// is read.
-fn entries_of(name: &str, text: &str) -> Vec<(String, Span)> {
-    if !text.contains(KEY) {
-        return Vec::new();
+/// Files that the text of one file names, with the places.
+#[derive(Default)]
+struct Entries {
+    /// Under `include:`.
+    included: Vec<(String, Span)>,
+    /// Lists of prefixes under `denied:`.
+    lists: Vec<(String, Span)>,
+}
+
+/// What the text of one file names. What is wrong with the text is reported when the policy is
+/// read.
+fn entries_of(name: &str, text: &str) -> Entries {
+    if is_list(name) || !(text.contains(KEY) || text.contains(DENIED)) {
+        return Entries::default();
     }
     let sources = Sources::new([(name, text)]);
     let root = yaml::parse(&sources, 0, &mut Diagnostics::new(&sources));
-    let Some(Node { value: Value::Map(top), .. }) = root else { return Vec::new() };
-    let list = top.into_iter().find(|(key, _)| key.text == KEY).map(|(_, node)| node);
-    let items = match list {
-        Some(Node { value: Value::List(items), .. }) => items,
-        one => one.into_iter().collect(),
+    let Some(root) = root else { return Entries::default() };
+    let files = at(&root, DENIED).into_iter().flat_map(values).filter_map(|set| at(set, FILE));
+    let lists = files.flat_map(texts).filter(|(entry, _)| is_list(entry));
+    Entries {
+        included: at(&root, KEY).into_iter().flat_map(texts).collect(),
+        lists: lists.collect(),
+    }
+}
+
+/// The value of a key of a mapping.
+fn at<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    let Value::Map(entries) = &node.value else { return None };
+    entries.iter().find(|(k, _)| k.text == key).map(|(_, node)| node)
+}
+
+/// All values of a mapping.
+fn values(node: &Node) -> impl Iterator<Item = &Node> {
+    let entries = if let Value::Map(entries) = &node.value { &entries[..] } else { &[] };
+    entries.iter().map(|(_, node)| node)
+}
+
+/// A text, or the texts of a list.
+fn texts(node: &Node) -> Vec<(String, Span)> {
+    let items = match &node.value {
+        Value::List(items) => &items[..],
+        _ => std::slice::from_ref(node),
     };
-    let text = |item: Node| match item.value {
-        Value::Scalar(text) => Some((text, item.span)),
+    let text = |item: &Node| match &item.value {
+        Value::Scalar(text) => Some((text.clone(), item.span)),
         _ => None,
     };
-    items.into_iter().filter_map(text).collect()
+    items.iter().filter_map(text).collect()
 }
+
+/// The keys that denied sets name their files with.
+const DENIED: &str = "denied";
+const FILE: &str = "file";
 
 /// The key of the section.
 pub(crate) const KEY: &str = "include";
@@ -249,6 +291,14 @@ pub(crate) fn is_there(sources: &Sources, file: u32, entry: &str) -> bool {
         let inside = name.ends_with(".yaml") && normal(folder_of(&name)) == wanted;
         name == wanted || inside || is_glob(entry) && matches_path(&wanted, &name)
     })
+}
+
+/// The list of prefixes that an entry of this file names, if it is one of the files.
+pub(crate) fn list_at(sources: &Sources, file: u32, entry: &str) -> Option<u32> {
+    let naming = sources.files()[file as usize].name();
+    let wanted = normal(&join(folder_of(naming), entry));
+    let mut files = (0..).zip(sources.files());
+    files.find(|(_, f)| f.is_list() && normal(f.name()) == wanted).map(|(at, _)| at)
 }
 
 /// The policies of a folder, sorted.

@@ -32,6 +32,9 @@
 //! host: { addresses: [192.0.2.1] }
 //! sets:                           # lists of endpoints, or members without exceptions
 //!   office: { members: [198.51.100.0/24, pc1], except: [198.51.100.66] }
+//! denied:                         # nobody outside with these is heard or reached, before any rule
+//!   bogons: { file: bogons.txt }  # a prefix a line, # or ; and a comment; millions of them
+//!   scanners: { addresses: [198.51.100.7, 203.0.113.0/24] }
 //! services:
 //!   game: [udp/27015-27030, http] # literals and built-in services
 //! rules:
@@ -114,7 +117,8 @@ pub use crate::{
         Subject, Why, Witness, diff,
     },
     explain::{
-        Answer, Ends, Example, ExplainError, Explanation, RuleView, Verdict, explain, explain_flow,
+        Answer, DeniedView, Ends, Example, ExplainError, Explanation, RuleView, Verdict, explain,
+        explain_flow,
     },
     incremental::Compiler,
     lookup::lookup,

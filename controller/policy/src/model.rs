@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -22,6 +23,8 @@ pub struct Model {
     pub sources: Sources,
     /// Networks; the id of `networks[i]` is `i + 1`.
     pub networks: Vec<Network>,
+    /// Denied sets, in the order of the text.
+    pub denied: Vec<DeniedSet>,
     /// Guests; behind them shared addresses, see [`Guest::sharing`].
     pub guests: Vec<Guest>,
     /// Addresses declared for the hypervisor, besides the gateways.
@@ -71,6 +74,17 @@ impl Model {
             let nics = &self.guests[guest].nics;
             let nic = nics.iter().position(|nic| Some(nic.network) == network)?;
             Some((guest, nic))
+        })
+    }
+}
+
+impl Model {
+    /// The denied set that names an address first, and how. It denies the address only if that is
+    /// outside.
+    pub fn denied_by(&self, addr: IpAddr) -> Option<(&DeniedSet, &DeniedPrefix)> {
+        self.denied.iter().find_map(|set| {
+            let prefix = set.prefixes().find(|p| p.net.contains(&addr))?;
+            Some((set, prefix))
         })
     }
 }
@@ -299,6 +313,36 @@ pub struct Set {
     pub members: Vec<Term>,
     /// What is taken out again.
     pub except: Vec<Term>,
+}
+
+/// A denied set: whoever is outside (in `world`) and has one of its addresses is heard by nobody
+/// and reached by nobody, before any rule.
+#[derive(Clone, Debug)]
+pub struct DeniedSet {
+    /// Its name.
+    pub name: String,
+    /// Where it is named.
+    pub span: Span,
+    /// What the policy itself says.
+    pub inline: Vec<DeniedPrefix>,
+    /// What its files say. Shared: it may be large.
+    pub listed: Arc<Vec<DeniedPrefix>>,
+}
+
+impl DeniedSet {
+    /// All prefixes.
+    pub fn prefixes(&self) -> impl Iterator<Item = &DeniedPrefix> {
+        self.inline.iter().chain(self.listed.iter())
+    }
+}
+
+/// A prefix of a denied set (one address is a prefix of full length).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeniedPrefix {
+    /// The prefix.
+    pub net: IpNet,
+    /// Where it is written.
+    pub span: Span,
 }
 
 /// A selector: what its terms have in common, all that they have, or what they have not.

@@ -39,6 +39,15 @@ pub fn evaluate_in(
     judge(model, network, src, dst, purpose.into(), false)
 }
 
+/// Does a denied set name an address, and is it outside? Then no packet from or to it passes,
+/// whatever the rules say.
+pub fn is_denied(model: &Model, addr: IpAddr) -> bool {
+    let outside = is(model, Endpoint::World, &identify(model, 0, addr));
+    outside
+        && !addr.is_multicast()
+        && model.denied.iter().any(|set| set.prefixes().any(|p| p.net.contains(&addr)))
+}
+
 /// What the rules would say if those that only observe were in force.
 pub fn evaluate_observed(
     model: &Model,

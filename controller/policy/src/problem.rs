@@ -205,6 +205,18 @@ problems! {
     "PC1303" "network `{network}` has a virtual router {router} already: `{other}`" RouterTaken { router: u8, network: String, other: String };
     /// Addresses of both families.
     "PC1304" "a virtual router has addresses of one family, and `{name}` of both" TwoFamilies { name: String };
+    /// A list of prefixes that is not there, or under a name of something else.
+    "PC1401" "`{file}` is no list of denied prefixes: {why}" DeniedFile { file: String, why: String };
+    /// Not a prefix.
+    "PC1402" "`{got}` cannot be denied: {why}" BadDenied { got: String, why: String };
+    /// More lines than anybody reads about.
+    "PC1403" "and {count} more lines of `{file}` are no prefixes" MoreBadLines { count: usize, file: String };
+    /// Over a limit of the tables.
+    "PC1404" "the denied sets make {got} ranges of addresses; the tables hold {limit}" TooManyDenied { got: usize, limit: usize };
+    /// `always` does not hold: a denied set goes before all rules.
+    "PC1405" "`always` does not hold: `{invariant}` needs {addr}, which the denied set `{set}` names" AlwaysDenied { invariant: String, addr: IpAddr, set: String };
+    /// A set of nothing.
+    "PC1491" "the denied set `{name}` names no address" EmptyDenied { name: String };
 }
 
 impl Problem {

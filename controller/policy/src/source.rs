@@ -13,7 +13,15 @@ pub struct File {
     lines: Vec<u32>,
 }
 
+/// How files are called that hold a list of prefixes and no policy.
+pub const LIST_ENDINGS: [&str; 5] = [".txt", ".list", ".zone", ".netset", ".ipset"];
+
 impl File {
+    /// Does it hold a list of prefixes, one a line? That is told by its name.
+    pub fn is_list(&self) -> bool {
+        is_list(&self.name)
+    }
+
     /// The name as the user gave it.
     pub fn name(&self) -> &str {
         &self.name
@@ -90,6 +98,11 @@ impl Sources {
         let end = if end == start { next_char(text, start) } else { end };
         (text, start..end)
     }
+}
+
+/// Is a file of this name a list of prefixes?
+pub fn is_list(name: &str) -> bool {
+    LIST_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// The byte behind the character at `at`.

@@ -153,3 +153,21 @@ fn definitions_in_two_files_name_both() {
         ("PC0102", "c.yaml:2:3".into(), "b.yaml:2:3".into())
     );
 }
+
+#[test]
+fn lists_of_denied_sets_are_read_from_the_folder_of_the_file() {
+    let site = format!(
+        "{NETS}denied:\n  bogons: {{ file: [lists/a.txt, ../b.zone] }}\n  feed: {{ file: c.list }}\n"
+    );
+    let files = [
+        ("etc/site.yaml", site.as_str()),
+        ("etc/lists/a.txt", "include: x.yaml\n"),
+        ("b.zone", "192.0.2.0/24\n"),
+        ("etc/c.list", "198.51.100.7\n"),
+    ];
+    let read = load(["etc/site.yaml"], &Memory::of(&files)).unwrap();
+    assert_eq!(names(&read), ["etc/site.yaml", "etc/lists/a.txt", "etc/../b.zone", "etc/c.list"]);
+    let Err(refused) = load(["etc/site.yaml"], &Memory::of(&files[..3])) else { panic!("taken") };
+    let text = refused.to_string();
+    assert!(text.contains("PC1401") && text.contains("c.list"), "{text}");
+}

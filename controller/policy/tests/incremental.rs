@@ -34,6 +34,7 @@ fn assert_same_image(got: &Image, wanted: &Image, about: &dyn Fn() -> String) {
         "rows": |i: &Image| i.rows.clone();
         "cells": |i: &Image| i.cells.clone();
         "shadows": |i: &Image| i.shadows.clone();
+        "denied": |i: &Image| i.denied.clone();
     }
 }
 

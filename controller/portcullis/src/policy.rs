@@ -17,8 +17,8 @@ use crate::{
     error::Error,
 };
 
-/// Codes of violated invariants; all others are errors in the input.
-const VIOLATED: &str = "PC06";
+/// Codes of violated invariants begin with one of these; all others are errors in the input.
+const VIOLATED: [&str; 2] = ["PC06", "PC1405"];
 
 /// Reads the files and what they include; a folder stands for all `*.yaml` in it, sorted by
 /// name, and `-` for standard input.
@@ -123,7 +123,7 @@ pub fn refused(diagnostics: &Diagnostics, color: bool) -> Refused {
 pub fn is_violated(diagnostics: &Diagnostics) -> bool {
     let errors = diagnostics.items().iter().filter(|d| d.severity() == Severity::Error);
     let mut codes = errors.map(portcullis_policy::Diagnostic::code).peekable();
-    codes.peek().is_some() && codes.all(|code| code.starts_with(VIOLATED))
+    codes.peek().is_some() && codes.all(|code| VIOLATED.iter().any(|start| code.starts_with(start)))
 }
 
 /// Diagnostics for programs.

@@ -8,9 +8,10 @@ use portcullis_pipeline::{
     addr::Addr,
     event::Budget,
     layout::{
-        AddressEntry, COVERED, Datagram, EVENT_RING, EventEntry, FlowEntry, FlowKey, FlowSide,
-        GenerationEntry, Holder, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry,
-        PortReturns, PortState, PrefixEntry, RuleEntry, ServiceTable, Traffic,
+        AddressEntry, COVERED, DENIED_WORDS, Datagram, DeniedChunk, EVENT_RING, EventEntry,
+        FlowEntry, FlowKey, FlowSide, GenerationEntry, Holder, NetworkEntry, NoticeEntry,
+        NoticeKey, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, RuleEntry, ServiceTable,
+        Traffic,
     },
     reason::REASONS,
     route::NEIGHBOUR_FRESH,
@@ -44,6 +45,8 @@ pub struct Slot {
     pub addresses: HashMap<(Addr, u32), AddressEntry>,
     /// By longest prefix; see [`Slot::prefix`].
     pub prefixes: Prefixes,
+    /// Chunks of the bank that the shape names, see [`portcullis_pipeline::denied`].
+    pub denied: HashMap<u32, Box<DeniedChunk>>,
     /// One for each of [`portcullis_pipeline::layout::service_table`].
     pub services: Vec<ServiceTable>,
     /// Source classes, see `portcullis_image::Image::source_tables`.
@@ -263,6 +266,14 @@ impl portcullis_pipeline::Tables for Tables {
 
     fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry> {
         self.slot(slot).prefixes.get(addr)
+    }
+
+    fn denied_chunk(&self, key: u32) -> Option<&DeniedChunk> {
+        self.slots.iter().find_map(|slot| slot.denied.get(&key)).map(|chunk| &**chunk)
+    }
+
+    fn denied_word(&self, chunk: &DeniedChunk, at: u32) -> u64 {
+        chunk.words[at as usize % DENIED_WORDS]
     }
 
     fn neighbour(&self, network: u32, addr: Addr, now: u64) -> u64 {

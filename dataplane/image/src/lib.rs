@@ -4,10 +4,16 @@
 //! is the same on every host that compiles the same policy; where ports are plugged in is not
 //! part of it. Class, network and rule numbers mean something inside one image only.
 
+mod denied;
+
+use std::sync::Arc;
+
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{SERVICE_TABLES, ServiceTable},
 };
+
+pub use crate::denied::{Chunks, Denied};
 
 /// A complete compiled policy.
 #[derive(Clone)]
@@ -57,6 +63,8 @@ pub struct Image {
     /// Most events a second on each CPU that connections are logged with that no rule speaks
     /// about; 0: not logged.
     pub log_denied_per_s: u32,
+    /// What is outside and denied before any rule. Shared: it may be large, and seldom changes.
+    pub denied: Arc<Denied>,
 }
 
 /// A network as the data plane needs it.
@@ -225,6 +233,7 @@ impl Image {
             shadows: Vec::new(),
             rules: Vec::new(),
             log_denied_per_s: 0,
+            denied: Arc::default(),
         }
     }
 

@@ -211,13 +211,18 @@ fn judge_packet<F: Frame, T: Tables>(
     } else if !p.dst.is_unicast() {
         return Err(DropReason::Martian);
     } else if p.is_error() {
-        quoted(f, t, p, &mut scratch.ip)?;
-    } else if p.is_later_fragment() {
-        t.recall_fragment(p)?;
+        if let Err(reason) = quoted(f, t, p, &mut scratch.ip) {
+            return Err(stray(t, p, reason));
+        }
+    } else if p.is_later_fragment()
+        && let Err(reason) = t.recall_fragment(p)
+    {
+        return Err(stray(t, p, reason));
     }
     let p = t.forget(p);
     if p.op == op::GROUP {
-        t.resolve(p)?;
+        t.refuse_denied(p)?;
+        t.resolve(t.forget(p))?;
         let p = t.forget(p);
         if p.is_policed() {
             // A service class has no bit of a policed port; the copies have their own ports.
@@ -233,8 +238,14 @@ fn judge_packet<F: Frame, T: Tables>(
         });
         return Ok(());
     }
-    if !p.is_flow() || !judge_flow(t, p)? {
-        t.resolve(p)?;
+    let known = if p.is_flow() { judge_flow(t, p) } else { Ok(false) };
+    match known {
+        Ok(true) => {}
+        Ok(false) => {
+            t.refuse_denied(p)?;
+            t.resolve(t.forget(p))?;
+        }
+        Err(reason) => return Err(stray(t, p, reason)),
     }
     let p = t.forget(p);
     if p.is_policed() || p.egress_is_policed() {
@@ -250,6 +261,24 @@ fn judge_packet<F: Frame, T: Tables>(
         return Ok(());
     }
     f.send(t, scratch)
+}
+
+/// Why a packet is dropped for which its connection has no room, or which has none. What comes from
+/// an uplink and cannot come from there is that in the first place.
+#[inline(always)]
+fn stray<T: Tables>(t: &T, p: &mut Packet, reason: DropReason) -> DropReason {
+    if p.kind != port_kind::UPLINK as u32 {
+        return reason;
+    }
+    if let Err(first) = t.refuse_denied(p) {
+        return first;
+    }
+    let p = t.forget(p);
+    p.op = op::STRAY;
+    match t.resolve(p) {
+        Ok(()) => reason,
+        Err(first) => first,
+    }
 }
 
 /// The notice that a guest asks for by DHCP or DHCPv6, maybe before it has an address; or

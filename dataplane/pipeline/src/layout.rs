@@ -44,6 +44,12 @@ pub const CELL_CHUNKS: u32 = 1024;
 pub const SERVICE_TABLES: u32 = 6;
 /// The first of the service tables, for which there are source tables too: TCP, UDP, SCTP.
 pub const SOURCE_TABLES: u32 = 3;
+/// Words of one chunk of the table of denied sets, see [`crate::denied`].
+pub const DENIED_WORDS: usize = 512;
+/// Chunks of one bank of that table.
+pub const DENIED_CHUNKS: u32 = 32_768;
+/// Banks of that table; their numbers start at 1.
+pub const DENIED_BANKS: u32 = 2;
 /// Rules of one policy: ids 1..RULES; 0 is "no rule", the default.
 pub const RULES: u32 = 131_072;
 /// Bytes of the ring that carries [`EventEntry`] to user space: a power of two.
@@ -444,9 +450,17 @@ entry! {
         shadows: u32,
         /// Bits of [`generation_flag`].
         flags: u32,
-        /// Zero.
-        reserved: u32,
+        /// The bank that holds the denied sets, see [`crate::denied`]; 0: there are none.
+        denied: u32,
     }
+}
+
+/// A chunk of the table of denied sets, by [`crate::denied::key`].
+#[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DeniedChunk {
+    /// What they say depends on the part.
+    pub words: [u64; DENIED_WORDS],
 }
 
 impl GenerationEntry {

@@ -17,6 +17,7 @@ pub mod advertise;
 pub mod answer;
 pub mod conntrack;
 pub mod decide;
+pub mod denied;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod event;

@@ -66,6 +66,8 @@ pub mod op {
     pub const SINGLE: u32 = 3;
     /// A broadcast or multicast: who sends it, for which service?
     pub const GROUP: u32 = 4;
+    /// Nothing that its connection has room for: may its sender be where it comes from at all?
+    pub const STRAY: u32 = 5;
 }
 
 mod flag {

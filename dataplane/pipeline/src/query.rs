@@ -63,6 +63,9 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     if i.kind != port_kind::GUEST {
         route::check_source(t, q.slot(), &i, q.src, known.is_some())?;
     }
+    if q.op == op::STRAY {
+        return Ok(());
+    }
     if q.op == op::GROUP {
         limit::broadcasts(t, q)?;
         return group(t, q);

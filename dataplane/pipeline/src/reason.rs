@@ -129,6 +129,8 @@ reasons! {
     NotHolder = 47, "not-holder";
     /// Nobody has announced the shared address.
     NoHolder = 48, "no-holder";
+    /// The source or the destination is outside, in a denied set.
+    DeniedSet = 49, "denied-set";
 }
 
 /// Counters that have to exist: one for each reason, and room to grow within a layout version.

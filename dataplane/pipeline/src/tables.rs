@@ -3,11 +3,11 @@
 use crate::{
     account,
     addr::Addr,
-    event, fragment,
+    denied, event, fragment,
     layout::{
-        AddressEntry, Datagram, EventEntry, FlowEntry, FlowKey, GenerationEntry, Holder,
-        NetworkEntry, NoticeEntry, NoticeKey, PortEntry, PortReturns, PortState, PrefixEntry,
-        RuleEntry, Traffic,
+        AddressEntry, Datagram, DeniedChunk, EventEntry, FlowEntry, FlowKey, GenerationEntry,
+        Holder, NetworkEntry, NoticeEntry, NoticeKey, PortEntry, PortReturns, PortState,
+        PrefixEntry, RuleEntry, Traffic,
     },
     limit, link,
     packet::{Packet, Scratch},
@@ -63,6 +63,10 @@ pub trait Tables {
     fn holder(&self, network: u32, mac: u64) -> Option<&Holder>;
     /// The longest prefix that covers an address.
     fn prefix(&self, slot: u32, addr: Addr) -> Option<&PrefixEntry>;
+    /// A chunk of the table of denied sets, by [`denied::key`].
+    fn denied_chunk(&self, key: u32) -> Option<&DeniedChunk>;
+    /// A word of such a chunk; `at` is taken modulo their number.
+    fn denied_word(&self, chunk: &DeniedChunk, at: u32) -> u64;
     /// MAC (low 48 bits) of a neighbour learned on an uplink and heard of within
     /// [`crate::route::NEIGHBOUR_FRESH`] of `now`; 0 for none.
     fn neighbour(&self, network: u32, addr: Addr, now: u64) -> u64;
@@ -120,6 +124,24 @@ pub trait Tables {
     /// Writes the time into an event and hands it to the reader of the log. One that does not fit
     /// any more is counted as lost.
     fn emit(&self, event: &mut EventEntry);
+
+    /// Is an address in the denied sets of a bank? A seam: eBPF makes it a function that is
+    /// verified by itself; the meaning is [`denied::covers`].
+    fn is_denied(&self, bank: u32, addr: Addr) -> bool
+    where
+        Self: Sized,
+    {
+        denied::covers(self, bank, addr)
+    }
+
+    /// Refuses a packet with an end in a denied set. A seam as above; the meaning is
+    /// [`denied::refuse`].
+    fn refuse_denied(&self, p: &mut Packet) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        denied::refuse(self, p)
+    }
 
     /// Answers a question about a packet. A seam: eBPF makes it a function that is verified by
     /// itself; the meaning is [`query::resolve`].
@@ -189,6 +211,13 @@ pub trait Tables {
         Self: Sized,
     {
         probe::judge(self, p)
+    }
+
+    /// `value`, of which the compiler is to know nothing. Nothing to do but in eBPF, where it would
+    /// make branches of arithmetic, and the verifier would follow each.
+    #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        value
     }
 
     /// `memory`, of which the compiler is to assume nothing any more. Nothing to do but in eBPF,

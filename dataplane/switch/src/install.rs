@@ -84,6 +84,7 @@ impl Switch {
             self.undo_opened(kept, &settled, &made);
             return Err(e);
         }
+        self.banks.free_other(&mut self.maps);
         self.announce_change(&kept.tables);
         let removed = self.remove_unwanted();
         let generation = self.state.generation;
@@ -221,11 +222,12 @@ impl Switch {
         let counted = &mut self.counted[(generation & 1) as usize];
         let rules = next.image.rules.len() + 1;
         let now = Moment::read(&self.code.clock, &self.maps.settings()?)?;
+        let bank = self.banks.settle(&mut self.maps, &next.image.denied)?;
         let mut writer = Writer::new(&mut self.maps, generation);
         writer.zero_rule_hits((*counted).max(rules))?;
         *counted = rules;
         let rules = slot::rules(&next.image, |unix_s| now.tick_of(unix_s));
-        writer.fill(&next.image, &next.tables, &rules, generation)?;
+        writer.fill(&next.image, &next.tables, &rules, generation, bank)?;
         written(generation);
         let wanted = Wanted {
             image: &next.image,
@@ -233,9 +235,11 @@ impl Switch {
             rules: &rules,
             host_addrs: &next.host_addrs,
             generation,
+            bank,
         };
         let validation = validate(&self.maps, &self.code.probe, &wanted)?;
         self.flip(generation)?;
+        self.banks.put_in_force(bank);
         Ok(validation)
     }
 

@@ -9,6 +9,7 @@ mod batch;
 mod bpffs;
 mod clock;
 mod code;
+mod denied;
 mod device;
 mod error;
 mod events;

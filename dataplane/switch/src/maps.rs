@@ -8,10 +8,11 @@ use aya::maps::{
 };
 use portcullis_pipeline::{
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, DropKey, EVENT_RING, FlowEntry, FlowKey,
-        GenerationEntry, Holder, HolderKey, Members, NETWORKS, NetworkEntry, NoticeEntry,
-        NoticeKey, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, PrefixKey, ROW_CHUNKS,
-        RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES, ServiceTable, Settings, TRAFFIC, Traffic,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, DENIED_BANKS, DENIED_CHUNKS, DeniedChunk,
+        DropKey, EVENT_RING, FlowEntry, FlowKey, GenerationEntry, Holder, HolderKey, Members,
+        NETWORKS, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns, PortState,
+        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES,
+        ServiceTable, Settings, TRAFFIC, Traffic,
     },
     reason::REASONS,
 };
@@ -39,6 +40,7 @@ pub mod name {
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const HOLDERS: &str = "HOLDERS";
     pub const PREFIXES: &str = "PREFIXES";
+    pub const DENIED: &str = "DENIED";
     pub const SERVICES: &str = "SERVICES";
     pub const SOURCES: &str = "SOURCES";
     pub const ROWS: &str = "ROWS";
@@ -74,6 +76,7 @@ pub mod name {
         ADDRESSES,
         HOLDERS,
         PREFIXES,
+        DENIED,
         SERVICES,
         SOURCES,
         ROWS,
@@ -131,6 +134,8 @@ pub struct Maps {
     /// Prefixes.
     pub prefixes:
         LpmTrie<MapData, Bytes<{ size::<PrefixKey>() }>, Bytes<{ size::<PrefixEntry>() }>>,
+    /// Chunks of denied sets.
+    pub denied: HashMap<MapData, u32, Bytes<{ size::<DeniedChunk>() }>>,
     /// Service classes.
     pub services: ArrayOf<{ size::<ServiceTable>() }>,
     /// Source port classes.
@@ -191,6 +196,7 @@ impl Maps {
             addresses: open(dir, ADDRESSES)?,
             holders: open(dir, HOLDERS)?,
             prefixes: open(dir, PREFIXES)?,
+            denied: open(dir, DENIED)?,
             services: open(dir, SERVICES)?,
             sources: open(dir, SOURCES)?,
             rows: open(dir, ROWS)?,
@@ -274,6 +280,7 @@ fn expected_entries(map: &str) -> Option<u32> {
         name::SOURCES => SLOTS * SOURCE_TABLES,
         name::ROWS => SLOTS * ROW_CHUNKS,
         name::CELLS => SLOTS * CELL_CHUNKS,
+        name::DENIED => DENIED_BANKS * DENIED_CHUNKS,
         name::DROPS => REASONS,
         name::TRAFFIC => TRAFFIC,
         name::PORT_STATE | name::PORT_RETURNS => PORTS,

@@ -50,8 +50,8 @@ pub struct Tables {
     pub prefixes: BTreeMap<(Addr, u8), PrefixEntry>,
 }
 
-/// Shape of the dense tables of an image.
-pub fn shape(image: &Image, generation: u32) -> GenerationEntry {
+/// Shape of the dense tables of an image; `denied`: the bank of its denied sets.
+pub fn shape(image: &Image, generation: u32, denied: u32) -> GenerationEntry {
     GenerationEntry {
         generation,
         classes: image.classes,
@@ -66,7 +66,7 @@ pub fn shape(image: &Image, generation: u32) -> GenerationEntry {
             true => generation_flag::LOGS,
             false => 0,
         },
-        reserved: 0,
+        denied,
     }
 }
 
@@ -599,15 +599,16 @@ mod tests {
             until_unix_s,
         };
         let mut image = testing::image();
-        assert_eq!((shape(&image, 1).flags, first_end(&rules(&image, |s| s))), (0, 0));
+        assert_eq!((shape(&image, 1, 0).flags, first_end(&rules(&image, |s| s))), (0, 0));
         image.rules = vec![rule(0, 0), rule(90, 7), rule(80, 0)];
         image.shadows = image.cells.clone();
         let entries = rules(&image, |s| s * 10);
         let got: Vec<_> = entries.iter().map(|r| (r.end, r.log_per_s)).collect();
         assert_eq!(got, [(0, 0), (0, 0), (900, 7), (800, 0)]);
         assert_eq!(first_end(&entries), 800);
-        let shape = shape(&image, 1);
+        let shape = shape(&image, 1, 2);
         assert_eq!((shape.flags, shape.shadows), (generation_flag::LOGS, 4096));
+        assert_eq!(shape.denied, 2);
     }
 
     proptest! {

@@ -23,6 +23,7 @@ use crate::{
     bpffs::Bpffs,
     clock,
     code::Code,
+    denied::Banks,
     device,
     error::{Error, Result},
     events::Events,
@@ -75,6 +76,7 @@ pub struct Switch {
     pub(crate) maps: Maps,
     pub(crate) code: Code,
     pub(crate) state: State,
+    pub(crate) banks: Banks,
     pub(crate) events: Events,
     /// Rule counters that may be other than zero, by slot.
     pub(crate) counted: [usize; SLOTS as usize],
@@ -114,6 +116,7 @@ impl Switch {
         let state = State { generation, ..State::default() };
         let counted = [RULES as usize; SLOTS as usize];
         let sweep_from = Cursor::default();
+        let banks = Banks::of(&maps, generation)?;
         let events = Events::default();
         let switch = Self {
             config,
@@ -125,6 +128,7 @@ impl Switch {
             maps,
             code,
             state,
+            banks,
             events,
             counted,
             sweep_from,
@@ -226,7 +230,7 @@ impl Switch {
         }
         self.state.tables = tables;
         let next = generation + SLOTS;
-        writer.shape(&slot::shape(&image, next))?;
+        writer.shape(&slot::shape(&image, next, self.banks.used()))?;
         self.flip(next)
     }
 

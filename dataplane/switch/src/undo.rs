@@ -72,7 +72,9 @@ impl Switch {
         let entry = GenerationEntry::read_from_bytes(&entry).expect("an entry of that size");
         let entry = GenerationEntry { generation: next, ..entry };
         Writer::new(&mut self.maps, next).shape(&entry)?;
-        self.flip(next)
+        self.flip(next)?;
+        self.banks.put_in_force(entry.denied);
+        Ok(())
     }
 
     /// Undoes what a failed operation has made, as far as that goes.

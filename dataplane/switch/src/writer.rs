@@ -43,17 +43,19 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes the slot hold exactly this generation. No packet may be reading it.
-    /// `rules`: what holds about its rules, see [`crate::slot::rules`].
+    /// `rules`: what holds about its rules, see [`crate::slot::rules`]; `bank`: where its denied
+    /// sets stand already.
     pub fn fill(
         &mut self,
         image: &Image,
         tables: &Tables,
         rules: &[RuleEntry],
         generation: u32,
+        bank: u32,
     ) -> Result<()> {
         self.dense(image)?;
         self.rules(rules)?;
-        self.shape(&shape(image, generation))?;
+        self.shape(&shape(image, generation, bank))?;
         self.prefixes(&tables.prefixes)?;
         self.holders(tables)?;
         self.addresses(&tables.addresses)?;
@@ -121,7 +123,7 @@ impl<'a> Writer<'a> {
             set(&mut self.maps.sources, name::SOURCES, index, &bytes(table))?;
         }
         let cells = self.slot * CELL_CHUNKS;
-        let shadows = cells + shape(image, 0).shadows / CHUNK as u32;
+        let shadows = cells + shape(image, 0, 0).shadows / CHUNK as u32;
         chunks(&mut self.maps.rows, name::ROWS, self.slot * ROW_CHUNKS, &image.rows)?;
         chunks(&mut self.maps.cells, name::CELLS, cells, &image.cells)?;
         chunks(&mut self.maps.cells, name::CELLS, shadows, &image.shadows)

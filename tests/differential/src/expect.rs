@@ -63,6 +63,11 @@ impl<'a> Oracle<'a> {
             self.opened.insert(key);
         }
         let guest = self.world.ports[fact.port].kind == Kind::Guest;
+        if let Verdict::Drop(DropReason::DeniedSet) = verdict
+            && !self.denies(index, fact)
+        {
+            return Err("dropped for a denied set that names neither of its ends".into());
+        }
         if met || fact.role != Role::Fresh || !guest || !self.owns(fact) {
             return Ok(());
         }
@@ -92,6 +97,9 @@ impl<'a> Oracle<'a> {
     /// What passes is allowed at this moment, or the answer to something that is: whatever was
     /// allowed before.
     fn check_passed(&mut self, index: usize, fact: &Fact, now: u64) -> Result<(), String> {
+        if self.denies(index, fact) {
+            return Err("passed, though a denied set names one of its ends".into());
+        }
         if fact.fragment {
             return Ok(());
         }
@@ -112,6 +120,12 @@ impl<'a> Oracle<'a> {
         if opens(verdict) && judged.allowed && !has_ended(policy, judged.rule, now) {
             self.opened.insert(ends(fact, false));
         }
+    }
+
+    /// Does a denied set name one of the ends? Addresses that only the host knows are its own.
+    fn denies(&self, index: usize, fact: &Fact) -> bool {
+        let model = &self.world.policies[index].model;
+        [fact.ends.0, fact.ends.1].into_iter().any(|addr| oracle::is_denied(model, addr))
     }
 
     fn owns(&self, fact: &Fact) -> bool {

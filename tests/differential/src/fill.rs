@@ -2,16 +2,19 @@
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
-use portcullis_pipeline::layout::{
-    AddressKey, CELL_CHUNKS, CHUNK, HolderKey, NETWORKS, NoticeEntry, NoticeKey, PORTS, PrefixKey,
-    ROW_CHUNKS, RULES, SERVICE_TABLES, SOURCE_TABLES,
+use portcullis_pipeline::{
+    denied::bank_of,
+    layout::{
+        AddressKey, CELL_CHUNKS, CHUNK, DeniedChunk, HolderKey, NETWORKS, NoticeEntry, NoticeKey,
+        PORTS, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SOURCE_TABLES,
+    },
 };
 use portcullis_switch::slot::{Tables, members};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     kernel::{Kernel, map},
-    world::Policy,
+    world::{Policy, bank},
 };
 
 impl Kernel {
@@ -62,6 +65,7 @@ impl Kernel {
         self.addresses(slot, tables)?;
         self.notices(slot, tables)?;
         self.prefixes(slot, tables)?;
+        self.denied(generation, policy)?;
         for (entry, index) in policy.rules.iter().zip(slot * RULES..) {
             self.set::<_, 16>("RULES", index, entry)?;
         }
@@ -134,6 +138,19 @@ impl Kernel {
             let key = NoticeKey { kind, network, port, slot };
             let value: [u8; V] = entry.as_bytes().try_into()?;
             hash.insert(<[u8; K]>::try_from(key.as_bytes())?, value, 0)?;
+        }
+        Ok(())
+    }
+
+    fn denied(&mut self, generation: u32, policy: &Policy) -> Result<()> {
+        const V: usize = size_of::<DeniedChunk>();
+        let mut hash: HashMap<_, u32, [u8; V]> = map(&mut self.ebpf, "DENIED")?.try_into()?;
+        let old: Vec<u32> = hash.keys().collect::<Result<_, _>>()?;
+        for key in old.into_iter().filter(|key| bank_of(*key) == bank(generation)) {
+            hash.remove(&key)?;
+        }
+        for (key, chunk) in policy.image.denied.chunks(bank(generation)) {
+            hash.insert(key, <[u8; V]>::try_from(chunk.as_bytes())?, 0)?;
         }
         Ok(())
     }

@@ -9,6 +9,8 @@
 mod answers;
 mod ask;
 mod clock;
+#[cfg(test)]
+mod denied;
 mod expect;
 mod fact;
 mod fill;

@@ -236,19 +236,25 @@ fn rates(r: &mut Random, image: &Image) -> Vec<RuleEntry> {
     entries
 }
 
+/// The bank of a generation's denied sets: here one for each slot.
+pub fn bank(generation: u32) -> u32 {
+    1 + (generation & 1)
+}
+
 impl Policy {
     /// Shape of the dense tables.
     pub fn shape(&self, generation: u32) -> GenerationEntry {
         let logs = self.rules.iter().any(|r| r.log_per_s > 0);
         let flags = if logs { generation_flag::LOGS } else { 0 };
-        GenerationEntry { flags, ..shape(&self.image, generation) }
+        let denied = if self.image.denied.is_empty() { 0 } else { bank(generation) };
+        GenerationEntry { flags, ..shape(&self.image, generation, denied) }
     }
 
     /// Cells, and shadows where the shape says.
     pub fn verdicts(&self) -> Vec<u32> {
         let mut cells = self.image.cells.clone();
         if !self.image.shadows.is_empty() {
-            cells.resize(shape(&self.image, 0).shadows as usize, 0);
+            cells.resize(shape(&self.image, 0, 0).shadows as usize, 0);
             cells.extend(&self.image.shadows);
         }
         cells
@@ -270,6 +276,7 @@ impl Policy {
             members: t.members.iter().map(|(id, m)| (*id, m.clone())).collect(),
             notices: t.notices.iter().map(|(k, n)| (*k, *n)).collect(),
             addresses: t.addresses.iter().map(|(k, a)| (*k, *a)).collect(),
+            denied: self.image.denied.chunks(bank(generation)).into_iter().collect(),
             services: self.image.service_tables.clone(),
             sources: self.image.source_tables.clone(),
             rows: self.image.rows.clone(),

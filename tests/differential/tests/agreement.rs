@@ -43,6 +43,7 @@ fn nothing_differs() {
         DropReason::FragmentOrphan,
         DropReason::NotHolder,
         DropReason::NoHolder,
+        DropReason::DeniedSet,
     ] {
         assert!(report.reasons.contains(&reason), "{reason} is not among {:?}", report.reasons);
     }

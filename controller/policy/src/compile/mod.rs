@@ -3,6 +3,7 @@
 pub mod actors;
 pub mod block;
 pub mod classes;
+mod denied;
 mod image;
 mod interned;
 mod limits;
@@ -30,6 +31,7 @@ use self::{
     space::Space,
 };
 pub use self::{
+    denied::first_denied,
     image::rule as shown,
     lists::InvariantKey,
     order::RuleKey,
@@ -93,7 +95,8 @@ fn try_build(model: &Model, diags: &mut Diagnostics) -> Result<Option<(Build, Im
                       members are meant, and about named services where several ports are";
         TooMuch { what, got, limit, by: by.collect(), share, advice }
     })?;
-    let image = image::assemble(model, &expanded.rules, &space, &classes, &services, rows);
+    let mut image = image::assemble(model, &expanded.rules, &space, &classes, &services, rows);
+    image.denied = denied::denied(model, diags);
     let build = Build { space, classes, services, expanded, rules, invariants, lists, literals };
     Ok(Some((build, image)))
 }

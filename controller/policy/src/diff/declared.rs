@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     Compiled, Position, Span,
-    model::{Guest, Network, Rule},
+    model::{DeniedSet, Guest, Network, Rule},
 };
 
 /// What a change is about.
@@ -23,6 +24,8 @@ pub enum Subject {
     Guest,
     /// The hypervisor.
     Host,
+    /// A denied set.
+    Denied,
     /// A rule: that it observes, when it ends, how it is logged.
     Rule,
     /// A `never` or an `always`.
@@ -36,6 +39,7 @@ impl Subject {
             Self::Network => "network",
             Self::Guest => "guest",
             Self::Host => "host",
+            Self::Denied => "denied set",
             Self::Rule => "rule",
             Self::Invariant => "invariant",
         }
@@ -78,6 +82,7 @@ pub fn changes(old: &Compiled, new: &Compiled) -> Vec<Change> {
     changes.networks();
     changes.guests();
     changes.host();
+    changes.denied();
     changes.rules();
     changes.invariants();
     changes.found
@@ -122,6 +127,14 @@ impl Changes<'_> {
         if let (Some((side, span)), Some(details)) = (span, some(details)) {
             self.push(Subject::Host, "host", ChangeKind::Changed, details, (side, span));
         }
+    }
+
+    fn denied(&mut self) {
+        let all = |c: &Compiled| -> Vec<(String, DeniedView)> {
+            c.model.denied.iter().map(|s| (s.name.clone(), DeniedView::new(s))).collect()
+        };
+        let (old, new) = (all(self.old), all(self.new));
+        self.compare(Subject::Denied, &named(&old, |s| s.span), &named(&new, |s| s.span), denied);
     }
 
     fn rules(&mut self) {
@@ -253,6 +266,36 @@ fn network(was: &Network, is: &Network) -> Vec<Option<String>> {
         arrow("lease in seconds", was.offer.lease_s, is.offer.lease_s),
         arrow("EtherTypes", ethertypes(was), ethertypes(is)),
     ]
+}
+
+/// A denied set with its prefixes in order.
+struct DeniedView {
+    span: Span,
+    prefixes: Vec<IpNet>,
+}
+
+impl DeniedView {
+    fn new(set: &DeniedSet) -> Self {
+        let mut prefixes: Vec<IpNet> = set.prefixes().map(|p| p.net).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        Self { span: set.span, prefixes }
+    }
+
+    /// What this one names and the other one does not: the first of it, and how much.
+    fn more_than(&self, other: &Self, what: &str) -> Option<String> {
+        let missing = |net: &&IpNet| other.prefixes.binary_search(net).is_err();
+        let mut more = self.prefixes.iter().filter(missing);
+        let first = more.next()?;
+        Some(match more.count() {
+            0 => format!("{what} {first}"),
+            count => format!("{what} {first} and {count} more"),
+        })
+    }
+}
+
+fn denied(was: &DeniedView, is: &DeniedView) -> Vec<Option<String>> {
+    vec![is.more_than(was, "now denied:"), was.more_than(is, "no longer denied:")]
 }
 
 /// A guest with its networks' names.

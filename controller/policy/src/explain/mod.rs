@@ -1,6 +1,7 @@
 //! Why a connection is allowed or denied, and what would have to change.
 
 mod advice;
+mod denied;
 mod endpoint;
 mod published;
 mod question;
@@ -13,6 +14,7 @@ use std::{collections::HashSet, net::IpAddr};
 use portcullis_pipeline::policy::Cell;
 use serde::Serialize;
 
+pub use self::denied::DeniedView;
 use self::endpoint::Actors;
 pub(crate) use self::endpoint::{describe, ip};
 use self::question::Question;
@@ -124,6 +126,9 @@ pub struct Answer {
     pub runners_up: Vec<RuleView>,
     /// Invariants that speak about the example.
     pub invariants: Vec<RuleView>,
+    /// Where a denied set names one of the addresses: that goes before all rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied: Option<DeniedView>,
     /// The rule that would turn the answer, if the rules that only observe were in force.
     pub observed: Option<RuleView>,
     /// How packets get there; or why they do not.
@@ -231,12 +236,21 @@ fn answer(compiled: &Compiled, question: &Question) -> Result<Explanation, Expla
         (some, all) if some == all => Verdict::Allowed,
         _ => Verdict::Mixed,
     };
+    let denied = denied::view(compiled, question);
+    let verdict = if denied.is_some() { Verdict::Denied } else { verdict };
     let (all_src, all_dst) = (|| src.values().flatten(), || dst.values().flatten());
     let mut notes = advice::notes(compiled, all_src(), all_dst());
     notes.extend(published::notes(compiled, all_src(), all_dst(), &asked));
+    let mut answers = answers(compiled, &cases, question, denied.is_none());
+    match denied {
+        Some(denied) => {
+            answers = answers.into_iter().map(|a| denied::before(a, &denied)).collect();
+        }
+        None => notes.extend(denied::notes(compiled, all_src().chain(all_dst()))),
+    }
     Ok(Explanation {
         verdict,
-        answers: answers(compiled, &cases, question),
+        answers,
         more: cases.len().saturating_sub(ANSWERS),
         notes,
         from,
@@ -245,13 +259,18 @@ fn answer(compiled: &Compiled, question: &Question) -> Result<Explanation, Expla
     })
 }
 
-fn answers(compiled: &Compiled, cases: &[Case], question: &Question) -> Vec<Answer> {
+fn answers(
+    compiled: &Compiled,
+    cases: &[Case],
+    question: &Question,
+    with_advice: bool,
+) -> Vec<Answer> {
     let Question { from, to, service } = question;
     let asked = (cases.len() == 1).then_some([from.as_str(), to.as_str(), service.as_str()]);
     let mut advised = 0;
     let answer = |case: &Case| {
         let mut advice = advice::Advice::default();
-        if !case.cell.allows() && advised < ADVISED {
+        if with_advice && !case.cell.allows() && advised < ADVISED {
             advised += 1;
             advice = advice::advice(compiled, case, asked);
         }
@@ -336,6 +355,7 @@ impl Case {
             rule: decider.map(|i| view(compiled, &rules[i])),
             runners_up: others.iter().map(|&i| view(compiled, &rules[i])).collect(),
             invariants: self.invariants(compiled),
+            denied: None,
             observed: observer.map(|i| view(compiled, &rules[i])),
             way: way::way(compiled, self),
             advice: advice.texts,

@@ -36,6 +36,7 @@ fn one(out: &mut String, answer: &Answer) {
         format!("{word}: {} ({}) -> {} ({}), {}", x.from, x.from_addr, x.to, x.to_addr, x.service);
     line(out, 0, example);
     match &answer.rule {
+        _ if answer.denied.is_some() => denied(out, answer),
         Some(rule) => {
             line(out, 2, format!("by {}", title(rule)));
             line(out, 4, format!("{} | {}", rule.position.line, rule.excerpt.trim()));
@@ -60,6 +61,14 @@ fn one(out: &mut String, answer: &Answer) {
     for advice in &answer.advice {
         line(out, 2, format!("to allow it: {advice}"));
     }
+}
+
+/// The denied set that goes before the rules.
+fn denied(out: &mut String, answer: &Answer) {
+    let Some(denied) = &answer.denied else { return };
+    let (set, prefix, at) = (&denied.set, &denied.prefix, &denied.position);
+    line(out, 2, format!("by the denied set {set} ({prefix}) at {at}, before any rule"));
+    line(out, 4, format!("{} | {}", at.line, denied.excerpt.trim()));
 }
 
 /// Name, what it says, where, who and why.

@@ -87,15 +87,21 @@ impl Connections {
     }
 }
 
+/// Prefixes of a denied set that are asked about.
+const DENIED: usize = 2;
+
 fn prefixes(model: &Model) -> impl Iterator<Item = IpNet> + '_ {
     let rules = model.rules.iter().flat_map(|r| r.from.iter().chain(&r.to));
     let invariants = model.invariants.iter().flat_map(|i| i.from.iter().chain(&i.to));
     let sets = model.sets.iter().flat_map(|s| s.members.iter().chain(&s.except));
     let selectors = model.selectors.iter().flat_map(|s| &s.terms);
-    rules.chain(invariants).chain(sets).chain(selectors).filter_map(|t| match t.endpoint {
+    let named = rules.chain(invariants).chain(sets).chain(selectors);
+    let named = named.filter_map(|t| match t.endpoint {
         Endpoint::Prefix(net) => Some(net),
         _ => None,
-    })
+    });
+    let denied = model.denied.iter().flat_map(|set| set.prefixes().take(DENIED)).map(|p| p.net);
+    named.chain(denied)
 }
 
 /// First, last, and their neighbours on both sides.

@@ -31,6 +31,7 @@ pub fn policy(seed: u64, size: Size) -> String {
     g.labels();
     g.guests(size);
     g.host();
+    g.denied();
     g.sets();
     g.rules(size.rules);
     g.publish();
@@ -86,6 +87,25 @@ const LITERALS: &[&str] = &[
     "\"fd00:2::/96\"",
     "\"2001:db8::/32\"",
     "\"2001:db8:0:8000::/49\"",
+];
+/// What denied sets name, around the same boundaries.
+const DENIED: &[&str] = &[
+    "10.0.0.0/8",
+    "10.1.0.128/25",
+    "10.2.0.9",
+    "192.0.2.0/24",
+    "198.51.100.0/25",
+    "198.51.100.129",
+    "198.51.100.255",
+    "203.0.113.0/24",
+    "203.0.113.64/27",
+    "\"fd00::/16\"",
+    "\"fd00:1::7\"",
+    "\"2001:db8:0:8000::/49\"",
+    "\"2001:db8::/64\"",
+    "\"2001:db8::7\"",
+    "\"fe80::/10\"",
+    "\"::/8\"",
 ];
 const SERVICES: &[&str] = &[
     "any",
@@ -308,6 +328,19 @@ impl Generator {
         let count = 1 + self.r.below(3);
         let list: Vec<String> = (0..count).map(|_| self.endpoint()).collect();
         format!("[{}]", list.join(", "))
+    }
+
+    /// Every second policy has denied sets, most of which name some of what rules name too.
+    fn denied(&mut self) {
+        if self.limits.once_in(2) {
+            return;
+        }
+        self.line(format_args!("denied:"));
+        for i in 0..1 + self.limits.below(2) {
+            let count = 1 + self.limits.below(4);
+            let list: Vec<&str> = (0..count).map(|_| *self.limits.pick(DENIED)).collect();
+            self.line(format_args!("  denied{i}: {{ addresses: [{}] }}", list.join(", ")));
+        }
     }
 
     /// Each holds `any` without one guest, or a union: never nothing.

@@ -60,6 +60,9 @@ impl Plan {
         let Some((file, difference)) = one_difference(then, sources)? else {
             return Some(Self::nothing());
         };
+        if then.files()[file as usize].is_list() {
+            return None;
+        }
         let (old, new) =
             (then.files()[file as usize].text(), sources.files()[file as usize].text());
         let rules: Vec<Span> = last.model.rules.iter().map(|r| r.span).collect();

@@ -42,6 +42,10 @@ impl Shift {
         model.guests.iter_mut().for_each(|g| self.span(&mut g.span));
         model.host.iter_mut().for_each(|h| self.span(&mut h.span));
         model.labels.iter_mut().for_each(|l| self.span(&mut l.span));
+        for set in &mut model.denied {
+            self.span(&mut set.span);
+            set.inline.iter_mut().for_each(|p| self.span(&mut p.span));
+        }
         for set in &mut model.sets {
             self.span(&mut set.span);
             self.terms(&mut set.members);

@@ -7,6 +7,7 @@ pub const POLICY: &[&str] = &[
     "shared",
     "labels",
     "host",
+    "denied",
     "sets",
     "services",
     "rules",
@@ -35,6 +36,7 @@ pub const NIC: &[&str] = &["network", "ip", "mac"];
 pub const SHARED: &[&str] = &["network", "ip", "by", "vrrp", "labels"];
 pub const LIMITS: &[&str] = &["flows", "half-open", "new", "broadcast", "neighbours", "in", "out"];
 pub const HOST: &[&str] = &["addresses"];
+pub const DENIED: &[&str] = &["file", "addresses"];
 pub const SET: &[&str] = &["members", "except"];
 pub const SELECTOR: &[&str] = &["all of", "any of", "not"];
 pub const RULE: &[&str] =

@@ -1,6 +1,7 @@
 //! Files to a checked [`Model`]: everything that is wrong is collected on the way.
 
 mod addresses;
+mod denied;
 mod endpoints;
 mod guests;
 pub(crate) mod keys;
@@ -39,6 +40,7 @@ struct Sections<'n> {
     shared: Vec<&'n (Key, Node)>,
     labels: Vec<&'n (Key, Node)>,
     host: Vec<&'n Node>,
+    denied: Vec<&'n (Key, Node)>,
     sets: Vec<&'n (Key, Node)>,
     services: Vec<&'n (Key, Node)>,
     rules: Vec<&'n Node>,
@@ -62,9 +64,9 @@ struct Builder<'a> {
 /// Reads all files. The model is whole only if `diags` has no errors afterwards. The names are
 /// kept: a person may ask about any of them.
 pub fn model(sources: &Sources, moment: &Moment, diags: &mut Diagnostics) -> (Model, Names) {
-    let roots: Vec<Node> = (0..sources.files().len())
-        .filter_map(|file| yaml::parse(sources, file as u32, diags))
-        .collect();
+    let policies = (0..).zip(sources.files()).filter(|(_, file)| !file.is_list());
+    let roots: Vec<Node> =
+        policies.filter_map(|(file, _)| yaml::parse(sources, file, diags)).collect();
     let mut sections = Sections::default();
     for root in &roots {
         sections.add(root, sources, diags);
@@ -104,6 +106,7 @@ impl<'n> Sections<'n> {
         self.shared.extend(each("shared", "`shared`", diags));
         self.labels.extend(each("labels", "`labels`", diags));
         self.host.extend(top.get("host"));
+        self.denied.extend(each("denied", "`denied`", diags));
         self.sets.extend(each("sets", "`sets`", diags));
         self.services.extend(each("services", "`services`", diags));
         self.rules.extend(items("rules", "`rules`", diags));
@@ -141,6 +144,7 @@ impl Builder<'_> {
             self.host(node);
         }
         self.assign_addresses(drafts);
+        self.denied(&sections.denied);
         self.declare_sets(&sections.sets);
         for (key, node) in &sections.services {
             self.own_service(key, node);

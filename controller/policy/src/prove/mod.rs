@@ -15,6 +15,7 @@
 mod again;
 mod bare;
 mod closest;
+mod denied;
 mod edits;
 mod machines;
 mod moments;
@@ -88,6 +89,7 @@ pub fn prove(compiled: &Compiled, diags: &mut Diagnostics) {
     });
     report::all(&prover, &cases, diags);
     bare::check(compiled, diags);
+    denied::check(compiled, diags);
     moments::later(compiled, &cases, diags);
 }
 

@@ -38,6 +38,12 @@ pub fn schema() -> Value {
                 json!({ "type": ["string", "null"], "description": "What the label stands for." }),
             ),
             "host": places::host(),
+            "denied": section(
+                "Denied sets: whoever is outside with one of these addresses is heard by nobody \
+                 and reached by nobody, before any rule.",
+                words::name(),
+                places::denied(),
+            ),
             "sets": section("Endpoints under a name.", words::name(), words::set()),
             "services": section(
                 "Services of your own: built-in services and literals under a name.",

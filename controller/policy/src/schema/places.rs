@@ -176,6 +176,26 @@ pub fn host() -> Value {
     host
 }
 
+pub fn denied() -> Value {
+    let list = json!({
+        "type": "string",
+        "pattern": r"\.(txt|list|zone|netset|ipset)$",
+        "examples": ["bogons.txt"],
+    });
+    let one = json!({ "type": "string", "examples": ["192.0.2.0/24", "2001:db8::7"] });
+    let properties = json!({
+        "file": words::one_or_any(
+            list,
+            "Lists from this file's folder: a prefix or an address on each line; what stands \
+             behind # or ; is a comment.",
+        ),
+        "addresses": words::one_or_any(one, "Prefixes and addresses."),
+    });
+    let mut set = object("Prefixes, from files and from here.", properties, &[]);
+    set["anyOf"] = ["file", "addresses"].map(|key| json!({ "required": [key] })).into();
+    set
+}
+
 pub fn publish() -> Value {
     let mut properties = json!({
         "at": {

@@ -51,6 +51,7 @@ fn fine(
     let json = json!({
         "ok": !strict, "strict": args.strict, "files": names, "size": size,
         "proved": compiled.invariants(), "warnings": policy::to_json(warnings),
+        "denied": denied_json(compiled),
     });
     let mut aside = match warnings.is_empty() {
         true => String::new(),
@@ -70,12 +71,31 @@ fn fine(
     let time =
         if took >= LONG { format!(" in {:.1} s", took.as_secs_f64()) } else { String::new() };
     let human = format!(
-        "{}: {good}, {}; {invariants}{time}\n{}",
+        "{}: {good}, {}; {invariants}{time}\n{}{}",
         names.join(", "),
         describe(&size),
+        denied(compiled),
         published(compiled)
     );
     Outcome { aside, ..Outcome::fine(human, json) }
+}
+
+/// How many prefixes each denied set names, and how many ranges of the outside they make together.
+fn denied(compiled: &Compiled) -> String {
+    let sets = &compiled.model.denied;
+    if sets.is_empty() {
+        return String::new();
+    }
+    let set = |s: &model::DeniedSet| format!("{} ({} prefixes)", s.name, s.prefixes().count());
+    let sets: Vec<String> = sets.iter().map(set).collect();
+    let ranges = compiled.image.denied.ranges();
+    format!("denied: {}; {ranges} ranges of addresses outside\n", sets.join(", "))
+}
+
+fn denied_json(compiled: &Compiled) -> serde_json::Value {
+    let set = |s: &model::DeniedSet| json!({ "name": s.name, "prefixes": s.prefixes().count() });
+    let sets: Vec<_> = compiled.model.denied.iter().map(set).collect();
+    json!({ "sets": sets, "ranges": compiled.image.denied.ranges() })
 }
 
 /// Where guests' services are to be reached, one a line.

@@ -33,12 +33,14 @@ pub struct Wanted<'a> {
     pub host_addrs: &'a [IpAddr],
     /// Number of the generation.
     pub generation: u32,
+    /// The bank of its denied sets, which was compared when it was written.
+    pub bank: u32,
 }
 
 impl Wanted<'_> {
     /// The first difference, if there is one.
     pub fn agrees(&self, held: &Held) -> Outcome {
-        let shape = slot::shape(self.image, self.generation);
+        let shape = slot::shape(self.image, self.generation, self.bank);
         entry(name::GENERATIONS, "this slot", &shape, &held.shape)?;
         self.entries(held)?;
         self.classes(held)?;
