@@ -167,16 +167,3 @@ fn equal<T: Tables>(t: &T, a: u64, b: u64) -> u64 {
     let x = t.opaque(a ^ b);
     1 ^ t.opaque(x | x.wrapping_neg()) >> 63
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_keep_their_parts_apart() {
-        let last = (1 << NUMBER_BITS) - 1;
-        assert!(key(1, part::ROOT, last) < key(2, part::GROUPS, 0));
-        assert!(key(2, part::GROUPS, last) < key(2, part::LEAVES, 0));
-        assert_eq!((bank_of(key(1, part::ROOT, 7)), bank_of(key(2, 0, 0))), (1, 2));
-    }
-}

@@ -2,7 +2,10 @@
 
 use portcullis_engine::{Slot, Tables};
 use portcullis_image::Denied;
-use portcullis_pipeline::{addr::Addr, denied::covers};
+use portcullis_pipeline::{
+    addr::Addr,
+    denied::{NUMBER_BITS, bank_of, covers, key, part},
+};
 use portcullis_policy::generate::Random;
 
 /// Tables with these sets in a bank, and nothing else.
@@ -69,4 +72,12 @@ fn comparing_without_branches_is_comparing() {
             assert_eq!(covers(&tables, 1, addr), denied.contains(addr), "{addr} and {edge:x}");
         }
     }
+}
+
+#[test]
+fn keys_keep_their_parts_apart() {
+    let last = (1 << NUMBER_BITS) - 1;
+    assert!(key(1, part::ROOT, last) < key(2, part::GROUPS, 0));
+    assert!(key(2, part::GROUPS, last) < key(2, part::LEAVES, 0));
+    assert_eq!((bank_of(key(1, part::ROOT, 7)), bank_of(key(2, 0, 0))), (1, 2));
 }

@@ -1,6 +1,7 @@
 //! The switch with real ports, programs and packets, over a hand-made image.
 
 mod bed;
+mod denied;
 mod ports;
 mod restart;
 mod rules;
