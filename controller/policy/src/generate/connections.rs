@@ -53,6 +53,9 @@ impl Connections {
         addrs.extend(model.host.iter().map(|h| h.addr));
         let subnets = model.networks.iter().flat_map(|n| n.subnets.iter().copied());
         subnets.chain(prefixes(model)).for_each(|net| addrs.extend(boundaries(net)));
+        // Denied sets may be long, and nothing that they name has a rule: the edge of one prefix.
+        let denied = model.denied.iter().filter_map(|set| set.prefixes().next());
+        addrs.extend(denied.flat_map(|p| boundaries(p.net).into_iter().take(2)));
         let outside = ["8.8.8.8", "2600::1"];
         addrs.extend(outside.into_iter().filter_map(|text| text.parse::<IpAddr>().ok()));
         let (v4, v6) = addrs.into_iter().partition(IpAddr::is_ipv4);
@@ -87,21 +90,15 @@ impl Connections {
     }
 }
 
-/// Prefixes of a denied set that are asked about.
-const DENIED: usize = 2;
-
 fn prefixes(model: &Model) -> impl Iterator<Item = IpNet> + '_ {
     let rules = model.rules.iter().flat_map(|r| r.from.iter().chain(&r.to));
     let invariants = model.invariants.iter().flat_map(|i| i.from.iter().chain(&i.to));
     let sets = model.sets.iter().flat_map(|s| s.members.iter().chain(&s.except));
     let selectors = model.selectors.iter().flat_map(|s| &s.terms);
-    let named = rules.chain(invariants).chain(sets).chain(selectors);
-    let named = named.filter_map(|t| match t.endpoint {
+    rules.chain(invariants).chain(sets).chain(selectors).filter_map(|t| match t.endpoint {
         Endpoint::Prefix(net) => Some(net),
         _ => None,
-    });
-    let denied = model.denied.iter().flat_map(|set| set.prefixes().take(DENIED)).map(|p| p.net);
-    named.chain(denied)
+    })
 }
 
 /// First, last, and their neighbours on both sides.
