@@ -6,24 +6,24 @@ use aya_ebpf::{
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::map,
     maps::{
-        lpm_trie::Key, Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap,
-        ProgramArray, RingBuf,
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf,
+        lpm_trie::Key,
     },
 };
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, Chunk, Datagram, DeniedChunk, DropKey, EventEntry, FlowEntry,
-        FlowKey, GenerationEntry, Holder, HolderKey, Members, NeighbourEntry, NeighbourKey,
-        NetworkEntry, NoticeEntry, NoticeKey, PortEntry, PortReturns, PortState, PrefixEntry,
-        PrefixKey, RuleEntry, ServiceTable, Settings, Traffic, CELL_CHUNKS, CHUNK, COVERED,
-        DENIED_BANKS, DENIED_CHUNKS, DENIED_WORDS, EVENT_RING, NETWORKS, PORTS, ROW_CHUNKS, RULES,
-        SERVICE_TABLES, SLOTS, SOURCE_TABLES, TRAFFIC,
+        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, COVERED, Chunk, DENIED_BANKS, DENIED_CHUNKS,
+        DENIED_WORDS, Datagram, DeniedChunk, DropKey, EVENT_RING, EventEntry, FlowEntry, FlowKey,
+        GenerationEntry, Holder, HolderKey, Members, NETWORKS, NeighbourEntry, NeighbourKey,
+        NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns, PortState,
+        PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES, SLOTS, SOURCE_TABLES,
+        ServiceTable, Settings, TRAFFIC, Traffic,
     },
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
     route::NEIGHBOUR_FRESH,
-    tables::{Inserted, Tables, NOTHING, TICKS_PER_SECOND},
+    tables::{Inserted, NOTHING, TICKS_PER_SECOND, Tables},
     word::Word,
 };
 
@@ -293,11 +293,7 @@ impl Tables for Maps {
     #[inline(always)]
     fn port(&self, slot: u32, ifindex: u32) -> Option<&PortEntry> {
         let p = PORT_TABLE.get(slot * PORTS + (ifindex & (PORTS - 1)))?;
-        if p.ifindex == ifindex {
-            Some(p)
-        } else {
-            None
-        }
+        if p.ifindex == ifindex { Some(p) } else { None }
     }
 
     #[inline(always)]
