@@ -553,7 +553,7 @@ mod tests {
     fn a_shared_address_is_of_those_that_are_plugged_in() {
         let mut image = testing::image();
         let addr = v4("10.10.0.100");
-        let mac = Mac(0x5e_0001_07);
+        let mac = Mac(0x5e00_0107);
         let local = Addr::link_local_of(mac);
         image.shared.push(Shared {
             name: "front".into(),

@@ -114,7 +114,7 @@ fn owner(guest: &Guest) -> String {
 
 /// The MAC of a virtual router (RFC 9568, section 7.3).
 pub fn virtual_mac(router: u8, v6: bool) -> Mac {
-    Mac(0x5e_0001_00 + (u64::from(v6) << 8) + u64::from(router))
+    Mac(0x5e00_0100 + (u64::from(v6) << 8) + u64::from(router))
 }
 
 impl NicDraft {
