@@ -121,6 +121,8 @@ mount -t tmpfs tmp /tmp
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
+for n in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/${{n%:*}} /dev/${{n#*:}}; done
+ln -s /proc/self/fd /dev/fd
 modprobe tun
 ip link set lo up
 export PORTCULLIS_TEST_SLACK={SLACK}
