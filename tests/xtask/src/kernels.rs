@@ -1,11 +1,7 @@
 //! The kernel matrix: the programs and the end-to-end tests on the kernels that Debian ships, under
 //! QEMU, and the programs on the one that runs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::Result;
 
@@ -43,12 +39,15 @@ pub enum Form {
 /// `cargo xtask kernels`.
 pub fn run() -> Result<bool> {
     setup::for_packages(&[INSIDE, &[packages::KERNELS]].concat())?;
+    let mut probe = place::cargo();
+    probe.args(["build", "--workspace", "--bin", PROBE]);
+    Step::new(format!("build {PROBE}"), probe).succeed()?;
     Ok(test(Form::Programs, &[])?.failed == 0)
 }
 
-/// Runs it everywhere; the programs on one kernel count as one test.
+/// Runs it everywhere; the programs on one kernel count as one test. All has been compiled.
 pub fn test(form: Form, tests: &[TestProgram]) -> Result<Outcome> {
-    let probe = build_probe()?;
+    let probe = place::target().join("debug").join(PROBE);
     let errands = [vec![probe_errand(&probe)], selection::errands(form, tests)].concat();
     let reports = booted(form, &errands)?;
     let mut probes: Vec<probe::Report> = reports.iter().map(probed).collect();
@@ -63,13 +62,6 @@ pub fn test(form: Form, tests: &[TestProgram]) -> Result<Outcome> {
         outcome += table(form, &errands[1..], &reports);
     }
     Ok(outcome)
-}
-
-fn build_probe() -> Result<PathBuf> {
-    let mut command = place::cargo();
-    command.args(["build", "--workspace", "--bin", PROBE]);
-    Step::new(format!("build {PROBE}"), command).succeed()?;
-    Ok(place::target().join("debug").join(PROBE))
 }
 
 fn probe_errand(probe: &Path) -> Errand {

@@ -18,15 +18,13 @@ pub struct TestProgram {
     pub directory: PathBuf,
 }
 
-/// Compiles all programs and test programs of the workspace in one go: packages one by one would
-/// have other sets of features, and so be compiled again.
+/// Compiles all programs and test programs of the workspace in one go: one by one, or programs
+/// before tests, they would have other sets of features, and so be compiled again.
 pub fn build() -> Result<Vec<TestProgram>> {
-    let mut bins = place::cargo();
-    bins.args(["build", "--workspace", "--bins"]);
-    Step::new("build programs", bins).succeed()?;
-    let mut tests = place::cargo();
-    tests.args(["test", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"]);
-    let done = Step::new("build tests", tests).succeed()?;
+    let mut all = place::cargo();
+    all.args(["build", "--workspace", "--bins", "--tests"]);
+    all.args(["--message-format", "json-render-diagnostics"]);
+    let done = Step::new("build programs and tests", all).succeed()?;
     Ok(parse(&done.output))
 }
 
