@@ -3,20 +3,19 @@
 
 mod difference;
 mod event;
-mod shared;
 mod traffic;
 mod usage;
 
 use std::{net::IpAddr, path::PathBuf};
 
 pub use portcullis_host_rules::foreign::Finding as Foreign;
+pub use portcullis_switch::SharedStatus as Shared;
 use portcullis_switch::{self as switch, PortSpec};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     difference::{Cut, Difference, RulePlace},
     event::{Event, EventCounts, EventQuery, Events, Seen},
-    shared::Shared,
     traffic::{Connections, Traffic},
     usage::{Exchange, Usage},
 };

@@ -1,11 +1,12 @@
 //! Addresses that several guests may have: one of them holds such an address at a time, whoever of
 //! them announced it last.
 //!
-//! Such addresses have a MAC of their own, of a virtual router where the policy names one (RFC 9568,
-//! section 7.3); those with one MAC move together. The switch tells everybody that one, so a fail-over changes nothing for neighbours:
-//! frames get the holder's MAC on their way to it, unless the holder announced the address by the
-//! address's own. No way to a shared address outlives its packet, so the next one finds the next
-//! holder, and a policy never decides by who holds it: the address is an endpoint of its own.
+//! Such addresses have a MAC of their own, of a virtual router where the policy names one (RFC
+//! 9568, section 7.3); those with one MAC move together. The switch tells everybody that one, so a
+//! fail-over changes nothing for neighbours: frames get the holder's MAC on their way to it, unless
+//! the holder announced the address by the address's own. No way to a shared address outlives its
+//! packet, so the next one finds the next holder, and a policy never decides by who holds it: the
+//! address is an endpoint of its own.
 
 use crate::{
     addr::{Addr, Mac},

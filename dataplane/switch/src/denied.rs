@@ -2,9 +2,9 @@
 //! and writes nothing; another one is written beside it, read back and compared, and the old one
 //! is freed when nothing in force names it any more.
 
-use std::{collections::HashMap, fmt::Debug, os::fd::AsFd, sync::Arc};
+use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
-use aya::maps::{IterableMap, MapData};
+use aya::maps::IterableMap;
 use portcullis_image::Denied;
 use portcullis_pipeline::{
     denied::{EDGES, GROUP_NETS, GROUPS, LEAF_WORDS, LEAVES, bank_of, key, part},
@@ -13,9 +13,10 @@ use portcullis_pipeline::{
 use zerocopy::FromBytes;
 
 use crate::{
-    batch::{self, Cursor, Sizes},
+    batch::Sizes,
     error::{Error, Result},
     maps::{Maps, name},
+    pieces,
     validate::Difference,
     writer::bytes,
 };
@@ -138,28 +139,17 @@ struct Held {
     chunks: HashMap<u32, DeniedChunk>,
 }
 
-/// Chunks that one call reads.
-const AT_ONCE: usize = 1024;
-
 impl Held {
     fn read(maps: &Maps, bank: u32) -> Result<Self> {
-        let table: &MapData = maps.denied.map();
         let sizes = Sizes { key: size_of::<u32>(), value: size_of::<DeniedChunk>() };
         let mut chunks = HashMap::new();
-        let mut from = Some(Cursor::default());
-        while let Some(cursor) = from {
-            let piece = batch::read(table.fd().as_fd(), sizes, cursor, AT_ONCE)
-                .map_err(|source| Error::Batch { map: name::DENIED, source })?;
-            let keys = piece.keys.chunks_exact(sizes.key);
-            for (key, value) in keys.zip(piece.values.chunks_exact(sizes.value)) {
-                let key = u32::from_ne_bytes([key[0], key[1], key[2], key[3]]);
-                if bank_of(key) == bank {
-                    let chunk = DeniedChunk::read_from_bytes(value).expect("a chunk of that size");
-                    chunks.insert(key, chunk);
-                }
+        pieces::walk(maps.denied.map(), name::DENIED, sizes, |key, value| {
+            let key = u32::read_from_bytes(key).expect("a key of that size");
+            if bank_of(key) == bank {
+                let chunk = DeniedChunk::read_from_bytes(value).expect("a chunk of that size");
+                chunks.insert(key, chunk);
             }
-            from = piece.next;
-        }
+        })?;
         Ok(Self { bank, chunks })
     }
 

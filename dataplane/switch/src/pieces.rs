@@ -16,8 +16,8 @@ use crate::{
     maps::{Maps, name},
 };
 
-/// Entries of a hash table that one call reads.
-const PIECE: usize = 16_384;
+/// About as many bytes of values are read by one call.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// `count` elements of an array from index `first`, one after the other.
 pub fn elements(
@@ -54,16 +54,31 @@ pub fn notices(maps: &Maps, slot: u32) -> Result<BTreeMap<(u32, u32, u32), Notic
 fn hashed<K: FromBytes, V: FromBytes>(table: &MapData, map: &'static str) -> Result<Vec<(K, V)>> {
     let sizes = Sizes { key: size_of::<K>(), value: size_of::<V>() };
     let mut all = Vec::new();
+    walk(table, map, sizes, |key, value| {
+        let key = K::read_from_bytes(key).expect("a key of that size");
+        all.push((key, V::read_from_bytes(value).expect("an entry of that size")));
+    })?;
+    Ok(all)
+}
+
+/// Shows the bytes of every element of a table to `each`: the key, and the value; of a
+/// per-processor table the values of all processors together, as `sizes` says.
+pub fn walk(
+    table: &MapData,
+    map: &'static str,
+    sizes: Sizes,
+    mut each: impl FnMut(&[u8], &[u8]),
+) -> Result<()> {
+    let most = (PIECE_BYTES / sizes.value).max(1);
     let mut from = Some(Cursor::default());
     while let Some(cursor) = from {
-        let piece = batch::read(table.fd().as_fd(), sizes, cursor, PIECE)
+        let piece = batch::read(table.fd().as_fd(), sizes, cursor, most)
             .map_err(|source| Error::Batch { map, source })?;
         let keys = piece.keys.chunks_exact(sizes.key);
         for (key, value) in keys.zip(piece.values.chunks_exact(sizes.value)) {
-            let key = K::read_from_bytes(key).expect("a key of that size");
-            all.push((key, V::read_from_bytes(value).expect("an entry of that size")));
+            each(key, value);
         }
         from = piece.next;
     }
-    Ok(all)
+    Ok(())
 }

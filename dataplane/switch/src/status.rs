@@ -283,15 +283,15 @@ pub struct NetworkStatus {
 }
 
 /// Addresses that several guests may have, and who has them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedStatus {
     /// Name in the policy.
     pub name: String,
     /// Their network.
     pub network: String,
-    /// Their MAC.
+    /// Their MAC, also where the policy says nothing of it.
     pub mac: String,
-    /// The addresses.
+    /// The addresses, also where the policy says `auto`.
     pub addresses: Vec<IpAddr>,
     /// The guests that may have them.
     pub by: Vec<String>,

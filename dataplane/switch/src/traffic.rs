@@ -1,9 +1,6 @@
 //! What has passed each port, added up over the processors.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::collections::BTreeMap;
 
 use aya::maps::{IterableMap, PerCpuValues};
 use portcullis_pipeline::{
@@ -13,15 +10,14 @@ use portcullis_pipeline::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
-    batch::{self, Cursor, Sizes},
+    batch::Sizes,
     error::{Error, Result},
     maps::{Bytes, Maps, name},
+    pieces,
     place::table_index,
     status::{Amount, Traffic},
 };
 
-/// Entries that one call reads.
-const PIECE: usize = 1024;
 const WORDS: usize = size_of::<Words>();
 const KEY: usize = size_of::<DropKey>();
 
@@ -34,14 +30,14 @@ impl Counted {
     pub(crate) fn read(maps: &Maps) -> Result<Self> {
         let mut counted = BTreeMap::new();
         let sizes = Sizes { key: size_of::<u32>(), value: WORDS * maps.processors };
-        pieces(maps.traffic.map().fd().as_fd(), sizes, name::TRAFFIC, |key, value| {
+        pieces::walk(maps.traffic.map(), name::TRAFFIC, sizes, |key, value| {
             let traffic = sum(value);
             if traffic != Traffic::default() {
                 counted.insert(u32::read_from_bytes(key).expect("a key of that size"), traffic);
             }
         })?;
         let sizes = Sizes { key: KEY, value: size_of::<u64>() * maps.processors };
-        pieces(maps.port_drops.map().fd().as_fd(), sizes, name::PORT_DROPS, |key, value| {
+        pieces::walk(maps.port_drops.map(), name::PORT_DROPS, sizes, |key, value| {
             let key = DropKey::read_from_bytes(key).expect("a key of that size");
             let reason = DropReason::ALL.get(key.reason as usize);
             if let (Some(reason), Some(at)) = (reason, counted.get_mut(&key.place)) {
@@ -117,27 +113,6 @@ fn spread<V: aya::Pod + Default>(processors: usize, value: V) -> Result<PerCpuVa
     let mut each: Vec<V> = (0..processors).map(|_| V::default()).collect();
     each[0] = value;
     PerCpuValues::try_from(each).map_err(|e| Error::file("write", "per-processor values", e))
-}
-
-/// Shows every entry of a table to `each`, a piece at a time.
-fn pieces(
-    map: BorrowedFd<'_>,
-    sizes: Sizes,
-    name: &'static str,
-    mut each: impl FnMut(&[u8], &[u8]),
-) -> Result<()> {
-    let mut from = Some(Cursor::default());
-    while let Some(cursor) = from {
-        let piece = batch::read(map, sizes, cursor, PIECE)
-            .map_err(|source| Error::Batch { map: name, source })?;
-        for (key, value) in
-            piece.keys.chunks_exact(sizes.key).zip(piece.values.chunks_exact(sizes.value))
-        {
-            each(key, value);
-        }
-        from = piece.next;
-    }
-    Ok(())
 }
 
 /// One word a processor.

@@ -41,6 +41,7 @@ mod table;
 mod tap;
 mod testrun;
 mod walker;
+mod wire;
 mod workload;
 mod world;
 mod yardstick;

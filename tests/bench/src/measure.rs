@@ -7,11 +7,11 @@ use serde::Serialize;
 use crate::{
     error::Error,
     frame::{CONNECTIONS, Direction, Segment, Template},
-    generator::{self, BULK_WINDOW, Connections, Limit, Reading, Traffic, WINDOW},
+    generator::{self, BULK_WINDOW, Connections, Limit, WINDOW},
     interrupt::Interrupt,
     iperf,
     netns::on_cpu,
-    tap::Tap,
+    wire::Wire,
     world::{Attached, Ends, Medium, World},
 };
 
@@ -163,14 +163,6 @@ impl Path {
     }
 }
 
-/// Two taps with a peer between them.
-struct Wire<'a> {
-    client: &'a Tap,
-    server: &'a Tap,
-    ends: Ends,
-    interrupt: &'a Interrupt,
-}
-
 impl Wire<'_> {
     /// Sends one frame of each flow there and back, and shakes hands for the bulk connection, so
     /// that a stateful peer shows its established path.
@@ -227,21 +219,5 @@ impl Wire<'_> {
             cpu_ns: Some(reading.cpu_ns()),
             longest: Some(reading.longest),
         })
-    }
-
-    /// Sends towards the end that the template is for.
-    fn send(
-        &self,
-        template: Template,
-        connections: Connections,
-        window: u64,
-        limit: Limit,
-    ) -> Result<Reading, Error> {
-        let (taps, receiver) = match template.direction() {
-            Direction::Forward => ((self.client, self.server), self.ends.server.ip),
-            Direction::Reply => ((self.server, self.client), self.ends.client.ip),
-        };
-        let mut traffic = Traffic { template, connections, receiver, window };
-        generator::run(taps, &mut traffic, limit, self.interrupt)
     }
 }

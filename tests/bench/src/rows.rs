@@ -1,8 +1,46 @@
 //! Rows of a table whose numbers may have an aim.
 
+use std::{fs, path::Path};
+
+use anyhow::Context;
 use serde::Serialize;
 
-use crate::{stats::Spread, table::Table};
+use crate::{machine::Machine, stats::Spread, table::Table};
+
+/// All rows of a part of the bench.
+#[derive(Serialize)]
+pub struct Report {
+    machine: Machine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cores_taken_by_others: Option<Spread>,
+    rows: Vec<Row>,
+}
+
+impl Report {
+    /// These, taken on this machine while other programs kept that many cores busy, if somebody
+    /// looked.
+    pub fn new(rows: Vec<Row>, cores_taken_by_others: Option<Spread>) -> anyhow::Result<Self> {
+        Ok(Self { machine: Machine::this()?, cores_taken_by_others, rows })
+    }
+
+    /// Prints the table, and writes JSON into the file if there is one; `-` is JSON instead of the
+    /// table. False where an aim was missed.
+    pub fn show(&self, file: Option<&Path>) -> anyhow::Result<bool> {
+        let json = || serde_json::to_string_pretty(self).context("writing JSON");
+        if file.is_some_and(|file| file.as_os_str() == "-") {
+            println!("{}", json()?);
+        } else {
+            if let Some(cores) = self.cores_taken_by_others {
+                println!("cores taken by other programs: {:.2}", cores.median);
+            }
+            print!("{}", table(&self.rows));
+            if let Some(file) = file {
+                fs::write(file, json()?).with_context(|| file.display().to_string())?;
+            }
+        }
+        Ok(self.rows.iter().all(|row| row.is_met() != Some(false)))
+    }
+}
 
 /// One row.
 #[derive(Serialize)]
@@ -29,7 +67,7 @@ impl Row {
 }
 
 /// The rows for people.
-pub fn table(rows: &[Row]) -> Table {
+fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(["", "median", "least", "most", "aim", ""]);
     for row in rows {
         let digits = |n: f64| if n.abs() < 10.0 { 2 } else { 1 };

@@ -133,7 +133,7 @@ impl Field {
         command.current_dir(self.small.lab.dir());
         let line = process::line(&command);
         let mut child = self.attacker().spawn(command)?;
-        let end = Instant::now() + patience::limit(time);
+        let end = Instant::now() + patience::stretched(time);
         while Instant::now() < end {
             if child.try_wait().map_err(Error::system(line.clone()))?.is_some() {
                 return Ok(());

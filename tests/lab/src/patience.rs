@@ -9,6 +9,9 @@ static SLACK: LazyLock<u32> = LazyLock::new(|| {
     text.and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
 });
 
+/// By what a machine that does other things beside the tests may be slower.
+const BUSY: u32 = 4;
+
 /// By what a silence is stretched at most: it is waited for in full each time.
 const SILENCE_MAX: u32 = 4;
 
@@ -18,19 +21,29 @@ pub fn rounds(native: usize) -> usize {
     native.div_ceil(*SLACK as usize)
 }
 
+/// Does somebody want the long form of a test: more rounds of the same (`cargo xtask test --long`)?
+pub fn is_long() -> bool {
+    env::var_os("PORTCULLIS_TEST_LONG").is_some()
+}
+
 /// Is this a machine on which things take longer than on those that the times are for?
 pub fn is_stretched() -> bool {
     *SLACK > 1
 }
 
+/// How long something goes on that needs as long to do its work.
+pub fn stretched(native: Duration) -> Duration {
+    native * *SLACK
+}
+
 /// A limit for something that comes about: nobody waits that long when all is well.
 pub fn limit(native: Duration) -> Duration {
-    native * *SLACK
+    stretched(native) * BUSY
 }
 
 /// The same in seconds.
 pub fn limit_seconds(native: u64) -> u64 {
-    native * u64::from(*SLACK)
+    limit(Duration::from_secs(native)).as_secs()
 }
 
 /// A silence that tells that nothing comes any more. A packet needs much less than any of those

@@ -114,6 +114,19 @@ impl Space {
         self.sh(&format!("ip {arguments}"))
     }
 
+    /// What the namespace's kernel has counted under these names (`nstat`), added up.
+    pub fn counted(&self, names: &[&str]) -> Result<u64> {
+        let line = format!("nstat -asz {}", names.join(" "));
+        let output = self.sh(&line)?;
+        let count = |name: &&str| {
+            let mut words = output.lines().map(str::split_whitespace);
+            words.find_map(|mut line| line.next().filter(|word| word == name).and(line.next()))
+        };
+        let counts = names.iter().map(|name| count(name)?.parse::<u64>().ok());
+        let sum = counts.sum::<Option<u64>>();
+        sum.ok_or(Error::Output { command: line, output })
+    }
+
     /// Sets a value under `/proc/sys`.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = Path::new("/proc/sys").join(key);

@@ -2,12 +2,12 @@
 //! generation, nothing allowed is lost, nothing denied passes, and what is revoked is dead when
 //! `apply` returns.
 
-use std::{env, time::Instant};
+use std::time::Instant;
 
 use portcullis_lab::{
     host::Host,
     lab::Lab,
-    patience::rounds,
+    patience::{is_long, rounds},
     process::wait_for,
     shifting::{Fate, GUESTS, PAIRS, Shifting},
     timed::{TimedFlow, since},
@@ -20,10 +20,6 @@ const CHANGES: usize = 150;
 const CHANGES_LONG: usize = 10_000;
 /// Fewer may leave a pair as it was.
 const CHANGES_MIN: usize = 40;
-
-fn is_long() -> bool {
-    env::var_os("PORTCULLIS_TEST_LONG").is_some()
-}
 
 /// Applies a policy and notes when.
 fn apply(lab: &Lab, host: &Host, policy: &Shifting, epoch: Instant) -> Era {

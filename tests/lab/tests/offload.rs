@@ -22,12 +22,6 @@ fn bulk(from: &Space, to: &Space, address: &str) {
     let _ = server.wait();
 }
 
-fn checksum_errors(space: &Space) -> u64 {
-    let table = space.sh("nstat -asz TcpInCsumErrors").unwrap();
-    let line = table.lines().find(|line| line.starts_with("TcpInCsumErrors")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 fn check(from: (&str, Nic), to: (&str, Nic), v6: bool) {
     let small = Small::with("plf", RULES, &[from, to]).unwrap();
     let capture = Capture::start(small.space(to.0), "eth0").unwrap();
@@ -42,7 +36,7 @@ fn check(from: (&str, Nic), to: (&str, Nic), v6: bool) {
         assert!(pump.counts().super_to_guest.load(Ordering::Relaxed) > 100);
     }
     for name in [from.0, to.0] {
-        assert_eq!(checksum_errors(small.space(name)), 0, "{name}");
+        assert_eq!(small.space(name).counted(&["TcpInCsumErrors"]).unwrap(), 0, "{name}");
     }
 }
 

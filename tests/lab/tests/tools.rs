@@ -1,18 +1,17 @@
 //! Real attack tools against guests: nothing arrives, and every packet is counted under the name
 //! of what is wrong with it. Sent = dropped + answered by the switch, to the packet.
 
-use std::{env, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
-use portcullis_lab::assault::{Account, Assault, Field, VICTIMS};
+use portcullis_lab::{
+    assault::{Account, Assault, Field, VICTIMS},
+    patience::is_long,
+};
 
 /// A tool that is ended after so many milliseconds, at the latest.
 fn assault(command: &str, ms: u64, reasons: &'static [&'static str], least: u64) -> Assault {
     let time = Duration::from_millis(ms);
     Assault { command: command.to_owned(), time, reasons, least }
-}
-
-fn is_long() -> bool {
-    env::var_os("PORTCULLIS_TEST_LONG").is_some()
 }
 
 /// Runs all; whatever is wrong with one of them is told, and the others run all the same.

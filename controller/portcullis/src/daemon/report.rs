@@ -27,7 +27,7 @@ pub fn status(
         hook: api::word(observed.hook),
         guests: image.map_or_else(Vec::new, |image| guests(image, &observed.ports)),
         networks: observed.networks.into_iter().map(Into::into).collect(),
-        shared: observed.shared.into_iter().map(Into::into).collect(),
+        shared: observed.shared,
         ports: observed.ports.into_iter().map(Into::into).collect(),
         traffic: observed.traffic.into(),
         drops: observed.drops.into_iter().map(Into::into).collect(),

@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use portcullis::{
@@ -12,7 +12,10 @@ use portcullis::{
     wire,
 };
 
-use crate::machine::{Daemon, Machine, policy};
+use crate::{
+    machine::{Daemon, Machine, policy},
+    promises::eventually,
+};
 
 fn raw(daemon: &Daemon) -> UnixStream {
     let stream = UnixStream::connect(daemon.socket()).unwrap();
@@ -79,15 +82,12 @@ fn the_slow_are_left_behind() {
     let daemon = machine.start();
     let bytes = wire::encode(&Request::Info).unwrap();
     let mut slow = raw(&daemon);
-    let begin = Instant::now();
-    for byte in &bytes {
-        if slow.write_all(&[*byte]).is_err() {
-            break;
-        }
+    let cut = bytes.iter().any(|byte| {
         std::thread::sleep(Duration::from_millis(50));
         daemon.status();
-    }
-    assert!(begin.elapsed() < Duration::from_secs(3), "it was listened to");
+        slow.write_all(&[*byte]).is_err()
+    });
+    assert!(cut, "it was listened to");
     assert!(last_words(slow).is_none());
     // Silence from the beginning, too.
     assert!(last_words(raw(&daemon)).is_none());
@@ -105,13 +105,7 @@ fn a_client_that_leaves_in_the_middle_hurts_nobody() {
         raw(&daemon).write_all(&bytes[..cut]).unwrap();
     }
     // The last one was a whole order; that nobody waits for its answer does not matter.
-    for _ in 0..100 {
-        if daemon.status().generation == 1 {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("the order was lost");
+    eventually(|| daemon.status().generation == 1);
 }
 
 #[test]
@@ -123,13 +117,8 @@ fn too_many_clients_are_told_to_come_back() {
     let failure = last_words(raw(&daemon)).unwrap();
     assert_eq!(failure.code, code::BUSY);
     drop(held);
-    for _ in 0..100 {
-        if daemon.ask(&Request::Info).is_ok() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("places were not given back");
+    // Places are given back.
+    eventually(|| daemon.ask(&Request::Info).is_ok());
 }
 
 #[test]
@@ -144,9 +133,7 @@ fn a_client_that_never_reads_does_not_hold_the_daemon() {
             break;
         }
     }
-    let begin = Instant::now();
     daemon.status();
-    assert!(begin.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Machine {
         let often = Duration::from_millis(20);
         options.pace = Pace { sweep: often, host: often, events: often, usage: often };
         options.patience =
-            Patience { message: Duration::from_millis(300), idle: Duration::from_millis(600) };
+            Patience { message: Duration::from_millis(300), idle: Duration::from_millis(2000) };
         options.lock_wait = Duration::ZERO;
         let launcher = FakeLauncher(self.world.clone());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -14,13 +14,13 @@ use crate::machine::{ApplyError, Machine, policy, tap, uplink};
 
 /// Waits for something that happens by itself.
 pub fn eventually(mut happened: impl FnMut() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..2000 {
         if happened() {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("it did not happen in 5 s");
+    panic!("it did not happen in 20 s");
 }
 
 #[test]

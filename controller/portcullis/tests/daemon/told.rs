@@ -106,7 +106,8 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() {
     assert_eq!((cut.dport, cut.to_guest.as_deref()), (1001, Some("pc1")));
     assert_eq!(cut.allowed_by.as_ref().unwrap().rule, "web");
     assert_eq!(cut.denied_by, None);
-    assert_eq!((machine.world.kernel().installs, daemon.applied_text()), (1, Some(policy(1))));
+    assert_eq!(machine.world.kernel().installs, 1);
+    assert_eq!(daemon.applied_text(), Some(policy(1)));
 }
 
 #[test]

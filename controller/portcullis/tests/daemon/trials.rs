@@ -64,7 +64,7 @@ fn without_a_confirmation_the_policy_of_before_comes_back() {
     daemon.apply_on(&policy(2), Some(1)).unwrap();
     eventually(|| enforces(&machine, 1));
     let took = begin.elapsed();
-    assert!(took > Duration::from_millis(900) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took > Duration::from_millis(900), "{took:?}");
     assert_eq!(daemon.applied_text(), Some(policy(1)));
     let status = daemon.status();
     assert_eq!((status.pending, status.problems), (None, vec![]));

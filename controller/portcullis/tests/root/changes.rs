@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::host::{Host, POLICY, eventually, pings, sh};
+use crate::host::{Host, POLICY, eventually, pings, sh, stretched};
 
 const NO_PING: &str = "no-ping.yaml";
 
@@ -41,11 +41,12 @@ fn a_policy_that_nobody_confirms_is_undone() {
     let (host, pc1, _) = Host::pair(POLICY);
     assert!(pings(&pc1, "10.20.0.5"));
     let next = without_ping(&host);
-    let said = host.ok(&["apply", "--confirm", "3s", &next]);
+    let trial = stretched(3);
+    let said = host.ok(&["apply", "--confirm", &format!("{trial}s"), &next]);
     assert!(said.contains("portcullis confirm") && said.contains("comes back"), "{said}");
     assert!(!pings(&pc1, "10.20.0.5"), "in force at once");
     let status = host.json(&["status"]);
-    assert!(status["pending"]["left_ms"].as_u64().unwrap() <= 3000, "{status:#}");
+    assert!(status["pending"]["left_ms"].as_u64().unwrap() <= trial * 1000, "{status:#}");
     eventually("the policy of before", || pings(&pc1, "10.20.0.5"));
     assert_eq!(host.json(&["status"])["pending"], Value::Null);
     assert_eq!(host.refused(&["confirm"]), (2, "nothing-pending".into()));
@@ -64,14 +65,15 @@ fn a_policy_that_nobody_confirms_is_undone() {
 #[test]
 fn a_killed_daemon_does_not_keep_what_nobody_confirmed() {
     let (host, pc1, _) = Host::pair(POLICY);
-    host.ok(&["apply", "--confirm", "2s", &without_ping(&host)]);
+    let trial = stretched(2);
+    host.ok(&["apply", "--confirm", &format!("{trial}s"), &without_ping(&host)]);
     host.kill();
     assert!(!pings(&pc1, "10.20.0.5"), "nobody is there to undo it");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(std::time::Duration::from_secs(trial));
     host.ok(&["up"]);
     assert!(pings(&pc1, "10.20.0.5"), "the first thing that the next daemon does");
 
-    host.ok(&["apply", "--confirm", "8s", &without_ping(&host)]);
+    host.ok(&["apply", "--confirm", &format!("{}s", stretched(8)), &without_ping(&host)]);
     host.kill();
     host.ok(&["up"]);
     assert!(!pings(&pc1, "10.20.0.5"), "still on trial");

@@ -140,6 +140,11 @@ pub fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Seconds in which a machine that is only simulated does as much.
+pub fn stretched(seconds: u64) -> u64 {
+    patience::stretched(Duration::from_secs(seconds)).as_secs()
+}
+
 pub fn pings(from: &str, to: &str) -> bool {
     let seconds = patience::silence(Duration::from_secs(1)).as_secs();
     let script = format!("nsenter --net=/run/netns/{from} ping -c 1 -W {seconds} {to}");

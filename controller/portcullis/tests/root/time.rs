@@ -2,34 +2,44 @@
 
 use std::{process::Command, thread, time::Duration};
 
-use crate::host::{Host, POLICY, eventually, pings};
+use crate::host::{Host, POLICY, eventually, pings, stretched};
 
-/// What came of pings every 100 ms, for five seconds: answers.
-fn answers(from: String) -> thread::JoinHandle<u32> {
-    thread::spawn(move || {
-        let output = Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{from}"))
-            .args(["ping", "-i", "0.1", "-c", "50", "-W", "1", "10.20.0.5"])
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().filter(|line| line.contains("bytes from")).count() as u32
-    })
+/// When the rule ends, s after it was put in force.
+const END_S: u64 = 3;
+/// Pings a second.
+const PINGS: u64 = 10;
+
+/// What came of pings for two seconds longer than the rule lasts: answers.
+fn answers(from: &str) -> u64 {
+    let count = PINGS * stretched(END_S + 2);
+    let output = Command::new("nsenter")
+        .arg(format!("--net=/run/netns/{from}"))
+        .args(["ping", "-i", "0.1", "-c", &count.to_string(), "-W", "1", "10.20.0.5"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().filter(|line| line.contains("bytes from")).count() as u64
+}
+
+/// The policy whose rule for ping ends.
+fn ending() -> String {
+    let until = format!("for: ping }}, until: {}s }}", stretched(END_S));
+    POLICY.replace("for: ping } }", &until)
 }
 
 /// Runs pings over the end of their rule; `kill`: with nobody there to take the rule out.
 fn over_the_end(kill: bool) -> Host {
     let (host, pc1, _) = Host::pair(POLICY);
     assert!(pings(&pc1, "10.20.0.5"));
-    let ending = POLICY.replace("for: ping } }", "for: ping }, until: 3s }");
-    host.ok(&["apply", &host.policy(&ending)]);
+    host.ok(&["apply", &host.policy(&ending())]);
     let end = host.json(&["status"])["ends"][0].clone();
     assert_eq!((&end["rule"], &end["ended"]), (&"ping".into(), &false.into()));
     if kill {
         host.kill();
     }
-    let answered = answers(pc1.clone()).join().unwrap();
-    assert!((5..=35).contains(&answered), "{answered} of 50 pings in 5 s, with an end after 3 s");
+    let answered = answers(&pc1);
+    let most = PINGS * stretched(END_S) + 5;
+    assert!((5..=most).contains(&answered), "{answered} pings before the end, not {most}");
     assert!(!pings(&pc1, "10.20.0.5"));
     host
 }
@@ -57,8 +67,7 @@ fn a_rule_ends_also_when_the_daemon_is_dead() {
     let drops = status["drops"].as_array().unwrap();
     assert!(drops.iter().any(|d| d["reason"] == "expired"), "{drops:?}");
     // The same text does not renew it.
-    let ending = POLICY.replace("for: ping } }", "for: ping }, until: 3s }");
-    host.ok(&["apply", &host.policy(&ending)]);
+    host.ok(&["apply", &host.policy(&ending())]);
     thread::sleep(Duration::from_millis(100));
     assert_eq!(host.json(&["status"])["ends"][0]["ended"], true);
 }

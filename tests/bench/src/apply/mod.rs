@@ -7,13 +7,11 @@ use std::{fs, path::PathBuf, time::Instant};
 
 use anyhow::Context;
 use clap::Args;
-use serde::Serialize;
 
 use self::host::Host;
 use crate::{
-    machine::Machine,
     policy::text::{self, Size},
-    rows::{Aim, Row, table},
+    rows::{Aim, Report, Row},
     scratch,
     stats::Spread,
 };
@@ -27,8 +25,8 @@ pub struct Options {
     /// Changes of one rule in each round
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     changes: u32,
-    /// Write JSON to this file too
-    #[arg(long, value_name = "FILE")]
+    /// Write JSON to this file too, `-` for JSON instead of the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
 }
 
@@ -37,13 +35,6 @@ const SIZE: Size = Size { guests: 1_000, rules: 10_000 };
 const PORTS: usize = 100;
 /// Share of the changes that has to be as fast as is promised.
 const SHARE: f64 = 0.99;
-
-/// All rows.
-#[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    rows: Vec<Row>,
-}
 
 /// What one round gives, ms.
 struct Round {
@@ -65,13 +56,7 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
         row(&rounds, "one changed rule, 99 %".to_owned(), Some(Aim(50.0)), |r| r.slow)?,
         row(&rounds, "  of it read back and compared".to_owned(), None, |r| r.validation)?,
     ];
-    let report = Report { machine: Machine::this()?, rows: rows.into() };
-    print!("{}", table(&report.rows));
-    if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        fs::write(path, json).with_context(|| path.display().to_string())?;
-    }
-    Ok(report.rows.iter().all(|row| row.is_met() != Some(false)))
+    Report::new(rows.into(), None)?.show(options.json.as_deref())
 }
 
 fn row(

@@ -15,13 +15,14 @@ use super::volley::{Attack, Cast, Volley};
 use crate::{
     error::Error,
     frame::{Direction, End, Template},
-    generator::{self, Connections, Limit, Traffic, WINDOW},
+    generator::{Connections, Limit, Reading, WINDOW},
     interrupt::Interrupt,
     netns::{Namespace, on_cpu, pin_this_thread},
     peers::{Policy, Running},
     rows::{Aim, Row},
     stats::Spread,
     tap::Tap,
+    wire::Wire,
     workload::{self, CLIENT, SERVER},
     world::{Ends, Topology},
 };
@@ -40,14 +41,12 @@ const TARGET: &str = "target";
 
 /// Who takes part.
 struct Scene<'a> {
-    ends: Ends,
+    /// The victim's.
+    wire: Wire<'a>,
     cast: Cast,
-    client: &'a Tap,
-    server: &'a Tap,
     attacker: &'a Tap,
     /// Of no switch, read by nobody.
     nowhere: &'a Tap,
-    interrupt: &'a Interrupt,
 }
 
 /// Readings of one attack.
@@ -73,7 +72,8 @@ pub fn rows(rounds: u32, interrupt: &Interrupt) -> anyhow::Result<Vec<Row>> {
     let elsewhere = Namespace::without_ipv6()?;
     let nowhere = &Tap::open(&elsewhere, "nowhere")?;
     elsewhere.ip("link set nowhere up\n")?;
-    let scene = Scene { ends, cast, client, server, attacker, nowhere, interrupt };
+    let wire = Wire { client, server, ends, interrupt };
+    let scene = Scene { wire, cast, attacker, nowhere };
     scene.prime()?;
     let mut all = Attack::ALL.map(|attack| (attack, Readings::default()));
     for round in 0..rounds {
@@ -114,7 +114,7 @@ impl Readings {
 impl Scene<'_> {
     /// Opens the victim's connection.
     fn prime(&self) -> Result<(), Error> {
-        let Ends { client, server } = self.ends;
+        let Ends { client, server } = self.wire.ends;
         let there = Template::udp(client, server, Direction::Forward);
         let back = Template::udp(server, client, Direction::Reply);
         self.send(there, Limit::Frames(1))?.checked("a first datagram")?;
@@ -146,20 +146,14 @@ impl Scene<'_> {
 
     /// The victim's frames per CPU second.
     fn rate(&self) -> Result<f64, Error> {
-        let Ends { client, server } = self.ends;
+        let Ends { client, server } = self.wire.ends;
         let template = Template::udp(client, server, Direction::Forward);
         let reading = self.send(template, Limit::Time(READING))?;
         Ok(reading.checked("the victim's datagrams")?.rate())
     }
 
-    fn send(&self, template: Template, limit: Limit) -> Result<generator::Reading, Error> {
-        let (taps, receiver) = match template.direction() {
-            Direction::Forward => ((self.client, self.server), self.ends.server.ip),
-            Direction::Reply => ((self.server, self.client), self.ends.client.ip),
-        };
-        let connections = Connections { first: 0, count: 1 };
-        let mut traffic = Traffic { template, connections, receiver, window: WINDOW };
-        generator::run(taps, &mut traffic, limit, self.interrupt)
+    fn send(&self, template: Template, limit: Limit) -> Result<Reading, Error> {
+        self.wire.send(template, Connections { first: 0, count: 1 }, WINDOW, limit)
     }
 }
 

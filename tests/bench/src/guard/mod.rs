@@ -5,20 +5,11 @@ mod attacks;
 mod events;
 mod volley;
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
-use serde::Serialize;
 
-use crate::{
-    command,
-    interrupt::Interrupt,
-    machine::{Machine, Others},
-    rows::{Row, table},
-    scratch,
-    stats::Spread,
-};
+use crate::{command, interrupt::Interrupt, machine::Others, rows::Report, scratch};
 
 /// What the bench of the guard is to do.
 #[derive(Args, Debug)]
@@ -26,17 +17,9 @@ pub struct Options {
     /// Rounds; every number is the median over their readings
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Write JSON to this file too
-    #[arg(long, value_name = "FILE")]
+    /// Write JSON to this file too, `-` for JSON instead of the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
-}
-
-/// All rows.
-#[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    cores_taken_by_others: Option<Spread>,
-    rows: Vec<Row>,
 }
 
 /// Measures and prints; false where an aim was missed.
@@ -48,14 +31,5 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
     let mut rows = events::rows(options.rounds, &interrupt)?;
     rows.extend(attacks::rows(options.rounds, &interrupt)?);
     others.mark()?;
-    let report = Report { machine: Machine::this()?, cores_taken_by_others: others.cores(), rows };
-    if let Some(cores) = report.cores_taken_by_others {
-        println!("cores taken by other programs: {:.2}", cores.median);
-    }
-    print!("{}", table(&report.rows));
-    if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        fs::write(path, json).with_context(|| path.display().to_string())?;
-    }
-    Ok(report.rows.iter().all(|row| row.is_met() != Some(false)))
+    Report::new(rows, others.cores())?.show(options.json.as_deref())
 }

@@ -6,17 +6,12 @@ pub mod child;
 mod readings;
 pub mod text;
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
-use serde::Serialize;
 
 use self::readings::readings;
-use crate::{
-    machine::Machine,
-    rows::{Row, table},
-};
+use crate::rows::Report;
 
 /// What the policy bench is to do.
 #[derive(Args, Debug)]
@@ -32,28 +27,11 @@ pub struct Options {
     once: Option<PathBuf>,
 }
 
-/// All rows.
-#[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    rows: Vec<Row>,
-}
-
 /// Measures and prints; false where an aim was missed.
 pub fn bench(options: &Options) -> anyhow::Result<bool> {
     if let Some(file) = &options.once {
         println!("{}", child::compile_once(file)?);
         return Ok(true);
     }
-    let report = Report { machine: Machine::this()?, rows: readings(options.readings)? };
-    let json = || serde_json::to_string_pretty(&report).context("writing JSON");
-    match &options.json {
-        Some(path) if path.as_os_str() == "-" => println!("{}", json()?),
-        Some(path) => {
-            print!("{}", table(&report.rows));
-            fs::write(path, json()?).with_context(|| path.display().to_string())?;
-        }
-        None => print!("{}", table(&report.rows)),
-    }
-    Ok(report.rows.iter().all(|row| row.is_met() != Some(false)))
+    Report::new(readings(options.readings)?, None)?.show(options.json.as_deref())
 }

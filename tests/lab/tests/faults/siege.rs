@@ -1,9 +1,6 @@
 //! A host under attack, whose daemon is made to fail.
 
-use std::{
-    env,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use portcullis_lab::{
     capture::Capture,
@@ -23,11 +20,6 @@ pub const RUNNING: &str = "{ name: running, allow: { from: r1, to: r2, for: udp/
 pub const OTHER: &str = "{ name: other, allow: { from: r1, to: r2, for: udp/9005 } }";
 pub const GUESTS: &[(&str, Nic)] = &[("r1", Nic::Veth), ("r2", Nic::Veth), ("r3", Nic::Veth)];
 const FORBIDDEN: &[u8] = b"FORBIDDEN-FRAME";
-
-/// Are all steps wanted, however long it takes?
-pub fn is_long() -> bool {
-    env::var_os("PORTCULLIS_TEST_LONG").is_some()
-}
 
 /// A host with a flow that runs and somebody who tries what nobody may.
 pub struct Siege {

@@ -1,8 +1,18 @@
 //! System calls that fail, and a process that is killed at one, at every step.
 
-use portcullis_lab::inject::Fault;
+use portcullis_lab::{inject::Fault, patience::is_long};
 
-use crate::siege::{Siege, is_long, start_under};
+use crate::siege::{Siege, start_under};
+
+/// What is made to fail while a port is attached, and while a daemon starts.
+const CALLS: &[(&str, &str)] = &[
+    ("bpf", "error=ENOMEM"),
+    ("bpf", "signal=KILL"),
+    ("sendto", "error=ENOBUFS"),
+    ("sendto", "signal=KILL"),
+    ("fdatasync", "error=EIO"),
+    ("membarrier", "error=ENOMEM"),
+];
 
 /// Numbers of calls at which something fails: close together first, then further apart.
 fn steps(below: usize) -> Vec<usize> {
@@ -65,15 +75,7 @@ fn a_port_that_fails_at_any_step_is_no_port() {
     let path = space.path().to_string_lossy().into_owned();
     let attach = ["attach", "veth", "v-b1", "--guest", "b1", "--netns", &path];
     let before = siege.host().space().interfaces().unwrap();
-    let calls = [
-        ("bpf", "error=ENOMEM"),
-        ("bpf", "signal=KILL"),
-        ("sendto", "error=ENOBUFS"),
-        ("sendto", "signal=KILL"),
-        ("fdatasync", "error=EIO"),
-        ("membarrier", "error=ENOMEM"),
-    ];
-    for fault in faults(&calls) {
+    for fault in faults(CALLS) {
         let code = siege.under(&fault, |siege| siege.host().run(&attach).unwrap().code());
         if code != 0 && !fault.is_deadly() {
             assert_eq!(siege.host().space().interfaces().unwrap(), before, "{fault}");
@@ -91,16 +93,8 @@ fn a_port_that_fails_at_any_step_is_no_port() {
 #[test]
 fn a_start_that_fails_at_any_step_leaves_what_runs() {
     let mut siege = Siege::new("plb");
-    let calls = [
-        ("bpf", "error=ENOMEM"),
-        ("bpf", "signal=KILL"),
-        ("sendto", "error=ENOBUFS"),
-        ("sendto", "signal=KILL"),
-        ("fdatasync", "error=EIO"),
-        ("membarrier", "error=ENOMEM"),
-    ];
     let every = if is_long() { 1 } else { 2 };
-    for fault in faults(&calls).into_iter().step_by(every) {
+    for fault in faults(CALLS).into_iter().step_by(every) {
         siege.host().kill_daemon().unwrap();
         siege.reached += usize::from(!start_under(siege.host(), &fault));
         siege.host().up().unwrap_or_else(|error| panic!("after {fault}: {error}"));

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portcullis_lab::{host::Host, inject::Fault, small::Small};
+use portcullis_lab::{host::Host, inject::Fault, patience::is_long, small::Small};
 
 use crate::{
     other_build,
-    siege::{GUESTS, RUNNING, Siege, is_long, start_under},
+    siege::{GUESTS, RUNNING, Siege, start_under},
 };
 
 /// Everything pinned, of the one layout that there is.
