@@ -254,3 +254,24 @@ fn changes_of_rules_reuse_what_is_there() {
 fn what_was_found_stays_found() {
     edit_and_compare(6_204_166_564_138_127_019, 4, 25, false);
 }
+
+/// A million prefixes are not merged again for one rule.
+#[test]
+fn denied_sets_are_kept() {
+    let text = |port: u16| {
+        format!(
+            "networks: {{ n: {{ vlan: 1, subnets: [10.0.0.0/24], gateway: true }} }}\n\
+             guests: {{ a: {{ network: n }} }}\n\
+             denied: {{ bad: {{ addresses: [192.0.2.0/24, \"2001:db8::/32\", 10.0.0.0/8] }} }}\n\
+             rules:\n  - {{ name: r, allow: {{ from: world, to: a, for: tcp/{port} }} }}\n"
+        )
+    };
+    let (mut compiler, moment) = (Compiler::new(), Moment::at(1));
+    let sources = |port| Sources::new([("p.yaml", text(port))]);
+    let before = compiler.compile(&sources(80), &moment).unwrap().image.denied.clone();
+    assert!(!before.is_empty());
+    let got = compiler.compile(&sources(443), &moment);
+    assert!(compiler.has_reused());
+    assert!(Arc::ptr_eq(&before, &got.as_ref().unwrap().image.denied));
+    assert_same(&got, &sources(443), &moment, "another port");
+}

@@ -3,6 +3,7 @@
 use crate::{
     address::{self, Prefixed},
     error::{Error, Result},
+    interfaces::Interfaces,
     link::{self, Link},
     name, sysctl,
     veth::{self, Peer},
@@ -60,10 +61,10 @@ fn prepare_host_side(name: &str, alias: &str) -> Result<()> {
     sysctl::set(V4, name, "send_redirects", "0")
 }
 
-/// Makes MAC, MTU and addresses of both sides what they are to be.
-pub fn configure(leg: &HostLeg) -> Result<()> {
-    let (host, port) = (link::get(&host_name(&leg.network))?, link::get(&port_name(&leg.network))?);
-    for side in [&host, &port] {
+/// Makes MAC, MTU and addresses of both sides what they are to be. `now`: as they are.
+pub fn configure(leg: &HostLeg, now: &Interfaces) -> Result<()> {
+    let (host, port) = (there(host_name(&leg.network), now)?, there(port_name(&leg.network), now)?);
+    for side in [host, port] {
         if side.mtu != leg.mtu {
             link::set_mtu(side.index, leg.mtu)?;
         }
@@ -71,11 +72,7 @@ pub fn configure(leg: &HostLeg) -> Result<()> {
     if host.mac != leg.mac {
         link::set_mac(host.index, leg.mac)?;
     }
-    let present: Vec<Prefixed> = address::list()?
-        .into_iter()
-        .filter(|o| o.interface == host.index)
-        .map(|o| o.address)
-        .collect();
+    let present: Vec<Prefixed> = now.addresses_of(host.index).collect();
     let link_local = address::link_local_of(leg.mac);
     for old in present.iter().filter(|a| !leg.addresses.contains(a) && a.addr != link_local) {
         address::remove(host.index, *old)?;
@@ -86,11 +83,18 @@ pub fn configure(leg: &HostLeg) -> Result<()> {
     Ok(())
 }
 
-/// Brings both sides up.
-pub fn bring_up(network: &str) -> Result<()> {
+/// Brings both sides up. `now`: as they are.
+pub fn bring_up(network: &str, now: &Interfaces) -> Result<()> {
     let sides = [port_name(network), host_name(network)];
+    if sides.iter().all(|name| now.get(name).is_some_and(|side| side.up && side.running)) {
+        return Ok(());
+    }
     for name in &sides {
-        link::set_up(link::get(name)?.index, true)?;
+        link::set_up(there(name.clone(), now)?.index, true)?;
     }
     sides.iter().try_for_each(|name| link::wait_running(name))
+}
+
+fn there(name: String, now: &Interfaces) -> Result<&Link> {
+    now.get(&name).ok_or(Error::NoSuchInterface { name })
 }

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod error;
 pub mod host_leg;
+mod interfaces;
 pub mod link;
 pub mod name;
 mod netlink;
@@ -18,6 +19,7 @@ pub mod tap;
 pub mod veth;
 
 pub use error::{Error, Result};
+pub use interfaces::Interfaces;
 pub use link::Link;
 pub use netns::Netns;
 

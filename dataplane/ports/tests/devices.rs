@@ -4,7 +4,7 @@ use std::{net::IpAddr, os::fd::AsRawFd, thread};
 
 use nix::sched::{CloneFlags, unshare};
 use portcullis_ports::{
-    Error, Netns, address,
+    Error, Interfaces, Netns, address,
     address::Prefixed,
     host_leg::{self, HostLeg},
     link, tap,
@@ -145,14 +145,17 @@ fn a_host_leg_is_the_gateway() {
             };
             let port = host_leg::create(&leg, ALIAS).unwrap();
             assert_eq!(port.name, "pcs-lan");
-            host_leg::configure(&leg).unwrap();
-            host_leg::bring_up("lan").unwrap();
+            host_leg::configure(&leg, &Interfaces::look().unwrap()).unwrap();
+            host_leg::bring_up("lan", &Interfaces::look().unwrap()).unwrap();
             let host = link::get("pc-lan").unwrap();
             assert_eq!((host.mac, host.alias.as_str(), host.up), (leg.mac, ALIAS, true));
             assert_eq!(address::of_host().unwrap().len(), 2);
 
             leg.addresses = vec![prefixed("10.7.0.1", 24)];
-            host_leg::configure(&leg).unwrap();
+            let now = Interfaces::look().unwrap();
+            assert!(now.get("pc-lan").is_some_and(|side| side.running));
+            host_leg::configure(&leg, &now).unwrap();
+            host_leg::bring_up("lan", &now).unwrap();
             assert_eq!(address::of_host().unwrap(), ["10.7.0.1".parse::<IpAddr>().unwrap()]);
 
             link::delete(port.index).unwrap();

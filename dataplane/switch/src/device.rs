@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_image::{Image, Nic};
 use portcullis_pipeline::addr::Addr;
 use portcullis_ports::{
-    Error as DeviceError, Link, Netns,
+    Error as DeviceError, Interfaces, Link, Netns,
     address::Prefixed,
     link, tap,
     veth::{self, Peer, PeerConfig},
@@ -31,14 +31,15 @@ pub struct Device {
 }
 
 /// Finds the interface of a port, or makes it: down, and marked as ours. `taken`: indexes of the
-/// port table that other ports hold.
+/// port table that other ports hold; `now`: what there is.
 pub fn ensure(
     spec: &PortSpec,
     alias: &str,
     nic: Option<&Nic>,
     taken: &BTreeSet<u32>,
+    now: &Interfaces,
 ) -> Result<Device> {
-    let found = link::find(&spec.name)?.filter(|l| !veth::is_unfinished(l, alias));
+    let found = now.get(&spec.name).filter(|l| !veth::is_unfinished(l, alias)).cloned();
     if !spec.kind.is_ours() {
         let found = found.filter(|l| !l.alias.starts_with("portcullis:"));
         let missing = || DeviceError::NoSuchInterface { name: spec.name.clone() };

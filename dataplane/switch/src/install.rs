@@ -9,7 +9,7 @@ use std::{
 
 use portcullis_image::{Image, Nic};
 use portcullis_pipeline::layout::{PORTS, PortEntry};
-use portcullis_ports::{host_leg, link, name as ifname};
+use portcullis_ports::{Interfaces, host_leg, name as ifname};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     device,
     error::{Error, Result},
     legs::{self, LegDevice},
+    loaded::Loaded,
     maps::name,
     place::table_index,
     slot::{self, Tables},
@@ -32,11 +33,13 @@ use crate::{
 
 /// A generation that is ready to be written.
 struct Next {
+    /// What there was when it was begun.
+    found: Interfaces,
     image: Arc<Image>,
     host_addrs: Vec<IpAddr>,
     ports: Vec<Port>,
     legs: Vec<(u32, LegDevice)>,
-    tables: Tables,
+    tables: Arc<Tables>,
 }
 
 impl Switch {
@@ -72,13 +75,14 @@ impl Switch {
             let validation = self.write(&next, written)?;
             Ok((next, settled, validation))
         });
-        let (next, settled, validation) = match written {
+        let (mut next, settled, validation) = match written {
             Ok(written) => written,
             Err(e) => {
                 self.undo(before, &made);
                 return Err(e);
             }
         };
+        let found = std::mem::take(&mut next.found);
         let kept = self.believe(next);
         if let Err(e) = self.open_all(&settled, Some(before)) {
             self.undo_opened(kept, &settled, &made);
@@ -86,14 +90,14 @@ impl Switch {
         }
         self.banks.free_other(&mut self.maps);
         self.announce_change(&kept.tables);
-        let removed = self.remove_unwanted();
+        let removed = self.remove_unwanted(&found);
         let generation = self.state.generation;
         Ok(Installed { generation, ports: self.port_statuses(), removed, validation })
     }
 
     /// What is in force is this, from now on; the state of before.
     fn believe(&mut self, next: Next) -> State {
-        let Next { image, host_addrs, ports, legs, tables } = next;
+        let Next { image, host_addrs, ports, legs, tables, .. } = next;
         let generation = self.state.generation;
         let next = State { generation, image: Some(image), host_addrs, tables, ports, legs };
         std::mem::replace(&mut self.state, next)
@@ -107,31 +111,44 @@ impl Switch {
         host_addrs: &[IpAddr],
         made: &mut Made,
     ) -> Result<Next> {
-        let legs = self.ready_legs(&image, made)?;
-        let mut ports = self.ready_ports(&image, specs, &legs, made)?;
+        let found = Interfaces::look()?;
+        let legs = self.ready_legs(&image, &found, made)?;
+        let mut ports = self.ready_ports(&image, specs, &legs, &found, made)?;
         place_all(&image, &legs, &mut ports);
         let host_addrs = host_addrs.to_vec();
-        let tables = build(&image, &legs, &ports, &host_addrs);
+        let tables = Arc::new(build(&image, &legs, &ports, &host_addrs));
         self.maps.most.check(&tables)?;
-        Ok(Next { image, host_addrs, ports, legs, tables })
+        Ok(Next { found, image, host_addrs, ports, legs, tables })
     }
 
-    fn ready_legs(&mut self, image: &Image, made: &mut Made) -> Result<Vec<(u32, LegDevice)>> {
+    fn ready_legs(
+        &mut self,
+        image: &Image,
+        found: &Interfaces,
+        made: &mut Made,
+    ) -> Result<Vec<(u32, LegDevice)>> {
+        let all = legs::all_wanted(image);
         let mut ready = Vec::new();
-        for (id, wanted) in legs::all_wanted(image) {
-            let leg = match legs::find(&wanted.network, &self.alias)? {
+        let mut new = false;
+        for (id, wanted) in &all {
+            let leg = match legs::find(&wanted.network, &self.alias, found)? {
                 Some(leg) => leg,
                 None => {
-                    let leg = legs::make(&wanted, &self.alias)?;
+                    let leg = legs::make(wanted, &self.alias)?;
                     made.interfaces.push(leg.port.clone());
                     traffic::retire(&mut self.maps, leg.ifindex)?;
+                    new = true;
                     leg
                 }
             };
+            ready.push((*id, leg));
+        }
+        let looked = if new { Some(Interfaces::look()?) } else { None };
+        let now = looked.as_ref().unwrap_or(found);
+        for ((_, leg), (_, wanted)) in ready.iter().zip(&all) {
             self.links.attach(&mut self.code.ingress, &leg.port)?;
-            host_leg::configure(&wanted)?;
-            host_leg::bring_up(&wanted.network)?;
-            ready.push((id, leg));
+            host_leg::configure(wanted, now)?;
+            host_leg::bring_up(&wanted.network, now)?;
         }
         Ok(ready)
     }
@@ -143,6 +160,7 @@ impl Switch {
         image: &Image,
         specs: &[PortSpec],
         legs: &[(u32, LegDevice)],
+        found: &Interfaces,
         made: &mut Made,
     ) -> Result<Vec<Port>> {
         let mut taken: BTreeSet<u32> = legs.iter().map(|(_, l)| table_index(l.ifindex)).collect();
@@ -150,7 +168,7 @@ impl Switch {
         for spec in specs {
             let nic = nic_of(image, spec);
             let mut own = Made::default();
-            let port = match self.ready_port(spec, nic, &taken, &mut own) {
+            let port = match self.ready_port(spec, nic, &taken, found, &mut own) {
                 Ok(port) => port,
                 Err(e) => {
                     self.unmake(&std::mem::take(&mut own));
@@ -183,9 +201,10 @@ impl Switch {
         spec: &PortSpec,
         nic: Option<&Nic>,
         taken: &BTreeSet<u32>,
+        found: &Interfaces,
         made: &mut Made,
     ) -> Result<Port> {
-        let device = device::ensure(spec, &self.alias, nic, taken)?;
+        let device = device::ensure(spec, &self.alias, nic, taken, found)?;
         if device.made {
             made.interfaces.push(spec.name.clone());
             traffic::retire(&mut self.maps, device.link.index)?;
@@ -227,8 +246,7 @@ impl Switch {
         writer.zero_rule_hits((*counted).max(rules))?;
         *counted = rules;
         let rules = slot::rules(&next.image, |unix_s| now.tick_of(unix_s));
-        writer.fill(&next.image, &next.tables, &rules, generation, bank)?;
-        written(generation);
+        let held = self.loaded.take(generation);
         let wanted = Wanted {
             image: &next.image,
             tables: &next.tables,
@@ -237,10 +255,30 @@ impl Switch {
             generation,
             bank,
         };
-        let validation = validate(&self.maps, &self.code.probe, &wanted)?;
+        let validation = match self.load(&wanted, held.as_ref(), written) {
+            // Somebody else has written there: this time it is read first what the slot holds.
+            Err(Error::Differs { .. }) if held.is_some() => self.load(&wanted, None, written),
+            other => other,
+        };
+        let validation = validation?;
+        let (image, tables) = (Arc::clone(&next.image), Arc::clone(&next.tables));
+        self.loaded.put(generation, Some(Loaded { image, tables, rules }));
         self.flip(generation)?;
         self.banks.put_in_force(bank);
         Ok(validation)
+    }
+
+    /// Writes a slot that holds this, as far as anybody knows, and compares what it holds then.
+    fn load(
+        &mut self,
+        wanted: &Wanted<'_>,
+        held: Option<&Loaded>,
+        written: &mut dyn FnMut(u32),
+    ) -> Result<Validation> {
+        let other = self.loaded.of(wanted.generation + 1).map(|other| &*other.tables);
+        Writer::new(&mut self.maps, wanted.generation).fill(wanted, held, other)?;
+        written(wanted.generation);
+        validate(&self.maps, &self.code.probe, wanted)
     }
 
     /// Brings all open ports up; one that does not come up is closed again. `before`: the
@@ -263,16 +301,16 @@ impl Switch {
 
     /// Removes interfaces of ours that nothing asks for, and releases such uplinks. They are
     /// closed since the flip; what cannot be removed now is tried again by the next install.
-    fn remove_unwanted(&self) -> Vec<String> {
+    fn remove_unwanted(&self, found: &Interfaces) -> Vec<String> {
         let mut wanted: BTreeSet<String> =
             self.state.ports.iter().map(|p| p.spec.name.clone()).collect();
         for (_, leg) in &self.state.legs {
             wanted.extend([leg.port.clone(), host_leg::host_name(&leg.network)]);
         }
-        let ours = link::list_ours(&self.alias).unwrap_or_default();
+        let ours = found.all().filter(|link| link.is_ours(&self.alias));
         let mut unwanted: BTreeMap<String, bool> =
             self.links.ports().unwrap_or_default().into_iter().map(|p| (p, false)).collect();
-        unwanted.extend(ours.into_iter().map(|l| (l.name, true)));
+        unwanted.extend(ours.map(|l| (l.name.clone(), true)));
         let mut removed = Vec::new();
         for (port, ours) in unwanted.into_iter().filter(|(p, _)| !wanted.contains(p)) {
             if self.give_back(&port, ours).is_ok() {

@@ -2,7 +2,7 @@
 
 use portcullis_image::{Image, Network};
 use portcullis_ports::{
-    Link,
+    Interfaces, Link,
     address::Prefixed,
     host_leg::{self, HostLeg},
     link,
@@ -43,11 +43,10 @@ pub fn all_wanted(image: &Image) -> Vec<(u32, HostLeg)> {
 }
 
 /// The leg of that network, if both sides of it exist and are ours; half a leg is removed.
-pub fn find(network: &str, alias: &str) -> Result<Option<LegDevice>> {
-    let ours =
-        |name: &str| -> Result<Option<Link>> { Ok(link::find(name)?.filter(|l| l.alias == alias)) };
+pub fn find(network: &str, alias: &str, now: &Interfaces) -> Result<Option<LegDevice>> {
+    let ours = |name: &str| -> Option<&Link> { now.get(name).filter(|l| l.alias == alias) };
     let port = host_leg::port_name(network);
-    match (ours(&port)?, ours(&host_leg::host_name(network))?) {
+    match (ours(&port), ours(&host_leg::host_name(network))) {
         (Some(link), Some(_)) => {
             Ok(Some(LegDevice { network: network.into(), port, ifindex: link.index }))
         }

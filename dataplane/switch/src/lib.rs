@@ -19,6 +19,7 @@ mod install;
 mod lanes;
 mod legs;
 mod links;
+mod loaded;
 mod maps;
 mod notices;
 mod observe;

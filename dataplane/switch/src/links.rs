@@ -215,12 +215,16 @@ fn our_filter(port: &str) -> Result<SchedClassifierLink> {
 
 /// Does this program run at the ingress of an interface of that name?
 fn is_attached(port: &str, program: u32) -> Result<bool> {
-    if link::find(port)?.is_none() {
-        return Ok(false);
+    match SchedClassifier::query_tcx(port, TcAttachType::Ingress) {
+        Ok((_, programs)) => Ok(programs.iter().any(|p| p.id() == program)),
+        // No such interface.
+        Err(ProgramError::TcError(TcError::IoError(e)))
+            if matches!(e.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) =>
+        {
+            Ok(false)
+        }
+        Err(e) => Err(Error::program(format!("look at the programs of {port}"))(e)),
     }
-    let (_, programs) = SchedClassifier::query_tcx(port, TcAttachType::Ingress)
-        .map_err(Error::program(format!("look at the programs of {port}")))?;
-    Ok(programs.iter().any(|p| p.id() == program))
 }
 
 fn no_hook(port: &str, source: ProgramError) -> Error {

@@ -16,7 +16,7 @@ use std::{
 
 use portcullis_image::{Image, Nic};
 use portcullis_pipeline::layout::{RULES, SLOTS, Settings};
-use portcullis_ports::{alias_of, link, name as ifname};
+use portcullis_ports::{Interfaces, alias_of, link, name as ifname};
 
 use crate::{
     batch::Cursor,
@@ -31,6 +31,7 @@ use crate::{
     lanes::{self, Lanes},
     legs::LegDevice,
     links::{Links, hook_of_kernel},
+    loaded::{Loaded, Slots},
     maps::{Maps, name},
     place::{Candidate, Leg, Place, place, table_index},
     slot::{self, OpenPort, Tables},
@@ -60,7 +61,7 @@ pub(crate) struct State {
     /// `None` until this process has installed one.
     pub(crate) image: Option<Arc<Image>>,
     pub(crate) host_addrs: Vec<IpAddr>,
-    pub(crate) tables: Tables,
+    pub(crate) tables: Arc<Tables>,
     pub(crate) ports: Vec<Port>,
     pub(crate) legs: Vec<(u32, LegDevice)>,
 }
@@ -76,6 +77,7 @@ pub struct Switch {
     pub(crate) maps: Maps,
     pub(crate) code: Code,
     pub(crate) state: State,
+    pub(crate) loaded: Slots,
     pub(crate) banks: Banks,
     pub(crate) events: Events,
     /// Rule counters that may be other than zero, by slot.
@@ -128,6 +130,7 @@ impl Switch {
             maps,
             code,
             state,
+            loaded: Slots::default(),
             banks,
             events,
             counted,
@@ -180,6 +183,7 @@ impl Switch {
         let link = link::find(port)?;
         if let Some(link) = &link {
             let generation = self.state.generation;
+            self.loaded.take(generation);
             Writer::new(&mut self.maps, generation).close(table_index(link.index))?;
             grace::wait()?;
         }
@@ -223,12 +227,15 @@ impl Switch {
         let tables = build(&image, &self.state.legs, &self.state.ports, &self.state.host_addrs);
         self.maps.most.check(&tables)?;
         let generation = self.state.generation;
+        let loaded = self.loaded.take(generation);
         let mut writer = Writer::new(&mut self.maps, generation);
         if let Err(e) = writer.change(&self.state.tables, &tables) {
-            writer.change(&tables, &self.state.tables)?;
+            writer.restore(&self.state.tables)?;
             return Err(e);
         }
-        self.state.tables = tables;
+        self.state.tables = Arc::new(tables);
+        let tables = Arc::clone(&self.state.tables);
+        self.loaded.put(generation, loaded.map(|held| Loaded { tables, ..held }));
         let next = generation + SLOTS;
         writer.shape(&slot::shape(&image, next, self.banks.used()))?;
         self.flip(next)
@@ -238,7 +245,8 @@ impl Switch {
         let taken: BTreeSet<u32> = self.indexes().collect();
         let image = self.state.image.clone();
         let nic = image.as_deref().and_then(|i| nic_of(i, spec));
-        let port = self.ready_port(spec, nic, &taken, made)?;
+        let found = Interfaces::look()?;
+        let port = self.ready_port(spec, nic, &taken, &found, made)?;
         self.state.ports.push(port);
         self.reload()?;
         let port = self.state.ports.last().expect("pushed above").clone();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use portcullis_pipeline::layout::{GenerationEntry, PORTS, PortEntry, port_kind};
-use portcullis_ports::{host_leg, link};
+use portcullis_ports::{Interfaces, host_leg, link};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -43,8 +43,9 @@ impl Switch {
         }
         self.unmake(made);
         let Some(image) = &self.state.image else { return };
+        let Ok(now) = Interfaces::look() else { return };
         for (_, leg) in legs::all_wanted(image) {
-            let _ = host_leg::configure(&leg);
+            let _ = host_leg::configure(&leg, &now);
         }
     }
 

@@ -1,30 +1,33 @@
-//! Tables, from plain data into the maps. Every table is read first, in large pieces, and only
-//! entries that differ are written; what was written is read back: when a write returns, the slot
-//! holds what was asked for, whatever it held before.
+//! Tables, from plain data into the maps. What a slot holds is known from the last time that it was
+//! written and read back, or is read first, in large pieces; only entries that differ are written,
+//! and each is read back: when a write returns, the slot holds what was asked for.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     os::fd::AsFd,
 };
 
-use aya::maps::{Array, HashMap, IterableMap, MapData, lpm_trie::Key};
+use aya::maps::{Array, HashMap, MapData, MapError, lpm_trie::Key};
 use portcullis_image::Image;
 use portcullis_pipeline::{
     addr::Addr,
     layout::{
-        AddressEntry, AddressKey, CELL_CHUNKS, CHUNK, GenerationEntry, Holder, Members, NETWORKS,
-        NoticeEntry, NoticeKey, PORTS, PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES,
-        RuleEntry, SERVICE_TABLES, SOURCE_TABLES, Settings, port_kind,
+        AddressKey, CELL_CHUNKS, CHUNK, GenerationEntry, Holder, Members, NETWORKS, NoticeKey,
+        PORTS, PortEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES, SOURCE_TABLES,
+        Settings, port_kind,
     },
 };
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::{
     batch,
     error::{Error, Result},
+    loaded::Loaded,
     maps::{Maps, VLANS, name},
     pieces,
     slot::{Tables, first_end, members, shape},
+    validate::{Reader, Wanted},
 };
 
 /// Elements of a table of all rules that one call writes.
@@ -42,27 +45,26 @@ impl<'a> Writer<'a> {
         Self { maps, slot: generation & 1 }
     }
 
-    /// Makes the slot hold exactly this generation. No packet may be reading it.
-    /// `rules`: what holds about its rules, see [`crate::slot::rules`]; `bank`: where its denied
-    /// sets stand already.
+    /// Makes the slot hold exactly this generation. No packet may be reading it. `held`: what the
+    /// slot is known to hold; `other`: what the tables of the other one are known to be.
     pub fn fill(
         &mut self,
-        image: &Image,
-        tables: &Tables,
-        rules: &[RuleEntry],
-        generation: u32,
-        bank: u32,
+        wanted: &Wanted<'_>,
+        held: Option<&Loaded>,
+        other: Option<&Tables>,
     ) -> Result<()> {
-        self.dense(image)?;
-        self.rules(rules)?;
-        self.shape(&shape(image, generation, bank))?;
-        self.prefixes(&tables.prefixes)?;
-        self.holders(tables)?;
-        self.addresses(&tables.addresses)?;
-        self.networks(tables)?;
-        self.notices(&tables.notices)?;
-        let ports = bytes_by(&tables.ports);
-        settle(&mut self.maps.ports, name::PORTS, self.slot * PORTS, PORTS, &ports)
+        let (image, tables) = (wanted.image, wanted.tables);
+        self.dense(image, held.map(|h| &*h.image))?;
+        self.rules(wanted.rules, held.map_or(&[], |h| &h.rules))?;
+        self.shape(&shape(image, wanted.generation, wanted.bank))?;
+        let held = self.tables(held.map(|h| &*h.tables))?;
+        self.prefixes(&held, tables)?;
+        self.holders(tables, other)?;
+        self.addresses(&held, tables)?;
+        self.networks(&held, tables)?;
+        self.notices(&held, tables)?;
+        let ports = Delta::of(&held.ports, &tables.ports);
+        settle(&mut self.maps.ports, name::PORTS, self.slot * PORTS, ports, bytes)
     }
 
     /// Moves a slot that packets are reading from one state to another: what closes goes first,
@@ -73,10 +75,10 @@ impl<'a> Writer<'a> {
                 self.port(*index, &PortEntry::new_zeroed())?;
             }
         }
-        self.prefixes(&to.prefixes)?;
-        self.addresses(&to.addresses)?;
-        self.networks(to)?;
-        self.notices(&to.notices)?;
+        self.prefixes(from, to)?;
+        self.addresses(from, to)?;
+        self.networks(from, to)?;
+        self.notices(from, to)?;
         for (index, entry) in &to.ports {
             if from.ports.get(index) != Some(entry) {
                 // A reader may see half of a write: let the kind alone open the port.
@@ -85,6 +87,20 @@ impl<'a> Writer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// As [`Writer::change`], from wherever a change has stopped.
+    pub fn restore(&mut self, to: &Tables) -> Result<()> {
+        let from = self.tables(None)?.into_owned();
+        self.change(&from, to)
+    }
+
+    /// What is known of the tables, or what they are.
+    fn tables<'t>(&self, known: Option<&'t Tables>) -> Result<Cow<'t, Tables>> {
+        match known {
+            Some(known) => Ok(Cow::Borrowed(known)),
+            None => Reader::new(self.maps, self.slot).tables(NETWORKS).map(Cow::Owned),
+        }
     }
 
     /// Writes the number and the shape of the generation that the slot holds.
@@ -114,25 +130,38 @@ impl<'a> Writer<'a> {
         set(&mut self.maps.ports, name::PORTS, self.slot * PORTS + index, &bytes(entry))
     }
 
-    /// Services, rows and cells.
-    fn dense(&mut self, image: &Image) -> Result<()> {
+    /// Services, rows and cells. `held`: the image that they are of.
+    fn dense(&mut self, image: &Image, held: Option<&Image>) -> Result<()> {
+        let mut before = held.map_or(&[][..], |held| &held.service_tables).iter();
         for (table, index) in image.service_tables.iter().zip(self.slot * SERVICE_TABLES..) {
+            if before.next().is_some_and(|before| before.class == table.class) {
+                continue;
+            }
             set(&mut self.maps.services, name::SERVICES, index, &bytes(table))?;
         }
         for (table, index) in image.source_tables.iter().zip(self.slot * SOURCE_TABLES..) {
             set(&mut self.maps.sources, name::SOURCES, index, &bytes(table))?;
         }
         let cells = self.slot * CELL_CHUNKS;
-        let shadows = cells + shape(image, 0, 0).shadows / CHUNK as u32;
-        chunks(&mut self.maps.rows, name::ROWS, self.slot * ROW_CHUNKS, &image.rows)?;
-        chunks(&mut self.maps.cells, name::CELLS, cells, &image.cells)?;
-        chunks(&mut self.maps.cells, name::CELLS, shadows, &image.shadows)
+        let shadows_of = |image: &Image| shape(image, 0, 0).shadows / CHUNK as u32;
+        let shadows = shadows_of(image);
+        let shadowed = held.filter(|held| shadows_of(held) == shadows);
+        let rows = held.map_or(&[][..], |held| &held.rows);
+        chunks(&mut self.maps.rows, name::ROWS, self.slot * ROW_CHUNKS, rows, &image.rows)?;
+        let held = held.map_or(&[][..], |held| &held.cells);
+        chunks(&mut self.maps.cells, name::CELLS, cells, held, &image.cells)?;
+        let held = shadowed.map_or(&[][..], |held| &held.shadows);
+        chunks(&mut self.maps.cells, name::CELLS, cells + shadows, held, &image.shadows)
     }
 
-    /// Ends and log rates, and the first end of all.
-    fn rules(&mut self, entries: &[RuleEntry]) -> Result<()> {
-        let (size, first) = (size_of::<RuleEntry>(), self.slot * RULES);
-        for (some, at) in entries.chunks(RULES_AT_ONCE).zip((first..).step_by(RULES_AT_ONCE)) {
+    /// Ends and log rates, and the first end of all. `held`: what is known to stand there.
+    fn rules(&mut self, entries: &[RuleEntry], held: &[RuleEntry]) -> Result<()> {
+        let (size, slot) = (size_of::<RuleEntry>(), self.slot * RULES);
+        let same = entries.iter().zip(held).take_while(|(new, old)| new == old).count();
+        let first = slot + same as u32;
+        for (some, at) in
+            entries[same..].chunks(RULES_AT_ONCE).zip((first..).step_by(RULES_AT_ONCE))
+        {
             let fd = self.maps.rules.fd().as_fd();
             batch::write(fd, size, at, some.as_bytes())
                 .map_err(|source| Error::Batch { map: name::RULES, source })?;
@@ -143,45 +172,43 @@ impl<'a> Writer<'a> {
     }
 
     /// Networks, and what belongs to them.
-    fn networks(&mut self, tables: &Tables) -> Result<()> {
+    fn networks(&mut self, held: &Tables, wanted: &Tables) -> Result<()> {
         let (slot, maps) = (self.slot, &mut *self.maps);
-        let wanted = bytes_by(&tables.networks);
-        settle(&mut maps.networks, name::NETWORKS, slot * NETWORKS, NETWORKS, &wanted)?;
-        let wanted = tables.vlans.iter().map(|(v, id)| (u32::from(*v), *id)).collect();
-        settle(&mut maps.vlans, name::VLANS, slot * VLANS, VLANS, &wanted)?;
-        let entries: BTreeMap<u32, Members> =
-            tables.members.iter().map(|(id, ports)| (*id, members(ports))).collect();
-        let wanted = bytes_by(&entries);
-        // Nobody asks for the members of a network without an entry, and this table is large.
-        let networks = tables.networks.keys().next_back().map_or(0, |last| last + 1);
-        settle(&mut maps.members, name::MEMBERS, slot * NETWORKS, networks, &wanted)
+        let networks = Delta::of(&held.networks, &wanted.networks);
+        settle(&mut maps.networks, name::NETWORKS, slot * NETWORKS, networks, bytes)?;
+        let vlans = Delta::of(&held.vlans, &wanted.vlans);
+        settle(&mut maps.vlans, name::VLANS, slot * VLANS, vlans, |id| *id)?;
+        let entry = |ports: &Vec<u32>| bytes::<Members, _>(&members(ports));
+        let members = Delta::of(&held.members, &wanted.members);
+        settle(&mut maps.members, name::MEMBERS, slot * NETWORKS, members, entry)
     }
 
-    fn notices(&mut self, wanted: &BTreeMap<(u32, u32, u32), NoticeEntry>) -> Result<()> {
+    fn notices(&mut self, held: &Tables, wanted: &Tables) -> Result<()> {
         let slot = self.slot;
-        let entry = |(&(kind, network, port), entry): (&(u32, u32, u32), &NoticeEntry)| {
-            (bytes(&NoticeKey { kind, network, port, slot }), bytes(entry))
+        let key = |&(kind, network, port): &(u32, u32, u32)| {
+            bytes(&NoticeKey { kind, network, port, slot })
         };
-        let have = pieces::notices(self.maps, slot)?.iter().map(entry).collect();
-        let wanted = wanted.iter().map(entry).collect();
-        settle_hash(&mut self.maps.notices, name::NOTICES, &have, &wanted)
+        let delta = Delta::of(&held.notices, &wanted.notices);
+        settle_hash(&mut self.maps.notices, name::NOTICES, delta, key)
     }
 
-    fn addresses(&mut self, wanted: &BTreeMap<(Addr, u32), AddressEntry>) -> Result<()> {
+    fn addresses(&mut self, held: &Tables, wanted: &Tables) -> Result<()> {
         let slot = self.slot;
-        let entry = |(&(addr, scope), entry): (&(Addr, u32), &AddressEntry)| {
-            (bytes(&AddressKey { addr, scope, slot }), bytes(entry))
-        };
-        let have = pieces::addresses(self.maps, slot)?.iter().map(entry).collect();
-        let wanted = wanted.iter().map(entry).collect();
-        settle_hash(&mut self.maps.addresses, name::ADDRESSES, &have, &wanted)
+        let key = |&(addr, scope): &(Addr, u32)| bytes(&AddressKey { addr, scope, slot });
+        let delta = Delta::of(&held.addresses, &wanted.addresses);
+        settle_hash(&mut self.maps.addresses, name::ADDRESSES, delta, key)
     }
 
     /// Places for the holders of shared addresses, those of the other slot among them, which is in
     /// force. Who holds one is left alone: programs say that.
-    fn holders(&mut self, tables: &Tables) -> Result<()> {
-        let other = pieces::addresses(self.maps, self.slot ^ 1)?;
-        let in_force = Tables { addresses: other, ..Tables::default() };
+    fn holders(&mut self, tables: &Tables, other: Option<&Tables>) -> Result<()> {
+        let in_force = match other {
+            Some(other) => Cow::Borrowed(other),
+            None => {
+                let addresses = pieces::addresses(self.maps, self.slot ^ 1)?;
+                Cow::Owned(Tables { addresses, ..Tables::default() })
+            }
+        };
         let all = tables.shared().chain(in_force.shared());
         let wanted: BTreeSet<_> = all.map(|key| bytes(&key)).collect();
         let have = self.maps.holders.keys().collect::<std::result::Result<BTreeSet<_>, _>>();
@@ -197,32 +224,54 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn prefixes(&mut self, wanted: &BTreeMap<(Addr, u8), PrefixEntry>) -> Result<()> {
+    fn prefixes(&mut self, held: &Tables, wanted: &Tables) -> Result<()> {
         let slot_be = self.slot.to_be_bytes();
-        let key_of = |addr: &Addr, len: u8| {
-            Key::new(32 + u32::from(len), bytes(&PrefixKey { slot_be, addr: addr.octets() }))
+        let key_of = |(addr, len): &(Addr, u8)| {
+            Key::new(32 + u32::from(*len), bytes(&PrefixKey { slot_be, addr: addr.octets() }))
         };
         let map = &mut self.maps.prefixes;
-        let mut have = BTreeMap::new();
-        for entry in map.iter() {
-            let (key, value) = entry.map_err(Error::map("read", name::PREFIXES))?;
-            let read = PrefixKey::read_from_bytes(&key.data()).expect("a key of that size");
-            if read.slot_be == slot_be {
-                have.insert((Addr::v6(read.addr), (key.prefix_len() - 32) as u8), value);
-            }
+        let Delta { gone, new } = Delta::of(&held.prefixes, &wanted.prefixes);
+        for key in gone {
+            removed(map.remove(&key_of(key)), name::PREFIXES)?;
         }
-        for (addr, len) in have.keys().filter(|k| !wanted.contains_key(k)) {
-            map.remove(&key_of(addr, *len)).map_err(Error::map("clean", name::PREFIXES))?;
-        }
-        for ((addr, len), entry) in wanted {
-            let value = bytes(entry);
-            if have.get(&(*addr, *len)) == Some(&value) {
-                continue;
-            }
-            map.insert(&key_of(addr, *len), value, 0)
+        for (key, entry) in new {
+            map.insert(&key_of(key), bytes(entry), 0)
                 .map_err(Error::map("write", name::PREFIXES))?;
         }
         Ok(())
+    }
+}
+
+/// What makes one table of another.
+struct Delta<'a, K, V> {
+    gone: Vec<&'a K>,
+    new: Vec<(&'a K, &'a V)>,
+}
+
+impl<'a, K: Ord, V: PartialEq> Delta<'a, K, V> {
+    fn of(held: &'a BTreeMap<K, V>, wanted: &'a BTreeMap<K, V>) -> Self {
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        let (mut held, mut wanted) = (held.iter().peekable(), wanted.iter().peekable());
+        loop {
+            match (held.peek(), wanted.peek()) {
+                (None, None) => return Self { gone, new },
+                (Some((key, value)), Some(next)) if *key == next.0 => {
+                    if *value != next.1 {
+                        new.push(*next);
+                    }
+                    (held.next(), wanted.next());
+                }
+                (Some((key, _)), next) if next.is_none_or(|next| *key < next.0) => {
+                    gone.push(*key);
+                    held.next();
+                }
+                (_, Some(next)) => {
+                    new.push(*next);
+                    wanted.next();
+                }
+                (Some(_), None) => unreachable!("the arm above has those"),
+            }
+        }
     }
 }
 
@@ -231,48 +280,50 @@ pub fn bytes<T: IntoBytes + Immutable, const N: usize>(entry: &T) -> [u8; N] {
     entry.as_bytes().try_into().expect("the map has the entry's size")
 }
 
-fn bytes_by<T: IntoBytes + Immutable, const N: usize>(
-    entries: &BTreeMap<u32, T>,
-) -> BTreeMap<u32, [u8; N]> {
-    entries.iter().map(|(index, entry)| (*index, bytes(entry))).collect()
-}
-
-/// Makes `len` elements of an array from `base` be what is wanted, and zero where nothing is.
-fn settle<V: aya::Pod + FromZeros + IntoBytes + Immutable + PartialEq>(
+/// Changes elements of an array from `base`; what is gone becomes zero.
+fn settle<K: Copy + Into<u32>, T, V: aya::Pod + FromZeros + PartialEq>(
     array: &mut Array<MapData, V>,
     map: &'static str,
     base: u32,
-    len: u32,
-    wanted: &BTreeMap<u32, V>,
+    delta: Delta<'_, K, T>,
+    value: impl Fn(&T) -> V,
 ) -> Result<()> {
-    let held = pieces::elements(array.map(), map, size_of::<V>(), base, len as usize)?;
-    let zero = V::new_zeroed();
-    for (at, held) in (0..len).zip(held.chunks_exact(size_of::<V>())) {
-        let wanted = wanted.get(&at).unwrap_or(&zero);
-        if held != wanted.as_bytes() {
-            set(array, map, base + at, wanted)?;
-        }
+    for at in delta.gone {
+        set(array, map, base + (*at).into(), &V::new_zeroed())?;
     }
-    Ok(())
+    delta
+        .new
+        .into_iter()
+        .try_for_each(|(at, new)| set(array, map, base + (*at).into(), &value(new)))
 }
 
-/// Makes the elements that a hash table has of a slot be what is wanted.
-fn settle_hash<const K: usize, const V: usize>(
-    hash: &mut HashMap<MapData, [u8; K], [u8; V]>,
+/// Changes entries of a hash table.
+fn settle_hash<K, T: IntoBytes + Immutable, const N: usize, const V: usize>(
+    hash: &mut HashMap<MapData, [u8; N], [u8; V]>,
     map: &'static str,
-    have: &BTreeMap<[u8; K], [u8; V]>,
-    wanted: &BTreeMap<[u8; K], [u8; V]>,
+    delta: Delta<'_, K, T>,
+    key: impl Fn(&K) -> [u8; N],
 ) -> Result<()> {
-    for key in have.keys().filter(|key| !wanted.contains_key(*key)) {
-        hash.remove(key).map_err(Error::map("clean", map))?;
+    for gone in delta.gone {
+        removed(hash.remove(&key(gone)), map)?;
     }
-    for (key, value) in wanted.iter().filter(|(key, value)| have.get(*key) != Some(value)) {
+    for (new, entry) in delta.new {
+        let (key, value) = (key(new), bytes(entry));
         hash.insert(key, value, 0).map_err(Error::map("write", map))?;
-        if hash.get(key, 0).map_err(Error::map("read", map))? != *value {
+        if hash.get(&key, 0).map_err(Error::map("read", map))? != value {
             return Err(Error::ReadBack { map, at: format!("{key:02x?}") });
         }
     }
     Ok(())
+}
+
+/// What was gone before it was removed is gone, too.
+fn removed(outcome: std::result::Result<(), MapError>, map: &'static str) -> Result<()> {
+    match outcome {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other.map_err(Error::map("clean", map)),
+    }
 }
 
 /// Sets one element of an array unless it is right already, and reads it back.
@@ -293,19 +344,20 @@ fn set<V: aya::Pod + PartialEq>(
     }
 }
 
-/// Writes numbers in chunks; the rest of the last one is zero.
+/// Writes numbers in chunks; the rest of the last one is zero. `held`: those that are known to
+/// stand there.
 fn chunks(
     array: &mut Array<MapData, [u8; CHUNK * 4]>,
     map: &'static str,
     base: u32,
+    held: &[u32],
     numbers: &[u32],
 ) -> Result<()> {
-    const SIZE: usize = CHUNK * 4;
-    let held = pieces::elements(array.map(), map, SIZE, base, numbers.len().div_ceil(CHUNK))?;
-    for ((part, held), index) in numbers.chunks(CHUNK).zip(held.chunks_exact(SIZE)).zip(base..) {
-        let mut chunk = [0; SIZE];
-        chunk[..part.len() * 4].copy_from_slice(part.as_bytes());
-        if held != chunk {
+    let mut held = held.chunks(CHUNK);
+    for (part, index) in numbers.chunks(CHUNK).zip(base..) {
+        if held.next() != Some(part) {
+            let mut chunk = [0; CHUNK * 4];
+            chunk[..part.len() * 4].copy_from_slice(part.as_bytes());
             set(array, map, index, &chunk)?;
         }
     }
@@ -335,6 +387,8 @@ pub fn check_fits(image: &Image) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::btree_map, prelude::*};
+
     use super::*;
     use crate::testing;
 
@@ -348,11 +402,12 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_settled_and_cleaned() {
+    fn an_array_is_changed_where_it_differs() {
         let mut array = Array::<MapData, u32>::create(16, 0).unwrap();
         array.set(3, 99, 0).unwrap();
         array.set(12, 77, 0).unwrap();
-        settle(&mut array, "TEST", 0, 8, &BTreeMap::from([(5, 50)])).unwrap();
+        let (held, wanted) = (BTreeMap::from([(3_u32, 99), (4, 1)]), BTreeMap::from([(5, 50)]));
+        settle(&mut array, "TEST", 0, Delta::of(&held, &wanted), |v| *v).unwrap();
         let got: Vec<u32> = (0..16).map(|i| array.get(&i, 0).unwrap()).collect();
         assert_eq!(got, [0, 0, 0, 0, 0, 50, 0, 0, 0, 0, 0, 0, 77, 0, 0, 0]);
     }
@@ -362,9 +417,29 @@ mod tests {
         let mut array = Array::<MapData, [u8; CHUNK * 4]>::create(4, 0).unwrap();
         array.set(2, [0xff; CHUNK * 4], 0).unwrap();
         let numbers: Vec<u32> = (0..CHUNK as u32 + 3).collect();
-        chunks(&mut array, "TEST", 1, &numbers).unwrap();
+        chunks(&mut array, "TEST", 1, &[], &numbers).unwrap();
         let second = array.get(&2, 0).unwrap();
         assert_eq!(second[..4], (CHUNK as u32).to_ne_bytes());
         assert!(second[12..].iter().all(|b| *b == 0));
+        // What is known to be there is left alone, and what is not is written.
+        array.set(1, [7; CHUNK * 4], 0).unwrap();
+        array.set(2, [7; CHUNK * 4], 0).unwrap();
+        chunks(&mut array, "TEST", 1, &numbers[..CHUNK + 1], &numbers).unwrap();
+        assert_eq!(array.get(&1, 0).unwrap(), [7; CHUNK * 4]);
+        assert_eq!(array.get(&2, 0).unwrap(), second);
+    }
+
+    proptest! {
+        #[test]
+        fn a_difference_makes_one_table_of_another(
+            held in btree_map(0_u8..30, 0_u8..3, 0..20), wanted in btree_map(0_u8..30, 0_u8..3, 0..20),
+        ) {
+            let Delta { gone, new } = Delta::of(&held, &wanted);
+            prop_assert!(new.iter().all(|(key, value)| held.get(key) != Some(value)));
+            let mut made = held.clone();
+            prop_assert!(gone.into_iter().all(|key| made.remove(key).is_some()));
+            made.extend(new.into_iter().map(|(key, value)| (*key, *value)));
+            prop_assert_eq!(made, wanted);
+        }
     }
 }

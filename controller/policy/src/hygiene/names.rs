@@ -29,8 +29,9 @@ pub fn check(model: &Model, diags: &mut Diagnostics) {
     let rules = model.rules.iter().flat_map(|r| &r.services);
     let published = model.publish.iter().flat_map(|p| &p.services);
     let services = rules.chain(model.invariants.iter().flat_map(|i| &i.services)).chain(published);
-    let used: HashSet<&str> = services.map(|s| s.name.as_str()).collect();
-    for service in model.services.iter().filter(|s| !used.contains(s.name.as_str())) {
+    let mut unused: HashSet<&str> = model.services.iter().map(|s| s.name.as_str()).collect();
+    services.take_while(|s| unused.remove(s.name.as_str()) || !unused.is_empty()).for_each(drop);
+    for service in model.services.iter().filter(|s| unused.contains(s.name.as_str())) {
         diags.report(Problem::UnusedService { name: service.name.clone() }, service.span);
     }
 }

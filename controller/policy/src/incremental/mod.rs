@@ -14,7 +14,7 @@ mod selectors;
 mod shift;
 mod unnamed;
 
-use std::sync::Arc;
+use std::{panic::resume_unwind, sync::Arc, thread};
 
 use self::{
     plan::{Instead, Plan},
@@ -100,21 +100,23 @@ impl Last {
     }
 
     fn proved(compiled: Compiled, unproved: Diagnostics, moment: Moment) -> Self {
-        let mut proof = Diagnostics::new(&compiled.model.sources);
-        prove::prove(&compiled, &mut proof);
-        Self::with(compiled, unproved, proof, moment)
+        Self::finished(compiled, unproved, moment, proof_of)
     }
 
-    /// With what the proof had to say.
-    fn with(
+    /// With what `prove` has to say, and with warnings, which are looked for meanwhile.
+    fn finished(
         mut compiled: Compiled,
         unproved: Diagnostics,
-        proof: Diagnostics,
         moment: Moment,
+        prove: impl FnOnce(&Compiled) -> Diagnostics,
     ) -> Self {
+        let (proof, warnings) = thread::scope(|scope| {
+            let warnings = scope.spawn(|| warnings_of(&compiled));
+            let proof = prove(&compiled);
+            (proof, warnings.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
         let mut all = unproved.clone();
-        proof.items().iter().cloned().for_each(|d| all.push(d));
-        hygiene::check(&compiled, &mut all);
+        proof.items().iter().chain(warnings.items()).cloned().for_each(|d| all.push(d));
         let proof = Some(proof).filter(|proof| !proof.has_errors());
         let refused = match finish(all) {
             Ok(warnings) => {
@@ -141,11 +143,23 @@ impl Last {
         let proof = self.proof.filter(|_| same_invariants);
         let proof = proof.map(|proof| plan.shift.diagnostics(&proof, sources));
         let touched = carry_out(plan, &mut compiled, sources, moment)?;
-        Some(match proof.filter(|_| prove::still_holds(&compiled, &touched)) {
-            Some(proof) => Self::with(compiled, unproved, proof, moment.clone()),
-            None => Self::proved(compiled, unproved, moment.clone()),
-        })
+        Some(Self::finished(compiled, unproved, moment.clone(), |compiled| {
+            let proof = proof.filter(|_| prove::still_holds(compiled, &touched));
+            proof.unwrap_or_else(|| proof_of(compiled))
+        }))
     }
+}
+
+fn proof_of(compiled: &Compiled) -> Diagnostics {
+    let mut proof = Diagnostics::new(&compiled.model.sources);
+    prove::prove(compiled, &mut proof);
+    proof
+}
+
+fn warnings_of(compiled: &Compiled) -> Diagnostics {
+    let mut warnings = Diagnostics::new(&compiled.model.sources);
+    hygiene::check(compiled, &mut warnings);
+    warnings
 }
 
 /// Brings everything but the proof up to date.

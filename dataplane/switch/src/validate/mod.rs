@@ -16,8 +16,8 @@ use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use portcullis_image::Image;
 use portcullis_pipeline::policy::Cell;
 
-pub use self::{agree::Wanted, difference::Difference};
-use self::{difference::Judgement, question::Question, read::Reader};
+pub use self::{agree::Wanted, difference::Difference, read::Reader};
+use self::{difference::Judgement, question::Question};
 use crate::{
     error::{Error, Result},
     maps::Maps,

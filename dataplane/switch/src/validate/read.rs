@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
         Ok(Held {
             shape,
             first_end: maps.settings()?.ends[self.slot as usize],
-            tables: self.tables(image)?,
+            tables: self.tables(image.networks.len() as u32 + 1)?,
             services: self.classes(maps.services.map(), name::SERVICES, SERVICE_TABLES)?,
             sources: match shape.sources {
                 0 | 1 => Vec::new(),
@@ -59,20 +59,19 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn tables(&self, image: &Image) -> Result<Tables> {
+    /// What depends on ports; members of the networks below this id.
+    pub fn tables(&self, below: u32) -> Result<Tables> {
         let maps = self.maps;
-        let ports: Vec<PortEntry> =
-            entries(maps.ports.map(), name::PORTS, self.slot * PORTS, PORTS as usize)?;
-        let networks: Vec<NetworkEntry> =
-            entries(maps.networks.map(), name::NETWORKS, self.slot * NETWORKS, NETWORKS as usize)?;
-        let vlans: Vec<u32> =
-            entries(maps.vlans.map(), name::VLANS, self.slot * VLANS, VLANS as usize)?;
-        let vlans = (0_u16..).zip(vlans).filter(|(_, id)| *id != 0);
+        let vlans: BTreeMap<u32, u32> = self.written(maps.vlans.map(), name::VLANS, VLANS)?;
         Ok(Tables {
-            ports: written(ports),
-            networks: written(networks),
-            vlans: vlans.collect(),
-            members: self.members(image.networks.len() as u32 + 1)?,
+            ports: self.written::<PortEntry>(maps.ports.map(), name::PORTS, PORTS)?,
+            networks: self.written::<NetworkEntry>(
+                maps.networks.map(),
+                name::NETWORKS,
+                NETWORKS,
+            )?,
+            vlans: vlans.into_iter().map(|(vlan, id)| (vlan as u16, id)).collect(),
+            members: self.members(below)?,
             notices: pieces::notices(maps, self.slot)?,
             addresses: pieces::addresses(maps, self.slot)?,
             prefixes: self.prefixes()?,
@@ -87,6 +86,20 @@ impl<'a> Reader<'a> {
         let used = (0..).zip(all).filter(|(_, members)| members.count != 0);
         let ports = |m: Members| m.port[..(m.count as usize).min(MEMBERS)].to_vec();
         Ok(used.map(|(id, members)| (id, ports(members))).collect())
+    }
+
+    /// The entries of an array of `count` a slot that are not zero, by their place in the slot.
+    fn written<T: FromBytes>(
+        &self,
+        table: &MapData,
+        map: &'static str,
+        count: u32,
+    ) -> Result<BTreeMap<u32, T>> {
+        let size = size_of::<T>();
+        let bytes = pieces::elements(table, map, size, self.slot * count, count as usize)?;
+        let zero = vec![0; size];
+        let used = (0..).zip(bytes.chunks_exact(size)).filter(|(_, entry)| *entry != zero);
+        Ok(used.filter_map(|(at, entry)| Some((at, T::read_from_bytes(entry).ok()?))).collect())
     }
 
     fn prefixes(&self) -> Result<BTreeMap<(Addr, u8), PrefixEntry>> {
@@ -111,12 +124,6 @@ impl<'a> Reader<'a> {
         let class = |two: &[u8]| u16::from_ne_bytes([two[0], two[1]]);
         Ok(bytes.chunks_exact(size).map(|t| t.chunks_exact(2).map(class).collect()).collect())
     }
-}
-
-/// Entries that were ever written, by their place.
-fn written<T: FromBytes + PartialEq>(entries: Vec<T>) -> BTreeMap<u32, T> {
-    let zero = T::new_zeroed();
-    (0..).zip(entries).filter(|(_, entry)| *entry != zero).collect()
 }
 
 /// `count` elements of an array of plain entries, from index `first`.

@@ -170,5 +170,13 @@ fn one_wrong_bit_anywhere_refuses_the_generation() {
         let installed = switch.install(next, &bed.specs(), &[]).unwrap();
         assert_eq!(installed.generation, first.generation + 1);
         assert!(!reaches(&pc1, &pc2));
+        // Both slots are known by now. What somebody else writes into one is found all the same.
+        let before = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap().generation;
+        for (what, generation) in ["port", "address", "cell", "notice"].iter().zip(before + 1..) {
+            damage(bed, what, generation & 1);
+            let installed = switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
+            assert_eq!(installed.generation, generation, "{what}");
+            assert!(reaches(&pc1, &pc2), "{what}");
+        }
     });
 }

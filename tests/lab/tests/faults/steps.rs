@@ -11,7 +11,8 @@ const CALLS: &[(&str, &str)] = &[
     ("sendto", "error=ENOBUFS"),
     ("sendto", "signal=KILL"),
     ("fdatasync", "error=EIO"),
-    ("membarrier", "error=ENOMEM"),
+    ("sched_setaffinity", "error=EPERM"),
+    ("sched_setaffinity", "signal=KILL"),
 ];
 
 /// Numbers of calls at which something fails: close together first, then further apart.
@@ -44,7 +45,8 @@ fn a_change_that_fails_at_any_step_is_no_change() {
         ("sendto", "signal=KILL"),
         ("fdatasync", "error=EIO"),
         ("pwrite64", "error=ENOSPC"),
-        ("membarrier", "error=ENOMEM"),
+        ("sched_setaffinity", "error=EPERM"),
+        ("sched_setaffinity", "signal=KILL"),
     ];
     let mut other = false;
     for fault in faults(&calls) {
