@@ -1,12 +1,14 @@
-//! The bytes of an XDP buffer, and the hook of taps that asks the fast lane.
+//! The bytes of an XDP buffer, the hook of taps that asks the fast lane, and that of uplinks that
+//! asks the gate.
 
 use core::arch::asm;
 
 use aya_ebpf::{
     bindings::{
-        xdp_action::{XDP_PASS, XDP_REDIRECT},
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT},
         xdp_md,
     },
+    helpers::generated::bpf_xdp_get_buff_len,
     macros::{map, xdp},
     maps::{DevMapHash, PerCpuArray},
     programs::XdpContext,
@@ -14,7 +16,7 @@ use aya_ebpf::{
 use portcullis_pipeline::{
     account,
     frame::{Frame, Tag},
-    lane,
+    gate, lane,
     layout::PORTS,
 };
 
@@ -31,6 +33,10 @@ static LANES: DevMapHash = DevMapHash::with_max_entries(PORTS, 0);
 #[map]
 static LANE_HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(PORTS, 0);
 
+/// Frames that the gate dropped, by the place of the port that they came from.
+#[map]
+static GATE_HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(PORTS, 0);
+
 /// Sends what belongs to a known connection on, before it becomes a packet buffer; leaves
 /// everything else to `ingress`.
 #[xdp(frags)]
@@ -38,7 +44,7 @@ pub fn lane(ctx: XdpContext) -> u32 {
     let Some(scratch) = scratch() else { return XDP_PASS };
     // SAFETY: a live context.
     let port = unsafe { (*ctx.ctx).ingress_ifindex };
-    let frame = Buffer(ctx.ctx);
+    let frame = Buffer::linear(ctx.ctx);
     let out = lane::lane(&frame, &Maps, port, scratch);
     // A port that is not in the map is not for the lane.
     if out == lane::NOT_HERE || LANES.redirect(out, XDP_PASS as u64).is_err() {
@@ -49,32 +55,81 @@ pub fn lane(ctx: XdpContext) -> u32 {
     XDP_REDIRECT
 }
 
+/// Drops what can never be allowed from an uplink, before it becomes a packet buffer; leaves
+/// everything else to `ingress`.
+#[xdp(frags)]
+pub fn gate(ctx: XdpContext) -> u32 {
+    pass_gate(&ctx)
+}
+
+/// The same for generic XDP. Without `frags`: for a program that has it, kernels from 6.9 on pass a
+/// copy of the frame on whose `mac_len` is 0 (`skb_pp_cow_data`), and `ingress` would take its IP
+/// header for that of Ethernet.
+#[xdp]
+pub fn gate_generic(ctx: XdpContext) -> u32 {
+    pass_gate(&ctx)
+}
+
+#[inline(always)]
+fn pass_gate(ctx: &XdpContext) -> u32 {
+    let Some(scratch) = scratch() else { return XDP_PASS };
+    // SAFETY: a live context.
+    let port = unsafe { (*ctx.ctx).ingress_ifindex };
+    match gate::gate(&Buffer::whole(ctx.ctx), &Maps, port, scratch) {
+        Ok(()) => XDP_PASS,
+        Err(_) => {
+            add(&GATE_HITS, port & (PORTS - 1));
+            XDP_DROP
+        }
+    }
+}
+
 /// A frame before it is a packet buffer.
-struct Buffer(*mut xdp_md);
+struct Buffer {
+    ctx: *mut xdp_md,
+    /// Bytes that it says it has.
+    length: u32,
+}
+
+impl Buffer {
+    /// The frame of this context, as if it ended with its linear bytes.
+    #[inline(always)]
+    fn linear(ctx: *mut xdp_md) -> Self {
+        let frame = Self { ctx, length: 0 };
+        let mut length = frame.end();
+        // Written out: LLVM would subtract 32 bits, which the verifier refuses ("32-bit pointer
+        // arithmetic prohibited").
+        // SAFETY: one subtraction of registers.
+        unsafe { asm!("{0} -= {1}", inout(reg) length, in(reg) frame.start()) };
+        Self { ctx, length: length as u32 }
+    }
+
+    /// The frame of this context with all of its bytes, of which the linear ones can be read.
+    #[inline(always)]
+    fn whole(ctx: *mut xdp_md) -> Self {
+        // SAFETY: a live context.
+        Self { ctx, length: unsafe { bpf_xdp_get_buff_len(ctx) } as u32 }
+    }
+}
 
 impl Linear for Buffer {
     #[inline(always)]
     fn start(&self) -> usize {
         // SAFETY: a live context; the verifier knows the field.
-        unsafe { (*self.0).data as usize }
+        unsafe { (*self.ctx).data as usize }
     }
 
     #[inline(always)]
     fn end(&self) -> usize {
         // SAFETY: as above.
-        unsafe { (*self.0).data_end as usize }
+        unsafe { (*self.ctx).data_end as usize }
     }
 }
 
 impl Frame for Buffer {
     #[inline(always)]
     fn length(&self) -> u32 {
-        let mut v = self.end();
-        // Written out: LLVM would subtract 32 bits, which the verifier refuses ("32-bit pointer
-        // arithmetic prohibited").
-        // SAFETY: one subtraction of registers.
-        unsafe { asm!("{0} -= {1}", inout(reg) v, in(reg) self.start()) };
-        v as u32
+        self.length
     }
 
     #[inline(always)]
@@ -97,7 +152,7 @@ impl Frame for Buffer {
         self.linear_at::<AT, N>()
     }
 
-    // The lane only reads: what is to be rewritten takes the whole way.
+    // Lane and gate only read: what is to be rewritten takes the whole way.
 
     #[inline(always)]
     fn store<const N: usize>(&mut self, _: u32, _: [u8; N], _: bool) -> bool {

@@ -3,6 +3,7 @@
 
 mod difference;
 mod event;
+mod gate;
 mod traffic;
 mod usage;
 
@@ -16,12 +17,13 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     difference::{Cut, Difference, RulePlace},
     event::{Event, EventCounts, EventQuery, Events, Seen},
+    gate::Gate,
     traffic::{Connections, Traffic},
     usage::{Exchange, Usage},
 };
 
 /// Version of this vocabulary; the two sides must agree.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// One policy file as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -374,6 +376,9 @@ pub struct Port {
     /// Has its tap the fast lane (XDP) at the moment?
     #[serde(default)]
     pub lane: bool,
+    /// The XDP program of an uplink.
+    #[serde(default)]
+    pub xdp: Option<Gate>,
     /// What has passed it since its interface was made; only `status` tells.
     pub traffic: Option<Traffic>,
     /// What it has of the flow table; only `status` tells.
@@ -394,6 +399,7 @@ impl From<switch::PortStatus> for Port {
             closed: p.closed.as_ref().map(ToString::to_string),
             closed_by: p.closed.as_ref().and_then(|c| serde_json::to_value(c).ok()),
             lane: p.lane,
+            xdp: p.gate.map(Into::into),
             traffic: p.traffic.map(Into::into),
             connections: p.connections.map(Into::into),
         }

@@ -10,6 +10,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use portcullis_policy::until::{self, End};
+use portcullis_switch::Gate;
 
 pub use self::policy::{
     CheckArgs, CheckFormat, DiffArgs, ExplainArgs, MatrixArgs, MatrixBy, MatrixFormat,
@@ -381,10 +382,38 @@ pub enum Attach {
         /// The network of untagged frames
         #[arg(long, value_name = "NETWORK")]
         untagged: Option<String>,
+        /// An XDP program in front of the NIC that drops what can never be allowed
+        #[arg(long, value_name = "MODE", value_enum, default_value_t)]
+        xdp: Xdp,
         /// How it is printed.
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// Where an uplink's XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Xdp {
+    /// In the driver of hardware; none in front of software drivers, whose large frames it would cut
+    #[default]
+    Auto,
+    /// In the driver
+    Native,
+    /// In the kernel, behind the driver
+    Generic,
+    /// Nowhere: the filter does it all
+    Off,
+}
+
+impl From<Xdp> for Gate {
+    fn from(xdp: Xdp) -> Self {
+        match xdp {
+            Xdp::Auto => Self::Auto,
+            Xdp::Native => Self::Native,
+            Xdp::Generic => Self::Generic,
+            Xdp::Off => Self::Off,
+        }
+    }
 }
 
 /// Which NIC of the policy.

@@ -13,7 +13,7 @@ mod tables;
 
 use portcullis_pipeline::{
     Answer, DropReason, Frame as _, Scratch, Verdict, account, answer, decide,
-    decide::flood as may_have, lane, notice,
+    decide::flood as may_have, gate, lane, notice,
 };
 
 pub use crate::{
@@ -51,6 +51,12 @@ impl Engine {
             account::forwarded(&self.tables, own, out, frame.length());
         }
         out
+    }
+
+    /// What the gate of an uplink makes of a frame from port `ingress`: the twin of its program, as
+    /// [`Engine::lane`] is of the lane's.
+    pub fn gate(&mut self, frame: &Buffer, ingress: u32) -> Result<(), DropReason> {
+        gate::gate(frame, &self.tables, ingress, &mut self.scratch)
     }
 
     /// Decides about a frame from port `ingress` and hands what is to be sent to `send`, with

@@ -104,7 +104,7 @@ fn judge_frame<F: Frame, T: Tables>(
 
 /// Checks tag and source MAC; the id of the network that the frame belongs to.
 #[inline(always)]
-fn admit_link<T: Tables>(
+pub fn admit_link<T: Tables>(
     t: &T,
     m: &Moment,
     port: &PortEntry,

@@ -74,15 +74,17 @@ pub fn refuse<T: Tables>(t: &T, p: &Packet) -> Result<(), DropReason> {
         return Ok(());
     }
     // What a guest sends has one of its own addresses.
-    if p.kind != port_kind::GUEST as u32 && denies(t, bank, p, p.src) || denies(t, bank, p, p.dst) {
+    let denies = |addr| denies(t, bank, p.slot(), p.network, addr);
+    if p.kind != port_kind::GUEST as u32 && denies(p.src) || denies(p.dst) {
         return Err(DropReason::DeniedSet);
     }
     Ok(())
 }
 
+/// Is an address denied to a network, by a bank and as a slot knows it?
 #[inline(always)]
-fn denies<T: Tables>(t: &T, bank: u32, p: &Packet, addr: Addr) -> bool {
-    t.is_denied(bank, addr) && route::declared(t, p.slot(), p.network, addr).is_none()
+pub fn denies<T: Tables>(t: &T, bank: u32, slot: u32, network: u32, addr: Addr) -> bool {
+    t.is_denied(bank, addr) && route::declared(t, slot, network, addr).is_none()
 }
 
 /// Is an address in the denied sets of a bank? 0 is the bank without any.

@@ -77,6 +77,9 @@ pub mod port_flag {
     pub const LIMIT_OUT: u16 = 4;
     /// The guest may hold addresses that it shares with others, see [`crate::shared`].
     pub const SHARES: u16 = 8;
+    /// An uplink with tagged networks, whose driver may take tags out of frames before an XDP hook
+    /// sees them: one without a tag is no frame of the untagged network for certain.
+    pub const HIDES_TAGS: u16 = 16;
 }
 
 entry! {

@@ -25,6 +25,7 @@ pub mod expiry;
 pub mod flow;
 pub mod fragment;
 pub mod frame;
+pub mod gate;
 pub mod lane;
 pub mod layout;
 pub mod limit;
@@ -56,7 +57,7 @@ pub use verdict::{Answer, Verdict};
 
 /// Number of the table layouts. It is part of the pin path: programs of another layout never see
 /// these maps. `tests/layout.rs` fails when a layout changes and this number does not.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// No header that matters starts at or behind this byte of a frame. A limit is part of the
 /// meaning: back ends must not have a smaller one of their own.

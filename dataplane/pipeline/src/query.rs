@@ -54,14 +54,19 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     let Some(network) = t.network(q.slot(), q.network) else { return Err(DropReason::Fault) };
     let i = q.ingress(network);
     let known = if q.op == op::CONTINUE || q.op == op::ERROR {
-        let Some(e) = t.flow(&q.key) else { return Err(DropReason::NoConnection) };
-        rejudge(t, q, e)?;
-        Some(e)
+        match t.flow(&q.key) {
+            None => return Err(DropReason::NoConnection),
+            known => known,
+        }
     } else {
         None
     };
     if i.kind != port_kind::GUEST {
+        // First: who cannot come from here changes nothing of a connection.
         route::check_source(t, q.slot(), &i, q.src, known.is_some())?;
+    }
+    if let Some(e) = known {
+        rejudge(t, q, e)?;
     }
     if q.op == op::STRAY {
         return Ok(());

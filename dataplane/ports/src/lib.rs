@@ -3,11 +3,12 @@
 //! Nothing here knows of policies or BPF. Netlink messages come from `netlink-packet-route`, the
 //! kept crates of the rust-netlink project, over a plain blocking socket: the switch changes one
 //! device at a time, so `rtnetlink` and its tokio runtime would buy nothing. Taps need three
-//! ioctls, which `tap.rs` makes itself: `tun-tap` is abandoned, and `tun-rs` brings interfaces up
+//! ioctls, which `tap.rs` makes itself (and `ethtool.rs` one): `tun-tap` is abandoned, and `tun-rs` brings interfaces up
 //! and addresses them, which is just what a closed port must not have done to it.
 
 pub mod address;
 pub mod error;
+pub mod ethtool;
 pub mod host_leg;
 mod interfaces;
 pub mod link;

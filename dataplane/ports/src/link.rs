@@ -8,7 +8,7 @@ use std::{
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
 };
 
 use crate::{
@@ -43,6 +43,17 @@ pub struct Link {
     pub running: bool,
     /// Promiscuous by somebody's wish?
     pub promiscuous: bool,
+    /// The XDP program in front of it.
+    pub xdp: Option<Xdp>,
+}
+
+/// An XDP program at an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Xdp {
+    /// The kernel's number for it.
+    pub program: u32,
+    /// Does the driver run it, before there is a packet buffer?
+    pub native: bool,
 }
 
 impl Link {
@@ -187,10 +198,23 @@ fn read(message: &LinkMessage) -> Link {
                 link.mac = bytes.as_slice().try_into().unwrap_or_default();
             }
             LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
+            LinkAttribute::Xdp(xdp) => link.xdp = read_xdp(xdp),
             _ => {}
         }
     }
     link
+}
+
+fn read_xdp(attributes: &[LinkXdp]) -> Option<Xdp> {
+    let mut xdp = Xdp { program: 0, native: false };
+    for attribute in attributes {
+        match attribute {
+            LinkXdp::ProgId(program) => xdp.program = *program,
+            LinkXdp::Attached(XdpAttached::Driver) => xdp.native = true,
+            _ => {}
+        }
+    }
+    (xdp.program != 0).then_some(xdp)
 }
 
 fn kind(infos: &[LinkInfo]) -> String {

@@ -111,7 +111,7 @@ mod tests {
         let gateway = Addr { hi: 0xfd00_0010_0000_0000, lo: 1 };
         image.networks[0].gateway.push((gateway, 64));
         image.networks[0].subnets.push((Addr { lo: 0, ..gateway }, 64));
-        let port = OpenPort { ifindex: 31, mtu: 1500, place: Place::Nic(0) };
+        let port = OpenPort { ifindex: 31, mtu: 1500, place: Place::Nic(0), hides_tags: false };
         let tables = build(&image, &[], &[port], &[]);
         assert_eq!(advertised(&tables).count(), 1);
         let frame = frame(&tables.notices[&(notice::ADVERTISEMENT, 1, 0)]);

@@ -5,7 +5,9 @@
 //!                         code-<hash>/<name>  programs of one object, and their tail-call table
 //!                         links/<port>        a tcx link; or an empty directory for a clsact filter
 //!                         lanes/<port>        the link of a tap's fast lane (XDP)
-//!                         uplinks/<port>/...  what an uplink was like before: was-down, was-plain
+//!                         gates/<port>        the link of an uplink's gate (XDP)
+//!                         uplinks/<port>/...  what an uplink was like before: was-down, was-plain,
+//!                                             took-tags
 //! ```
 //!
 //! bpffs allows no dots in names (`bpf_lookup`), interfaces do: `.` is written `%2e`.
@@ -51,7 +53,7 @@ impl Bpffs {
                 .map_err(|e| Error::Mount { path: self.root.clone(), source: e.into() })?;
         }
         self.require_own_layout()?;
-        for dir in [self.maps(), self.links(), self.lanes(), self.uplinks()] {
+        for dir in [self.maps(), self.links(), self.lanes(), self.gates(), self.uplinks()] {
             fs::create_dir_all(&dir).map_err(|e| Error::file("create", dir, e))?;
         }
         Ok(())
@@ -125,7 +127,7 @@ impl Bpffs {
 
     /// The link of a port.
     pub fn link(&self, port: &str) -> PathBuf {
-        self.links().join(escape(port))
+        entry(&self.links(), port)
     }
 
     /// Links of fast lanes.
@@ -133,9 +135,9 @@ impl Bpffs {
         self.version.join("lanes")
     }
 
-    /// The fast lane of a port.
-    pub fn lane(&self, port: &str) -> PathBuf {
-        self.lanes().join(escape(port))
+    /// Links of gates.
+    pub fn gates(&self) -> PathBuf {
+        self.version.join("gates")
     }
 
     /// Notes about uplinks.
@@ -145,11 +147,16 @@ impl Bpffs {
 
     /// Notes about one uplink.
     pub fn uplink(&self, port: &str) -> PathBuf {
-        self.uplinks().join(escape(port))
+        entry(&self.uplinks(), port)
     }
 }
 
 const CODE: &str = "code-";
+
+/// What belongs to a port in a directory of bpffs.
+pub fn entry(dir: &Path, port: &str) -> PathBuf {
+    dir.join(escape(port))
+}
 
 /// An interface's name as a name in bpffs.
 fn escape(name: &str) -> String {

@@ -33,6 +33,8 @@ const PROGRAMS: &[(&str, Option<u32>)] = &[
     ("clock", None),
     ("probe", None),
     ("lane", None),
+    ("gate", None),
+    ("gate_generic", None),
 ];
 
 /// Directory in which a load is put together; only a whole one gets its name.
@@ -50,6 +52,10 @@ pub struct Code {
     pub probe: SchedClassifier,
     /// The fast lane of taps.
     pub lane: Xdp,
+    /// The gate of uplinks, for their drivers.
+    pub gate: Xdp,
+    /// The same for generic XDP.
+    pub gate_generic: Xdp,
     /// Where they come from.
     pub origin: Origin,
     dir: PathBuf,
@@ -82,8 +88,9 @@ impl Code {
             announce: pinned_program(&dir, "announce")?,
             clock: pinned_program(&dir, "clock")?,
             probe: pinned_program(&dir, "probe")?,
-            lane: Xdp::from_pin(dir.join("lane"), XdpAttachType::Interface)
-                .map_err(Error::program("open a pinned program"))?,
+            lane: pinned_xdp(&dir, "lane")?,
+            gate: pinned_xdp(&dir, "gate")?,
+            gate_generic: pinned_xdp(&dir, "gate_generic")?,
             origin,
             dir,
         })
@@ -116,6 +123,11 @@ fn status(dir: &Path, name: &'static str) -> Result<ProgramStatus> {
 
 fn pinned_program(dir: &Path, name: &str) -> Result<SchedClassifier> {
     SchedClassifier::from_pin(dir.join(name)).map_err(Error::program("open a pinned program"))
+}
+
+fn pinned_xdp(dir: &Path, name: &str) -> Result<Xdp> {
+    Xdp::from_pin(dir.join(name), XdpAttachType::Interface)
+        .map_err(Error::program("open a pinned program"))
 }
 
 /// Loads the object and pins its programs in `dir`, all or none.

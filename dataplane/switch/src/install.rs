@@ -17,6 +17,7 @@ use crate::{
     clock::Moment,
     device,
     error::{Error, Result},
+    gates,
     legs::{self, LegDevice},
     loaded::Loaded,
     maps::name,
@@ -88,6 +89,7 @@ impl Switch {
             self.undo_opened(kept, &settled, &made);
             return Err(e);
         }
+        self.set_gates();
         self.banks.free_other(&mut self.maps);
         self.announce_change(&kept.tables);
         let removed = self.remove_unwanted(&found);
@@ -173,7 +175,7 @@ impl Switch {
                 Err(e) => {
                     self.unmake(&std::mem::take(&mut own));
                     let place = Err(self.failed(spec, e, Some(self.state.generation))?);
-                    Port { spec: spec.clone(), ifindex: 0, mtu: 0, place }
+                    Port { spec: spec.clone(), ifindex: 0, mtu: 0, hides_tags: true, place }
                 }
             };
             if port.ifindex != 0 {
@@ -212,8 +214,10 @@ impl Switch {
             made.uplinks.push(spec.name.clone());
         }
         self.links.attach(&mut self.code.ingress, &spec.name)?;
+        let hides_tags = gates::hides_tags(&self.bpffs, spec)?;
         let (ifindex, mtu) = (device.link.index, device.link.mtu);
-        Ok(Port { spec: spec.clone(), ifindex, mtu, place: Err(Closed::NoPolicy) })
+        let place = Err(Closed::NoPolicy);
+        Ok(Port { spec: spec.clone(), ifindex, mtu, hides_tags, place })
     }
 
     /// Ports that are open already and stay what they are: their guests are left alone, whatever

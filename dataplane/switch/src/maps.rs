@@ -62,6 +62,7 @@ pub mod name {
     pub const SETTINGS: &str = "SETTINGS";
     pub const LANES: &str = "LANES";
     pub const LANE_HITS: &str = "LANE_HITS";
+    pub const GATE_HITS: &str = "GATE_HITS";
     pub const TAILS: &str = "TAILS";
 
     /// All that are pinned under `maps/`.
@@ -98,6 +99,7 @@ pub mod name {
         SETTINGS,
         LANES,
         LANE_HITS,
+        GATE_HITS,
     ];
 }
 
@@ -172,6 +174,8 @@ pub struct Maps {
     pub lanes: DevMapHash<MapData>,
     /// Frames that went by the fast lane.
     pub lane_hits: PerCpuArray<MapData, u64>,
+    /// Frames that gates of uplinks dropped.
+    pub gate_hits: PerCpuArray<MapData, u64>,
     /// Connections that fit.
     pub flow_capacity: u32,
     /// What else has to fit, without an element of its own for each.
@@ -215,6 +219,7 @@ impl Maps {
             settings: open(dir, SETTINGS)?,
             lanes: open(dir, LANES)?,
             lane_hits: open(dir, LANE_HITS)?,
+            gate_hits: open(dir, GATE_HITS)?,
             flow_capacity: pinned_entries(dir, FLOWS)?.unwrap_or(0),
             most: Most::read(dir)?,
             processors: aya::util::nr_cpus().map_err(|(path, e)| Error::file("read", path, e))?,
@@ -273,7 +278,7 @@ fn expected_entries(map: &str) -> Option<u32> {
         name::GENERATION => 1,
         name::GENERATIONS => SLOTS,
         name::PORTS => SLOTS * PORTS,
-        name::LANES | name::LANE_HITS => PORTS,
+        name::LANES | name::LANE_HITS | name::GATE_HITS => PORTS,
         name::NETWORKS | name::MEMBERS => SLOTS * NETWORKS,
         name::VLANS => SLOTS * VLANS,
         name::SERVICES => SLOTS * SERVICE_TABLES,

@@ -94,6 +94,7 @@ impl Switch {
             open: port.place.is_ok(),
             closed: port.place.clone().err(),
             lane: self.lanes.is_open(&port.spec.name),
+            gate: self.gate_status(port),
             traffic: None,
             connections: None,
         };
@@ -131,6 +132,7 @@ impl Switch {
                 open: true,
                 closed: None,
                 lane: false,
+                gate: None,
                 traffic: None,
                 connections: None,
             })

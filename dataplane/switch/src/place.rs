@@ -89,7 +89,7 @@ impl<'a> Taken<'a> {
             return Err(Closed::IndexTaken { port: port.clone() });
         }
         let place = match &c.spec.kind {
-            PortKind::Uplink { tagged, untagged } => {
+            PortKind::Uplink { tagged, untagged, .. } => {
                 self.uplink(&c.spec.name, tagged, untagged.as_ref())?
             }
             PortKind::Tap { .. } | PortKind::Veth { .. } => self.nic(c.spec)?,
@@ -176,7 +176,7 @@ pub fn name_of(image: &Image, id: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{spec::Gate, testing};
 
     fn tap(name: &str, guest: Option<&str>, network: Option<&str>) -> PortSpec {
         PortSpec {
@@ -193,6 +193,7 @@ mod tests {
             kind: PortKind::Uplink {
                 tagged: tagged.iter().map(|t| (*t).into()).collect(),
                 untagged: untagged.map(Into::into),
+                xdp: Gate::Auto,
             },
             guest: None,
             network: None,

@@ -28,6 +28,8 @@ pub struct OpenPort {
     pub mtu: u32,
     /// What it stands for.
     pub place: Place,
+    /// May VLAN tags be hidden from an XDP program in front of it?
+    pub hides_tags: bool,
 }
 
 /// Everything that depends on ports, as it is to stand in one slot. What does not (services,
@@ -306,9 +308,13 @@ impl Builder<'_> {
                     }
                     entry
                 }
-                Place::Uplink { untagged, .. } => PortEntry {
+                Place::Uplink { tagged, untagged } => PortEntry {
                     kind: port_kind::UPLINK,
                     mtu: port.mtu,
+                    flags: match port.hides_tags && !tagged.is_empty() {
+                        true => port_flag::HIDES_TAGS,
+                        false => 0,
+                    },
                     network: *untagged,
                     ..port_entry(port.ifindex)
                 },
@@ -464,7 +470,7 @@ mod tests {
     }
 
     fn nic_port(nic: usize, ifindex: u32) -> OpenPort {
-        OpenPort { ifindex, mtu: 1500, place: Place::Nic(nic) }
+        OpenPort { ifindex, mtu: 1500, place: Place::Nic(nic), hides_tags: false }
     }
 
     const LEGS: &[Leg] = &[Leg { network: 1, ifindex: 21 }, Leg { network: 2, ifindex: 22 }];
@@ -528,7 +534,7 @@ mod tests {
     #[test]
     fn an_uplink_carries_tags_and_one_bare_network() {
         let place = Place::Uplink { tagged: vec![1, 2], untagged: 3 };
-        let port = OpenPort { ifindex: 40, mtu: 9000, place };
+        let port = OpenPort { ifindex: 40, mtu: 9000, place, hides_tags: true };
         let tables = build(&testing::image(), &[], &[port], &[]);
         assert_eq!(tables.vlans, BTreeMap::from([(10, 1), (20, 2)]));
         assert_eq!(

@@ -64,7 +64,26 @@ pub enum PortKind {
         /// The network of untagged frames.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         untagged: Option<String>,
+        /// Its gate.
+        #[serde(default)]
+        xdp: Gate,
     },
+}
+
+/// Whether an uplink gets a gate: an XDP program that drops what can never be allowed before there
+/// is a packet buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// In the driver of hardware; none in front of others, whose large frames it would cut or copy.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the kernel, behind the driver.
+    Generic,
+    /// None.
+    Off,
 }
 
 impl PortKind {

@@ -27,8 +27,8 @@ use crate::{
     device,
     error::{Error, Result},
     events::Events,
-    grace,
-    lanes::{self, Lanes},
+    gates::Gates,
+    grace, lanes,
     legs::LegDevice,
     links::{Links, hook_of_kernel},
     loaded::{Loaded, Slots},
@@ -42,6 +42,7 @@ use crate::{
     undo::Made,
     uplink,
     writer::{Writer, bytes},
+    xdp::XdpLinks,
 };
 
 /// A port that was asked for.
@@ -51,6 +52,8 @@ pub(crate) struct Port {
     /// 0 where there is no interface.
     pub(crate) ifindex: u32,
     pub(crate) mtu: u32,
+    /// May its driver hide VLAN tags from a gate?
+    pub(crate) hides_tags: bool,
     pub(crate) place: std::result::Result<Place, Closed>,
 }
 
@@ -72,7 +75,8 @@ pub struct Switch {
     pub(crate) alias: String,
     pub(crate) bpffs: Bpffs,
     pub(crate) links: Links,
-    pub(crate) lanes: Lanes,
+    pub(crate) lanes: XdpLinks,
+    pub(crate) gates: Gates,
     pub(crate) looks: Looks,
     pub(crate) maps: Maps,
     pub(crate) code: Code,
@@ -106,8 +110,10 @@ impl Switch {
         set_clock(&mut maps, &code)?;
         let links = Links::new(bpffs.clone(), hook);
         let filtered = links.take_over(&mut code.ingress, &mut notices)?;
-        let lanes = Lanes::new(bpffs.clone());
+        let lanes = XdpLinks::new(bpffs.lanes(), "fast lane");
         lanes.take_over(&mut code.lane)?;
+        let gates = Gates::new(&bpffs);
+        gates.take_over(&mut code)?;
         code.retire_others(&bpffs)?;
         // One that died in the middle of a flip may have left packets in the slot that is written
         // next.
@@ -126,6 +132,7 @@ impl Switch {
             bpffs,
             links,
             lanes,
+            gates,
             looks: Looks::default(),
             maps,
             code,
@@ -160,6 +167,7 @@ impl Switch {
                 return Err(e);
             }
         }
+        self.set_gates();
         let port = self.state.ports.last().expect("attached just now");
         Ok(self.port_status(port))
     }
@@ -173,7 +181,9 @@ impl Switch {
             self.reload().inspect_err(|_| self.state.ports.insert(at, removed))?;
             self.give_back(port, ours)?;
             // Another port may have waited for what this one held.
-            return self.open_all(&open, None);
+            self.open_all(&open, None)?;
+            self.set_gates();
+            return Ok(());
         }
         // A port of an earlier process, before the first install of this one.
         if !self.links.ports()?.iter().any(|p| p == port) {
@@ -294,13 +304,14 @@ impl Switch {
             let known = taps().map(|p| p.spec.name.clone()).collect();
             return Err(Error::NoSuchPort { name: port.into(), known });
         }
-        self.lanes.open(&mut self.code.lane, port)
+        self.lanes.open(&mut self.code.lane, port, lanes::MODE)
     }
 
     /// Gives up an interface whose port is closed: one of ours is deleted, an uplink becomes what
     /// it was.
     pub(crate) fn give_back(&self, port: &str, ours: bool) -> Result<()> {
         self.lanes.close(port)?;
+        self.gates.links.close(port)?;
         if ours {
             if let Some(link) = link::find(port)?.filter(|l| l.is_ours(&self.alias)) {
                 link::delete(link.index)?;
@@ -371,7 +382,7 @@ pub(crate) fn build(
         .iter()
         .filter_map(|p| {
             let place = p.place.clone().ok()?;
-            Some(OpenPort { ifindex: p.ifindex, mtu: p.mtu, place })
+            Some(OpenPort { ifindex: p.ifindex, mtu: p.mtu, place, hides_tags: p.hides_tags })
         })
         .collect();
     slot::build(image, &leg_table(legs), &open, host_addrs)

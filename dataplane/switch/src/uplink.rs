@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use portcullis_ports::link;
+use portcullis_ports::{ethtool, link};
 
 use crate::{
     bpffs::{self, Bpffs},
@@ -13,6 +13,8 @@ use crate::{
 /// Notes: it was down, it took only its own frames.
 const WAS_DOWN: &str = "was-down";
 const WAS_PLAIN: &str = "was-plain";
+/// Note: it took VLAN tags out of frames.
+const TOOK_TAGS: &str = "took-tags";
 
 /// Brings an uplink up and makes it take the frames of all MACs behind it.
 pub fn open(bpffs: &Bpffs, port: &str) -> Result<()> {
@@ -29,12 +31,25 @@ pub fn open(bpffs: &Bpffs, port: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes an uplink leave VLAN tags in its frames. False if it cannot.
+pub fn shows_tags(bpffs: &Bpffs, port: &str) -> Result<bool> {
+    if !ethtool::takes_tags(port)? {
+        return Ok(true);
+    }
+    let note = bpffs.uplink(port).join(TOOK_TAGS);
+    fs::create_dir_all(&note).map_err(|e| Error::file("create", note, e))?;
+    Ok(ethtool::set_takes_tags(port, false).is_ok() && !ethtool::takes_tags(port)?)
+}
+
 /// Makes an uplink what it was before. One that is gone needs nothing.
 pub fn give_back(bpffs: &Bpffs, port: &str) -> Result<()> {
     let notes = bpffs.uplink(port);
     if let Some(link) = link::find(port)? {
         if notes.join(WAS_PLAIN).exists() {
             link::set_promiscuous(link.index, false)?;
+        }
+        if notes.join(TOOK_TAGS).exists() {
+            ethtool::set_takes_tags(port, true)?;
         }
         if notes.join(WAS_DOWN).exists() {
             link::set_up(link.index, false)?;

@@ -30,6 +30,7 @@ const CONTROL_AT: usize = 48;
 /// `struct xdp_md`, bytes, and where its field is.
 const XDP_CONTEXT: usize = 24;
 const XDP_IFINDEX_AT: usize = 12;
+const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
 /// More than any frame grows.
@@ -124,22 +125,37 @@ impl Kernel {
 
     /// Does the fast lane take this frame?
     pub fn lane(&mut self, frame: &[u8], ifindex: u32) -> Result<bool> {
+        match self.xdp("lane", frame, ifindex)? {
+            XDP_PASS => Ok(false),
+            XDP_REDIRECT => Ok(true),
+            other => bail!("the fast lane returns {other}"),
+        }
+    }
+
+    /// Does the gate of uplinks drop this frame?
+    pub fn gate(&mut self, frame: &[u8], ifindex: u32) -> Result<bool> {
+        match self.xdp("gate", frame, ifindex)? {
+            XDP_PASS => Ok(false),
+            XDP_DROP => Ok(true),
+            other => bail!("the gate returns {other}"),
+        }
+    }
+
+    /// What an XDP program returns for a frame.
+    fn xdp(&mut self, name: &str, frame: &[u8], ifindex: u32) -> Result<u32> {
         let mut context = [0u8; XDP_CONTEXT];
         // The end of the data, from its beginning on.
         context[4..8].copy_from_slice(&u32::try_from(frame.len())?.to_ne_bytes());
         context[XDP_IFINDEX_AT..XDP_IFINDEX_AT + 4].copy_from_slice(&ifindex.to_ne_bytes());
-        let program: &Xdp = self.ebpf.program("lane").context("no program `lane`")?.try_into()?;
+        let program = self.ebpf.program(name).with_context(|| format!("no program `{name}`"))?;
+        let program: &Xdp = program.try_into()?;
         let ran = program.test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut self.out),
             ctx_in: Some(&context),
             ..TestRunOptions::new()
         })?;
-        match ran.return_value {
-            XDP_PASS => Ok(false),
-            XDP_REDIRECT => Ok(true),
-            other => bail!("the fast lane returns {other}"),
-        }
+        Ok(ran.return_value)
     }
 
     /// Asks the probe what a slot says about a frame in a network.

@@ -42,6 +42,8 @@ pub struct Report {
     pub packets: u64,
     /// Of them, packets that the fast lane takes.
     pub lane: u64,
+    /// Of them, packets that the gate of an uplink drops.
+    pub gate: u64,
     /// Of them, packets that the kernel refuses as test frames.
     pub refused: u64,
     /// Random worlds.
@@ -75,7 +77,7 @@ impl std::fmt::Display for Report {
             f,
             "differential {} packets in {} worlds, 0 differ ({forwarded} forwarded, {answered} \
              answered ({:?} advertised, DHCP, DHCPv6), {copied} copied, {dropped} dropped for {} reasons; {} not taken by \
-             TEST_RUN; {} by the lane; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
+             TEST_RUN; {} by the lane, {} dropped by the gate; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
              out; {} probes equal; {:.1} s)",
             self.packets,
             self.worlds,
@@ -83,6 +85,7 @@ impl std::fmt::Display for Report {
             self.reasons.len(),
             self.refused,
             self.lane,
+            self.gate,
             self.foretold,
             self.passing,
             self.flows,
@@ -206,6 +209,8 @@ impl Bed<'_> {
         let before = hits(&self.engine, self.policy(), self.generation);
         let lane = self.lane(sent, &native, port)?;
         report.lane += u64::from(lane != NOT_HERE);
+        let gate = self.gate(sent, &native, port)?;
+        report.gate += u64::from(gate.is_err());
         let Some(ran) = self.kernel.run(&sent.bytes, port)? else {
             // What the kernel does not take must change nothing here either.
             report.refused += 1;
@@ -216,6 +221,14 @@ impl Bed<'_> {
         compare(verdict, fate, &native, &ran)?;
         let as_decided = verdict == Verdict::Forward(lane) && native.bytes() == sent.bytes;
         ensure!(lane == NOT_HERE || as_decided, "by the lane to {lane}, but {verdict:?}");
+        match gate {
+            Err(reason) => {
+                ensure!(verdict == Verdict::Drop(reason), "the gate: {reason}, but {verdict:?}");
+            }
+            Ok(()) => {
+                ensure!(!self.is_for_the_gate(sent, &verdict), "not by the gate: {verdict:?}")
+            }
+        }
         if let (Verdict::Answer(Answer::Notice(n)), Fate::Leaves) = (verdict, fate) {
             report.notices[n.kind as usize] += 1;
         }
@@ -254,6 +267,31 @@ impl Bed<'_> {
         let taken = self.kernel.lane(&sent.bytes, port)?;
         ensure!(taken == (lane != NOT_HERE), "the lane takes it: {taken}; natively: {lane}");
         Ok(lane)
+    }
+
+    /// The same of the gate of uplinks. It drops nothing that does not come from one, but for what
+    /// comes from a closed port.
+    fn gate(
+        &mut self,
+        sent: &Sent,
+        native: &Buffer,
+        port: u32,
+    ) -> Result<std::result::Result<(), DropReason>> {
+        if sent.bytes.len() < 14 {
+            return Ok(Ok(()));
+        }
+        let gate = self.engine.gate(native, port);
+        let dropped = self.kernel.gate(&sent.bytes, port)?;
+        ensure!(dropped == gate.is_err(), "the gate drops it: {dropped}; natively: {gate:?}");
+        Ok(gate)
+    }
+
+    /// Is it what the gate is there for, and did it see all that there is to see?
+    fn is_for_the_gate(&self, sent: &Sent, verdict: &Verdict) -> bool {
+        use DropReason::{DeniedSet, DoubleTag, SpoofedAddress, UnknownVlan};
+        let Verdict::Drop(reason) = verdict else { return false };
+        let never = matches!(reason, DeniedSet | DoubleTag | SpoofedAddress | UnknownVlan);
+        never && self.world.ports[sent.port].kind == Kind::Uplink && !self.world.hides_tags
     }
 
     fn finish(mut self, report: &mut Report) -> Result<()> {

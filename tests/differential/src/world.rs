@@ -56,6 +56,8 @@ pub struct World {
     pub ports: Vec<Port>,
     /// Every shared address.
     pub shared: Vec<SharedAddress>,
+    /// May VLAN tags be hidden from the uplink's gate?
+    pub hides_tags: bool,
 }
 
 /// An address that several ports may have.
@@ -87,6 +89,8 @@ pub struct Policy {
 pub const PORTS_MAX: usize = 32;
 /// Every so many worlds one whose guests run into their limits.
 const LIMITED: u64 = 3;
+/// And one whose uplink hides tags from its gate.
+const HIDING: u64 = 4;
 /// At 80 packets in a second of the run's clock.
 const TIGHT: Limits = Limits {
     flows: Some(40),
@@ -126,9 +130,11 @@ impl World {
         }
         let ports = ports(&compiled[0].image, ifindexes);
         let shared = shared(&compiled[0].image);
+        let hides_tags = seed % HIDING == 2;
         let mut r = Random::new(seed);
-        let policies = compiled.into_iter().map(|c| tables(&mut r, c, &ports)).collect();
-        Self { policies, ports, shared }
+        let policies =
+            compiled.into_iter().map(|c| tables(&mut r, c, &ports, hides_tags)).collect();
+        Self { policies, ports, shared, hides_tags }
     }
 
     /// The network with this id, of the first policy.
@@ -198,7 +204,7 @@ fn shared(image: &Image) -> Vec<SharedAddress> {
     image.shared.iter().flat_map(of).collect()
 }
 
-fn tables(r: &mut Random, compiled: Compiled, ports: &[Port]) -> Policy {
+fn tables(r: &mut Random, compiled: Compiled, ports: &[Port], hides_tags: bool) -> Policy {
     let Compiled { model, image, .. } = compiled;
     let legs: Vec<Leg> = ports
         .iter()
@@ -217,7 +223,7 @@ fn tables(r: &mut Random, compiled: Compiled, ports: &[Port]) -> Policy {
                     untagged: 1,
                 },
             };
-            Some(OpenPort { ifindex: p.ifindex, mtu: 1500, place })
+            Some(OpenPort { ifindex: p.ifindex, mtu: 1500, place, hides_tags })
         })
         .collect();
     let tables = build(&image, &legs, &open, &[]);

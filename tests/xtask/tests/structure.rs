@@ -46,6 +46,7 @@ const LOADER: &str = "portcullis-switch";
 /// Files that may hold `unsafe`, each with what it isolates.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/pipeline/src/word.rs", "words of table entries that several CPUs write"),
+    ("dataplane/ports/src/ethtool.rs", "the ioctl that asks a NIC's driver"),
     ("dataplane/ports/src/tap.rs", "tap ioctls"),
     ("dataplane/switch/src/batch.rs", "batched map updates, which aya does not have"),
     ("ebpf/src/bytes.rs", "packet access, before and behind the packet buffer"),

@@ -71,8 +71,9 @@ fn spec(attach: Attach) -> Result<(PortSpec, Vec<OsString>), Error> {
             let kind = PortKind::Veth { netns, peer, configure: !no_configure };
             (of(name, kind, Some(nic)), Vec::new())
         }
-        Attach::Uplink { name, tagged, untagged, .. } => {
-            (of(name, PortKind::Uplink { tagged, untagged }, None), Vec::new())
+        Attach::Uplink { name, tagged, untagged, xdp, .. } => {
+            let kind = PortKind::Uplink { tagged, untagged, xdp: xdp.into() };
+            (of(name, kind, None), Vec::new())
         }
     })
 }

@@ -27,7 +27,9 @@ pub fn admit(spec: &PortSpec, ports: &[PortSpec], image: Option<&Image>) -> Resu
     }
     let Some(image) = image else { return Ok(()) };
     match &spec.kind {
-        PortKind::Uplink { tagged, untagged } => uplink(tagged, untagged.as_ref(), ports, image),
+        PortKind::Uplink { tagged, untagged, .. } => {
+            uplink(tagged, untagged.as_ref(), ports, image)
+        }
         PortKind::Tap { .. } | PortKind::Veth { .. } => guest(spec, ports, image),
     }
 }
@@ -41,7 +43,7 @@ fn well_formed(spec: &PortSpec) -> Result<(), Failure> {
             let message = format!("a tap has 1 to 256 queues, not {queues}");
             return Err(Failure::new(code::BAD_REQUEST, message));
         }
-        PortKind::Uplink { tagged, untagged } if tagged.is_empty() && untagged.is_none() => {
+        PortKind::Uplink { tagged, untagged, .. } if tagged.is_empty() && untagged.is_none() => {
             return Err(Failure::new(code::BAD_REQUEST, "an uplink carries at least one network")
                 .hint("add --tagged NETWORK,... or --untagged NETWORK"));
         }
@@ -155,7 +157,7 @@ fn uplink(
 
 fn carries(port: &PortSpec, network: &str) -> bool {
     match &port.kind {
-        PortKind::Uplink { tagged, untagged } => {
+        PortKind::Uplink { tagged, untagged, .. } => {
             tagged.iter().chain(untagged).any(|name| name == network)
         }
         PortKind::Tap { .. } | PortKind::Veth { .. } => false,
@@ -177,6 +179,7 @@ fn suggested<'a>(
 #[cfg(test)]
 mod tests {
     use portcullis_image::Network;
+    use portcullis_switch::Gate;
 
     use super::*;
 
@@ -219,7 +222,8 @@ mod tests {
 
     fn up(name: &str, tagged: &[&str], untagged: Option<&str>) -> PortSpec {
         let tagged = tagged.iter().map(|n| (*n).to_owned()).collect();
-        let kind = PortKind::Uplink { tagged, untagged: untagged.map(Into::into) };
+        let untagged = untagged.map(Into::into);
+        let kind = PortKind::Uplink { tagged, untagged, xdp: Gate::Auto };
         PortSpec { name: name.into(), kind, guest: None, network: None }
     }
 

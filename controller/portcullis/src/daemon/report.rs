@@ -95,6 +95,7 @@ pub fn add_waiting(ports: &mut Vec<api::Port>, specs: &[PortSpec], waiting: &Wai
             open: false,
             closed: Some(closed),
             lane: false,
+            gate: None,
             traffic: None,
             connections: None,
         }));
@@ -183,6 +184,7 @@ mod tests {
             open: true,
             closed: None,
             lane: false,
+            gate: None,
             traffic: None,
             connections: Some(PortConnections { flows_max, ..PortConnections::default() }),
         };

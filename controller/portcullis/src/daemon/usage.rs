@@ -215,6 +215,7 @@ mod tests {
             open: true,
             closed: None,
             lane: false,
+            gate: None,
             traffic: Some(Traffic { in_packets: sent, in_bytes: 100 * sent, ..Traffic::default() }),
             connections: None,
         }

@@ -21,6 +21,7 @@ pub fn render(status: &Status, now_unix_s: u64, paint: Paint) -> String {
         ("networks", networks(status)),
         ("shared addresses", shared(status)),
         ("ports", ports(status)),
+        ("XDP of uplinks", gates(status)),
         ("traffic", traffic(status)),
         ("guests without a port", unattached(status)),
         ("drops", drops(status)),
@@ -127,6 +128,20 @@ fn ports(status: &Status) -> Table {
             state(p),
             dash(p.mac.as_deref()),
             list(&p.addresses).into(),
+        ]);
+    }
+    table
+}
+
+fn gates(status: &Status) -> Table {
+    let mut table = Table::new(&["uplink", "mode", ">dropped", "why not"]);
+    for (port, gate) in status.ports.iter().filter_map(|p| Some((p, p.xdp.as_ref()?))) {
+        let style = if gate.why.is_some() { Style::Dim } else { Style::Good };
+        table.row([
+            port.name.as_str().into(),
+            Cell::new(style, gate.mode.as_str()),
+            gate.dropped.to_string().into(),
+            dash(gate.why.as_deref()),
         ]);
     }
     table
@@ -277,8 +292,8 @@ fn age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use crate::api::{
-        Drops, EventCounts, Flows, Info, Network, Nic, Policy, RuleEnd, RuleHits, Shared, Size,
-        Started, Traffic,
+        Drops, EventCounts, Flows, Gate, Info, Network, Nic, Policy, RuleEnd, RuleHits, Shared,
+        Size, Started, Traffic,
     };
 
     use super::*;
@@ -296,6 +311,12 @@ mod tests {
             closed: closed.map(Into::into),
             closed_by: None,
             lane: false,
+            xdp: closed.is_none().then(|| Gate {
+                mode: "native".into(),
+                why: None,
+                dropped: 7,
+                hides_tags: false,
+            }),
             traffic: Some(Traffic {
                 in_packets: 12,
                 in_bytes: 1_250_000,
@@ -390,6 +411,7 @@ mod tests {
             "dmz        20  10.20.0.1  pc-dmz    masquerade  -            1",
             "front   dmz      10.20.0.100  00:00:5e:00:01:07  app1, app2  app2",
             "closed: the policy knows no guest web2",
+            "web     native        7  -",
             "guests without a port\n",
             "no-rule        9  No rule.",
             "web            -  12  1.2 MB    0    0 B         0        9  6 no-rule, 1 fragment, 1 hairpin, ...",

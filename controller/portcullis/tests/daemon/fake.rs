@@ -123,6 +123,7 @@ impl FakePlane {
             open: closed.is_none(),
             closed,
             lane: false,
+            gate: None,
             traffic: None,
             connections: None,
         }

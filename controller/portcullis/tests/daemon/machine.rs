@@ -20,7 +20,7 @@ use portcullis::{
     state::Settings,
 };
 use portcullis_store::{Memory, Store};
-use portcullis_switch::{PortKind, PortSpec};
+use portcullis_switch::{Gate, PortKind, PortSpec};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -175,7 +175,8 @@ pub fn tap(name: &str, guest: &str) -> PortSpec {
 }
 
 pub fn uplink(name: &str, untagged: &str) -> PortSpec {
-    let kind = PortKind::Uplink { tagged: vec![], untagged: Some(untagged.into()) };
+    let kind =
+        PortKind::Uplink { tagged: vec![], untagged: Some(untagged.into()), xdp: Gate::Auto };
     PortSpec { name: name.into(), kind, guest: None, network: None }
 }
 

@@ -5,7 +5,7 @@ use portcullis_ports::{
     link, tap,
     veth::{Peer, create},
 };
-use portcullis_switch::{Closed, Error, Hook, PortKind, PortSpec, Switch};
+use portcullis_switch::{Closed, Error, Gate, Hook, PortKind, PortSpec, Switch};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::bed::{Bed, class, dropped, image, ip, namespace, reaches, socket, veth};
@@ -248,7 +248,7 @@ fn an_uplink_is_the_way_out_and_is_given_back() {
 fn wan_uplink(name: &str) -> PortSpec {
     PortSpec {
         name: name.into(),
-        kind: PortKind::Uplink { tagged: vec![], untagged: Some("wan".into()) },
+        kind: PortKind::Uplink { tagged: vec![], untagged: Some("wan".into()), xdp: Gate::Auto },
         guest: None,
         network: None,
     }

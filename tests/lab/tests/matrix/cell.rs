@@ -113,7 +113,7 @@ impl fmt::Display for Fate {
     }
 }
 
-/// Drops of the switch by reason, and of the receiver's interface.
+/// Drops at the sender's port by reason, and of the receiver's interface.
 type Counts = (BTreeMap<String, u64>, u64);
 
 /// Sends it and looks.
@@ -257,8 +257,12 @@ impl Cell<'_> {
         links[0]["stats64"]["tx"]["dropped"].as_u64().unwrap()
     }
 
+    /// What the sender's port has dropped. At others the stacks of their ends speak for themselves.
     fn reasons(&self) -> BTreeMap<String, u64> {
-        self.site.host.status().unwrap().reasons().into_iter().collect()
+        let status = self.site.host.status().unwrap();
+        let reasons = &status.port(&self.from.port).unwrap()["traffic"]["reasons"];
+        let counted = reasons.as_object().into_iter().flatten();
+        counted.filter_map(|(reason, n)| Some((reason.clone(), n.as_u64()?))).collect()
     }
 
     /// What the receiver makes of the frames so far; none if something is still missing.

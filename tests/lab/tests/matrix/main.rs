@@ -1,5 +1,6 @@
 //! The offload matrix: packets with something left to do, of every kind, from every kind of port
-//! to every other, by the filter (tcx, or clsact where there is no tcx) and by the fast lane (XDP).
+//! to every other, by the filter (tcx, or clsact where there is no tcx), by the fast lane of taps and
+//! the gate of uplinks (XDP).
 //! Every cell arrives valid at the receiver or is dropped by name, and the matrix is printed.
 
 mod cell;
@@ -66,7 +67,7 @@ fn fill(site: &Site, pairs: &[(&'static str, &'static str)], way: &str) -> Vec<S
 
 #[test]
 fn every_cell_by_the_filter() {
-    let site = Site::new("plx");
+    let site = Site::new("plx", "off");
     let wrong = fill(&site, &PAIRS, "filter");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -75,9 +76,22 @@ fn every_cell_by_the_filter() {
 /// rest as it was.
 #[test]
 fn every_cell_by_the_fast_lane() {
-    let site = Site::new("ply");
+    let site = Site::new("ply", "off");
     let wrong = flood::with_lane(&site, || fill(&site, &PAIRS[..3], "lane"));
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// In front of the uplink's filter stands a gate, in the driver or behind it.
+#[test]
+fn every_cell_of_the_uplink_by_its_gate() {
+    for (tag, xdp) in [("plgn", "native"), ("plgg", "generic")] {
+        let site = Site::new(tag, xdp);
+        let status = site.host.status().unwrap();
+        assert_eq!(status.port("trunk0").unwrap()["xdp"]["mode"], xdp);
+        let pairs = [PAIRS[2], PAIRS[6], PAIRS[7]];
+        let wrong = fill(&site, &pairs, xdp);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
 }
 
 #[test]

@@ -67,7 +67,8 @@ impl Drop for Site {
 }
 
 impl Site {
-    pub fn new(tag: &str) -> Self {
+    /// `xdp`: where the uplink's gate runs.
+    pub fn new(tag: &str, xdp: &str) -> Self {
         let lab = Lab::new(tag).unwrap();
         let host = Host::new(&lab, "host").unwrap();
         host.up().unwrap();
@@ -86,7 +87,7 @@ impl Site {
             let end = End::of_interface(&guest.space, "eth0").unwrap();
             stations.push(station(&host, name, &guest.port, end));
         }
-        stations.push(uplink(&host));
+        stations.push(uplink(&host, xdp));
         let site = Self { stations, host, _lab: lab };
         site.introduce();
         site
@@ -129,10 +130,10 @@ fn station(host: &Host, name: &'static str, port: &str, end: End) -> Station {
     Station { name, port: port.to_owned(), end, uplink: false, mac, addresses }
 }
 
-fn uplink(host: &Host) -> Station {
+fn uplink(host: &Host, xdp: &str) -> Station {
     let end = End::of_tap(host.space(), UPLINK).unwrap();
     host.space().ip(&format!("link set {UPLINK} mtu {MTU} up")).unwrap();
-    host.portcullis(&["attach", "uplink", UPLINK, "--tagged", "red"]).unwrap();
+    host.portcullis(&["attach", "uplink", UPLINK, "--tagged", "red", "--xdp", xdp]).unwrap();
     let (mac, addresses) = STRANGER;
     let addresses = addresses.map(|address| address.parse().unwrap());
     Station { name: "uplink", port: UPLINK.to_owned(), end, uplink: true, mac, addresses }
