@@ -18,7 +18,7 @@ use portcullis_pipeline::{
         GenerationEntry, Holder, HolderKey, Members, NETWORKS, NeighbourEntry, NeighbourKey,
         NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns, PortState,
         PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES, SLOTS, SOURCE_TABLES,
-        ServiceTable, Settings, TRAFFIC, Traffic,
+        ServiceTable, Settings, SubportKey, TRAFFIC, Traffic,
     },
     packet::{Packet, Scratch},
     reason::{DropReason, REASONS},
@@ -60,6 +60,10 @@ static PORT_TABLE: Array<PortEntry> = Array::with_max_entries(SLOTS * PORTS, 0);
 static PORT_STATE: Array<PortState> = Array::with_max_entries(PORTS, 0);
 #[map]
 static PORT_RETURNS: Array<PortReturns> = Array::with_max_entries(PORTS, 0);
+/// Numbers of subports: most switches have none.
+#[map]
+static SUBPORTS: HashMap<SubportKey, u32> =
+    HashMap::with_max_entries(SLOTS * PORTS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 #[map(name = "NETWORKS")]
 static NETWORK_TABLE: Array<NetworkEntry> = Array::with_max_entries(SLOTS * NETWORKS, 0);
 #[map]
@@ -204,6 +208,16 @@ fn look_up_address(hi: u64, lo: u64, scope: u32, slot: u32) -> Option<&'static A
 }
 
 #[inline(never)]
+fn look_up_subport(slot: u32, device: u32, vlan: u32) -> u32 {
+    let key = SubportKey { device, vlan, slot, reserved: 0 };
+    // SAFETY: one word; an element is removed only after its port was closed.
+    match unsafe { SUBPORTS.get(&key) } {
+        Some(number) => *number,
+        None => NOTHING,
+    }
+}
+
+#[inline(never)]
 fn look_up_holder(mac: u64, network: u32) -> Option<&'static Holder> {
     let key = HolderKey { mac, network, reserved: 0 };
     // SAFETY: as for addresses; its only word is replaced whole.
@@ -294,6 +308,11 @@ impl Tables for Maps {
     fn port(&self, slot: u32, ifindex: u32) -> Option<&PortEntry> {
         let p = PORT_TABLE.get(slot * PORTS + (ifindex & (PORTS - 1)))?;
         if p.ifindex == ifindex { Some(p) } else { None }
+    }
+
+    #[inline(always)]
+    fn subport(&self, slot: u32, device: u32, vlan: u16) -> u32 {
+        look_up_subport(slot, device, vlan as u32)
     }
 
     #[inline(always)]
@@ -517,8 +536,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn went_far(&self, _: &Scratch, port: u32, leaves: u32) {
-        seam::went_far(port, leaves);
+    fn went_far(&self, _: &Scratch, leaves: u32) {
+        seam::went_far(leaves);
     }
 
     #[inline(always)]

@@ -93,22 +93,22 @@ pub fn answer(skb: *mut __sk_buff) -> Option<Answer> {
     Some(Answer::Error { error, network: w[1] & 0xffff, generation: w[3], v6, vlan })
 }
 
-/// The broadcast that is to be copied.
+/// The broadcast from port `ingress` that is to be copied.
 #[inline(always)]
-pub fn flood(skb: *mut __sk_buff) -> Option<Flood> {
+pub fn flood(skb: *mut __sk_buff, ingress: u32) -> Option<Flood> {
     let w = get(skb);
     if w[4] != FLOOD {
         return None;
     }
-    // SAFETY: a live context.
-    let ingress = unsafe { (*skb).ifindex };
     Some(Flood { network: w[0], class: w[1], service: w[2], generation: w[3], ingress })
 }
 
-/// The port that a frame of the loader is to leave by.
+/// The port that a frame of the loader is to leave by, and the VLAN id that it gets there; 0 for
+/// none.
 #[inline(always)]
-pub fn target(skb: *mut __sk_buff) -> u32 {
-    get(skb)[0]
+pub fn target(skb: *mut __sk_buff) -> (u32, u16) {
+    let w = get(skb);
+    (w[0], w[1] as u16)
 }
 
 /// What a probe is asked: the slot, and the network in which its packet's addresses stand.

@@ -118,9 +118,9 @@ pub extern "C" fn police_packet(bytes: u32) -> u32 {
 /// [`account::went_far`] over the maps, for what stands in the scratch memory.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn went_far(port: u32, leaves: u32) -> u32 {
+pub extern "C" fn went_far(leaves: u32) -> u32 {
     if let Some(s) = scratch() {
-        account::went_far(&Maps, s, port, leaves);
+        account::went_far(&Maps, s, leaves);
     }
     0
 }

@@ -21,12 +21,13 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use portcullis_pipeline::{
-    DropReason, Tables, Verdict, account, answer, decide,
+    DropReason, Frame, Tables, Verdict, account, answer, decide,
     decide::flood as may_have,
     layout::MEMBERS,
     notice,
     packet::Scratch,
     probe,
+    subport::{self, is_subport},
     verdict::{Answer, Flood, Notice},
 };
 
@@ -53,44 +54,55 @@ pub fn ingress(ctx: TcContext) -> i32 {
         Verdict::Flood(_) => {
             // SAFETY: does not return unless the slot is empty.
             unsafe { TAILS.tail_call(&ctx, tail::FLOOD) };
-            fault(port)
+            fault()
         }
         Verdict::Answer(Answer::Notice(n)) => {
             // SAFETY: as above.
             unsafe { TAILS.tail_call(&ctx, tail::NOTICE + n.kind) };
-            fault(port)
+            fault()
         }
         Verdict::Answer(_) => {
             // SAFETY: as above.
             unsafe { TAILS.tail_call(&ctx, tail::ANSWER) };
-            fault(port)
+            fault()
         }
     }
 }
 
 /// Drops a frame whose verdict cannot be finished.
 #[inline(always)]
-fn fault(port: u32) -> i32 {
+fn fault() -> i32 {
+    let port = judged_at();
     account::dropped(&Maps, Maps.traffic(port), port, DropReason::Fault);
     TC_ACT_SHOT
+}
+
+/// The port at which `ingress` has judged the frame: its interface, or a subport of that.
+#[inline(always)]
+fn judged_at() -> u32 {
+    match scratch() {
+        Some(s) => s.port,
+        None => 0,
+    }
 }
 
 /// Sends the frame back to where it came from, as the answer that `ingress` asked for.
 #[classifier]
 pub fn answer(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
-    // SAFETY: a live context.
-    let port = unsafe { (*skb).ifindex };
-    let Some(wanted) = pass::answer(skb) else { return fault(port) };
+    let Some(wanted) = pass::answer(skb) else { return fault() };
     let done = answer::build(&mut Skb::new(skb), &Maps, &wanted);
     let built = if done { Ok(()) } else { Err(DropReason::Fault) };
     // SAFETY: a live context.
-    account::answered(&Maps, port, &wanted, built, unsafe { (*skb).len });
-    if built.is_err() {
-        return TC_ACT_SHOT;
-    }
-    // SAFETY: no pointer arguments.
-    unsafe { bpf_redirect(port, 0) as i32 }
+    account::answered(&Maps, judged_at(), &wanted, built, unsafe { (*skb).len });
+    if built.is_ok() { send_back(skb) } else { TC_ACT_SHOT }
+}
+
+/// Out of the interface that it came in by.
+#[inline(always)]
+fn send_back(skb: *mut __sk_buff) -> i32 {
+    // SAFETY: a live context; no pointer arguments.
+    unsafe { bpf_redirect((*skb).ifindex, 0) as i32 }
 }
 
 /// Answers a router solicitation.
@@ -117,19 +129,14 @@ fn tell(
     skb: *mut __sk_buff,
     build: impl FnOnce(&mut Skb, u32, &Notice, &mut Scratch) -> Result<(), DropReason>,
 ) -> i32 {
-    // SAFETY: a live context.
-    let port = unsafe { (*skb).ifindex };
-    let Some(wanted) = pass::answer(skb) else { return fault(port) };
-    let Answer::Notice(n) = &wanted else { return fault(port) };
-    let Some(scratch) = scratch() else { return fault(port) };
+    let Some(wanted) = pass::answer(skb) else { return fault() };
+    let Answer::Notice(n) = &wanted else { return fault() };
+    let Some(scratch) = scratch() else { return fault() };
+    let port = scratch.port;
     let built = build(&mut Skb::whole(skb), port, n, scratch);
     // SAFETY: a live context.
     account::answered(&Maps, port, &wanted, built, unsafe { (*skb).len });
-    if built.is_err() {
-        return TC_ACT_SHOT;
-    }
-    // SAFETY: no pointer arguments.
-    unsafe { bpf_redirect(port, 0) as i32 }
+    if built.is_ok() { send_back(skb) } else { TC_ACT_SHOT }
 }
 
 /// What the loop over the members needs.
@@ -137,6 +144,8 @@ struct Copies {
     skb: *mut __sk_buff,
     flood: Flood,
     length: u32,
+    /// Has the frame got its tag? Those that want it come last.
+    tagged: bool,
 }
 
 /// Sends a copy to each member of the network that may have it.
@@ -144,13 +153,14 @@ struct Copies {
 pub fn flood(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     // SAFETY: a live context.
-    let (port, length) = unsafe { ((*skb).ifindex, (*skb).len) };
-    let Some(flood) = pass::flood(skb) else { return fault(port) };
-    let Some(m) = members(flood.generation & 1, flood.network) else { return fault(port) };
+    let length = unsafe { (*skb).len };
+    let port = judged_at();
+    let Some(flood) = pass::flood(skb, port) else { return fault() };
+    let Some(m) = members(flood.generation & 1, flood.network) else { return fault() };
     let count = if m.count < MEMBERS as u32 { m.count } else { MEMBERS as u32 };
-    let Some(scratch) = scratch() else { return fault(port) };
+    let Some(scratch) = scratch() else { return fault() };
     scratch.copies = 0;
-    let mut copies = Copies { skb, flood, length };
+    let mut copies = Copies { skb, flood, length, tagged: false };
     // SAFETY: the callback has the signature that the helper calls, and its context outlives it.
     unsafe {
         bpf_loop(count, copy_to as *const () as *mut c_void, (&raw mut copies).cast::<c_void>(), 0)
@@ -170,9 +180,10 @@ extern "C" fn copy_to(index: u64, context: *mut c_void) -> i64 {
     }
     // SAFETY: below the array's length.
     let member = unsafe { *m.port.as_ptr().add(index) };
-    if may_have(&Maps, &c.flood, member, c.length) {
+    if may_have(&Maps, &c.flood, member, c.length) && dress(c, member) {
+        let device = subport::device(&Maps, c.flood.generation & 1, member);
         // SAFETY: a live context.
-        if unsafe { bpf_clone_redirect(c.skb, member, 0) } == 0 {
+        if unsafe { bpf_clone_redirect(c.skb, device, 0) } == 0 {
             if let Some(s) = scratch() {
                 s.copies += 1;
             }
@@ -180,6 +191,17 @@ extern "C" fn copy_to(index: u64, context: *mut c_void) -> i64 {
         }
     }
     0
+}
+
+/// Puts the network's tag on for the first of the subports. False where that fails.
+#[inline(always)]
+fn dress(c: &mut Copies, member: u32) -> bool {
+    if is_subport(member) && !c.tagged {
+        let network = Maps.network(c.flood.generation & 1, c.flood.network);
+        let vlan = network.map_or(0, |n| n.vlan);
+        c.tagged = Skb::prepared(c.skb).push_tag(vlan as u16);
+    }
+    is_subport(member) == c.tagged
 }
 
 /// What a slot says about a frame. Attached nowhere: the loader asks it, by BPF_PROG_TEST_RUN,
@@ -199,11 +221,15 @@ pub fn probe(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn announce(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
-    let port = pass::target(skb);
+    let (port, vlan) = pass::target(skb);
+    let device = subport::device(&Maps, Maps.generation() & 1, port);
+    if vlan != 0 && !Skb::prepared(skb).push_tag(vlan) {
+        return TC_ACT_SHOT;
+    }
     // SAFETY: a live context.
     let length = unsafe { (*skb).len };
     // SAFETY: as above.
-    if unsafe { bpf_clone_redirect(skb, port, 0) } == 0 {
+    if unsafe { bpf_clone_redirect(skb, device, 0) } == 0 {
         account::left(&Maps, port, length);
     }
     TC_ACT_SHOT

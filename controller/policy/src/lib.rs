@@ -26,6 +26,9 @@
 //! guests:
 //!   pc1: { network: lan, ip: 10.10.0.11, mac: auto, labels: [admin] }
 //!   fw: { nics: [{ network: lan }, { network: dmz, ip: [10.20.0.2, auto] }], forwards: false }
+//!   core:                         # one interface: lan untagged, the others with their VLAN tags
+//!     network: lan                # may be left out: then no untagged frame passes
+//!     trunk: [dmz, { network: guests, ip: 10.30.0.2 }]
 //!   spool:                        # what its port may take
 //!     network: lan
 //!     limits: { flows: 20000, half-open: 2000, new: 2000/s, broadcast: none, in: 1Gbit/s, out: 100Mbit/s }

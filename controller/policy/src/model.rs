@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use portcullis_image::Limits;
+use portcullis_image::{Limits, Trunk};
 use portcullis_pipeline::{addr::Mac, layout::service_table};
 use serde::Serialize;
 
@@ -278,6 +278,8 @@ pub struct Nic {
     pub addrs: Vec<IpAddr>,
     /// What its port may take.
     pub limits: Limits,
+    /// The interface that it shares with others of its guest.
+    pub trunk: Option<Trunk>,
 }
 
 /// An address of the hypervisor.

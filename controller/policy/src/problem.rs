@@ -217,6 +217,8 @@ problems! {
     "PC1405" "`always` does not hold: `{invariant}` needs {addr}, which the denied set `{set}` names" AlwaysDenied { invariant: String, addr: IpAddr, set: String };
     /// A set of nothing.
     "PC1491" "the denied set `{name}` names no address" EmptyDenied { name: String };
+    /// An address for frames without a tag, of which there are none.
+    "PC1501" "this trunk carries no network without a tag, so it has no `ip` of its own" NothingUntagged {};
 }
 
 impl Problem {

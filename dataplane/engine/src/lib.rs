@@ -12,8 +12,11 @@ mod prefixes;
 mod tables;
 
 use portcullis_pipeline::{
-    Answer, DropReason, Frame as _, Scratch, Verdict, account, answer, decide,
-    decide::flood as may_have, gate, lane, notice,
+    Answer, DropReason, Frame as _, Scratch, Tables as _, Verdict, account, answer, decide,
+    decide::flood as may_have,
+    gate, lane, notice,
+    subport::{self, is_subport},
+    verdict::Flood,
 };
 
 pub use crate::{
@@ -72,35 +75,54 @@ impl Engine {
             Verdict::Forward(port) => send(*port, frame),
             Verdict::Drop(_) => {}
             Verdict::Answer(wanted) => {
-                if self.answer(frame, ingress, wanted) {
+                if self.answer(frame, wanted) {
                     send(ingress, frame);
                 }
             }
-            Verdict::Flood(flood) => {
-                let mut copies = 0;
-                for member in self.tables.members(flood.generation & 1, flood.network) {
-                    if may_have(&self.tables, flood, *member, frame.length()) {
-                        send(*member, frame);
-                        account::left(&self.tables, *member, frame.length());
-                        copies += 1;
-                    }
-                }
-                account::copied(&self.tables, ingress, copies);
-            }
+            Verdict::Flood(flood) => self.copy(frame, flood, &mut send),
         }
         verdict
     }
 
-    /// Turns a frame from port `ingress` into the answer that a verdict asks for. False if that
-    /// is not possible.
-    pub fn answer(&mut self, frame: &mut Buffer, ingress: u32, wanted: &Answer) -> bool {
+    /// The port that the last frame was judged at: its ingress, or a subport of that.
+    pub const fn judged_at(&self) -> u32 {
+        self.scratch.port
+    }
+
+    /// Turns the frame that was judged last into the answer that its verdict asks for. False if
+    /// that is not possible.
+    pub fn answer(&mut self, frame: &mut Buffer, wanted: &Answer) -> bool {
+        let port = self.judged_at();
         let (tables, scratch) = (&self.tables, &mut self.scratch);
         let built = match wanted {
-            Answer::Notice(n) => notice::answer(frame, tables, ingress, n, scratch),
+            Answer::Notice(n) => notice::answer(frame, tables, port, n, scratch),
             _ if answer::build(frame, tables, wanted) => Ok(()),
             _ => Err(DropReason::Fault),
         };
-        account::answered(tables, ingress, wanted, built, frame.length());
+        account::answered(tables, port, wanted, built, frame.length());
         built.is_ok()
+    }
+
+    /// Hands a copy for each member that may have one to `send`: without a tag first, then with the
+    /// network's.
+    fn copy(&mut self, frame: &mut Buffer, flood: &Flood, send: &mut impl FnMut(u32, &Buffer)) {
+        let (t, slot, bytes) = (&self.tables, flood.generation & 1, frame.length());
+        let (mut copies, mut tagged) = (0, false);
+        for member in t.members(slot, flood.network) {
+            if !may_have(t, flood, *member, bytes) {
+                continue;
+            }
+            if is_subport(*member) && !tagged {
+                let vlan = t.network(slot, flood.network).map_or(0, |network| network.vlan);
+                tagged = frame.push_tag(vlan as u16);
+            }
+            if is_subport(*member) != tagged {
+                continue;
+            }
+            send(subport::device(t, slot, *member), frame);
+            account::left(t, *member, bytes);
+            copies += 1;
+        }
+        account::copied(t, self.scratch.port, copies);
     }
 }

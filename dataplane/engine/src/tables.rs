@@ -31,13 +31,15 @@ const NS_PER_TICK: u64 = 1_000_000_000 / TICKS_PER_SECOND;
 pub struct Slot {
     /// Shape of the dense tables; `None`: the slot holds no generation.
     pub shape: Option<GenerationEntry>,
-    /// By interface index.
+    /// By interface index, or number of a subport.
     pub ports: HashMap<u32, PortEntry>,
+    /// Numbers of subports by interface index of the trunk and VLAN id.
+    pub subports: HashMap<(u32, u16), u32>,
     /// By network id.
     pub networks: HashMap<u32, NetworkEntry>,
     /// Network id by VLAN id.
     pub vlans: HashMap<u16, u32>,
-    /// Interface indexes by network id.
+    /// Interface indexes by network id, numbers of subports last.
     pub members: HashMap<u32, Vec<u32>>,
     /// By kind, network and port.
     pub notices: HashMap<(u32, u32, u32), NoticeEntry>,
@@ -242,6 +244,10 @@ impl portcullis_pipeline::Tables for Tables {
 
     fn port(&self, slot: u32, ifindex: u32) -> Option<&PortEntry> {
         self.slot(slot).ports.get(&ifindex)
+    }
+
+    fn subport(&self, slot: u32, device: u32, vlan: u16) -> u32 {
+        self.slot(slot).subports.get(&(device, vlan)).copied().unwrap_or(NOTHING)
     }
 
     fn network(&self, slot: u32, id: u32) -> Option<&NetworkEntry> {

@@ -124,6 +124,17 @@ pub struct Nic {
     pub addrs: Vec<Addr>,
     /// What its port may take.
     pub limits: Limits,
+    /// The trunk that carries it; `None`: it has an interface to itself.
+    pub trunk: Option<Trunk>,
+}
+
+/// Where a NIC is that shares its interface with others of its guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// Which of its guest's trunks, from 0.
+    pub number: u32,
+    /// Do its frames carry the tag of its network? Of each trunk at most one NIC's do not.
+    pub tagged: bool,
 }
 
 /// Addresses that several guests may have: of each, one of them is the holder at a time.
@@ -245,6 +256,23 @@ impl Image {
     /// The network with this id.
     pub fn network(&self, id: u32) -> Option<&Network> {
         self.networks.get((id as usize).checked_sub(1)?)
+    }
+
+    /// All NICs (indexes) that the interface of one of them carries.
+    pub fn together(&self, nic: usize) -> impl Iterator<Item = usize> + Clone + '_ {
+        let one = &self.nics[nic];
+        let number = |nic: &Nic| nic.trunk.map(|trunk| trunk.number);
+        let with = move |(index, other): &(usize, &Nic)| {
+            let trunk = other.trunk.is_some() && number(other) == number(one);
+            *index == nic || (trunk && other.guest == one.guest)
+        };
+        self.nics.iter().enumerate().filter(with).map(|(index, _)| index)
+    }
+
+    /// The NICs of a guest, one (index) for each interface.
+    pub fn interfaces(&self, guest: &str) -> Vec<usize> {
+        let of_guest = (0..self.nics.len()).filter(|nic| self.nics[*nic].guest == guest);
+        of_guest.filter(|nic| self.together(*nic).next() == Some(*nic)).collect()
     }
 
     /// The id of the network with this name.

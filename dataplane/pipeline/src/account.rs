@@ -39,12 +39,12 @@ pub mod far {
     pub const OUTSIDE: u32 = 2;
 }
 
-/// What came in at `port` and was [`forwarded`] left its network: counted once more, at both
-/// ports. `leaves`: its bytes at the other.
+/// What came in and was [`forwarded`] left its network: counted once more, at both ports.
+/// `leaves`: its bytes at the other.
 #[inline(always)]
-pub fn went_far<T: Tables>(t: &T, s: &Scratch, port: u32, leaves: u32) {
+pub fn went_far<T: Tables>(t: &T, s: &Scratch, leaves: u32) {
     let routed = s.outcome.far() == far::ROUTED;
-    if let Some(c) = t.traffic(port) {
+    if let Some(c) = t.traffic(s.port) {
         add(if routed { &c.in_routed } else { &c.in_outside }, s.came);
     }
     if let Some(c) = t.traffic(s.outcome.port()) {

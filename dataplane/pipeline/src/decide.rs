@@ -19,14 +19,15 @@ use crate::{
     send,
     sequence::{self, Sent, View},
     shared,
+    subport::{self, is_subport},
     tables::{NOTHING, TICKS_PER_SECOND, Tables},
     verdict::{Flood, Verdict},
     wire::{ethernet, icmp, protocol, udp},
 };
 
 /// Decides about a frame that came in at port `ingress`. The frame is rewritten where the
-/// verdict forwards it; a tag of an uplink is taken off even if it is dropped after all. What
-/// `scratch` holds before does not matter.
+/// verdict forwards it; a tag of an uplink or a trunk is taken off even if it is dropped after all.
+/// What `scratch` holds before does not matter; [`Scratch::port`] is the port that was judged.
 #[inline(always)]
 pub fn decide<F: Frame, T: Tables>(
     f: &mut F,
@@ -35,6 +36,7 @@ pub fn decide<F: Frame, T: Tables>(
     scratch: &mut Scratch,
 ) -> Verdict {
     scratch.came = f.length();
+    scratch.port = ingress;
     let mut done = judge_frame(f, t, ingress, scratch);
     let s = t.forget(scratch);
     let outcome = &s.outcome;
@@ -42,19 +44,19 @@ pub fn decide<F: Frame, T: Tables>(
     if done.is_ok() && vlan != 0 && !f.push_tag(vlan) {
         done = Err(DropReason::Fault);
     }
-    let own = account::arrived(t, ingress, s.came);
+    let own = account::arrived(t, s.port, s.came);
     match done {
         Ok(()) => {
             if outcome.leaves() {
                 account::forwarded(t, own, outcome.port(), f.length());
                 if outcome.far() != account::far::NETWORK {
-                    t.went_far(s, ingress, f.length());
+                    t.went_far(s, f.length());
                 }
             }
             outcome.verdict()
         }
         Err(reason) => {
-            account::dropped(t, own, ingress, reason);
+            account::dropped(t, own, s.port, reason);
             Verdict::Drop(reason)
         }
     }
@@ -73,6 +75,9 @@ fn judge_frame<F: Frame, T: Tables>(
         return Err(DropReason::PortClosed);
     }
     let header = parse::link(f)?;
+    let port = subport::enter(t, m.slot, port, &header)?;
+    let ingress = port.ifindex;
+    scratch.port = ingress;
     let id = admit_link(t, &m, port, &header)?;
     if header.tagged && !f.pop_tag() {
         return Err(DropReason::Fault);
@@ -116,7 +121,7 @@ pub fn admit_link<T: Tables>(
             return Err(DropReason::SpoofedMac);
         }
         if id == 0 { Err(DropReason::UnknownVlan) } else { Ok(id) }
-    } else if header.tagged {
+    } else if header.tagged && !is_subport(port.ifindex) {
         Err(DropReason::TaggedFrame)
     } else if header.src.0 != port.mac && !shared::may_use(t, m.slot, port, header.src) {
         Err(DropReason::SpoofedMac)

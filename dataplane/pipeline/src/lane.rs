@@ -19,6 +19,7 @@ use crate::{
     query,
     route::{BEYOND, Moment, POLICED},
     sequence::{self, View},
+    subport::SUBPORT,
     tables::{TICKS_PER_SECOND, Tables},
     wire::{ethernet, protocol, tcp, udp},
 };
@@ -127,6 +128,6 @@ fn is_steady(e: &FlowEntry, own: &FlowSide, m: &Moment, dst: u64, protocol: u16)
     let plain = half >> conntrack::MAC_SHIFT == dst && half & conntrack::UPLINK == 0;
     let judged = (e.judged.get() >> 32) as u32 == m.generation;
     let open = half & conntrack::STATE == conntrack::OPEN;
-    let special = own.way.get() & (POLICED | BEYOND) != 0;
+    let special = own.way.get() & (POLICED | BEYOND | SUBPORT as u64) != 0;
     plain && judged && open && !special && !e.is_expired(protocol, m.now)
 }

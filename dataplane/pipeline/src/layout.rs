@@ -59,7 +59,8 @@ pub const EVENT_RING: u32 = 1 << 20;
 pub mod port_kind {
     /// Passes nothing.
     pub const CLOSED: u16 = 0;
-    /// A guest's NIC: one network, declared MAC and addresses only, untagged.
+    /// A guest's NIC: one network, declared MAC and addresses only, untagged unless it is a
+    /// [`crate::subport`].
     pub const GUEST: u16 = 1;
     /// The hypervisor's own leg of a network.
     pub const HOST: u16 = 2;
@@ -80,6 +81,8 @@ pub mod port_flag {
     /// An uplink with tagged networks, whose driver may take tags out of frames before an XDP hook
     /// sees them: one without a tag is no frame of the untagged network for certain.
     pub const HIDES_TAGS: u16 = 16;
+    /// The interface carries tagged networks too, see [`crate::subport`].
+    pub const TRUNK: u16 = 32;
 }
 
 entry! {
@@ -115,13 +118,14 @@ entry! {
 }
 
 entry! {
-    /// A port, by slot and `ifindex & (PORTS - 1)`.
+    /// A port, by slot and `ifindex & (PORTS - 1)`; subports stand at free places.
     PortEntry: 192 {
         /// Up to four addresses that the port may use as source; `::` is none. Guest ports only.
         addrs: [Addr; 4],
         /// MAC that the port may use as source (low 48 bits). Guest and host ports.
         mac: u64,
-        /// Interface index of the port; an entry for another ifindex is no entry.
+        /// Interface index of the port, or the number of a subport; an entry for another one is no
+        /// entry.
         ifindex: u32,
         /// Largest L3 packet that may leave here, bytes.
         mtu: u32,
@@ -129,14 +133,28 @@ entry! {
         kind: u16,
         /// Bits of [`port_flag`].
         flags: u16,
-        /// Its network; for an uplink the network of untagged frames, or 0.
+        /// Its network; for an uplink or a trunk the network of untagged frames, or 0.
         network: u32,
-        /// Rule-counter and status identity of the port, assigned by the switch.
-        id: u32,
+        /// Its interface: the port's own, or that of the trunk which a subport is a part of.
+        device: u32,
         /// Identity class of its first address: judges the broadcasts that it may receive.
         class: u32,
         /// What it may take. Last: the established path has no need of it.
         limits: PortLimits,
+    }
+}
+
+entry! {
+    /// Key of a subport's number: the tag by which frames of a trunk name it.
+    SubportKey: 16 {
+        /// Interface index of the trunk.
+        device: u32,
+        /// VLAN id, 1..4094.
+        vlan: u32,
+        /// Generation slot.
+        slot: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 
@@ -220,7 +238,7 @@ entry! {
     Members: 4096 {
         /// How many of `port` are in use.
         count: u32,
-        /// Interface indexes of the guest and host ports.
+        /// Interface indexes of the guest and host ports; the subports come last.
         port: [u32; MEMBERS],
     }
 }

@@ -42,6 +42,7 @@ pub mod route;
 pub mod send;
 pub mod sequence;
 pub mod shared;
+pub mod subport;
 pub mod tables;
 pub mod verdict;
 pub mod wire;

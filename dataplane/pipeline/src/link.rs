@@ -15,6 +15,7 @@ use crate::{
     reason::DropReason,
     route::{self, Ingress, Moment},
     shared,
+    subport::{self, is_subport},
     tables::Tables,
     wire::{arp, ethernet, icmpv6, ipv6},
 };
@@ -311,7 +312,13 @@ fn is_gateway(i: &Ingress<'_>, addr: Addr) -> bool {
 /// VLAN id that an answer to this port carries; 0 for none.
 #[inline(always)]
 pub fn answer_tag(i: &Ingress<'_>) -> u32 {
-    if i.kind == port_kind::UPLINK { egress_tag(i) } else { 0 }
+    if i.kind == port_kind::UPLINK {
+        egress_tag(i)
+    } else if is_subport(i.port) {
+        i.network.vlan
+    } else {
+        0
+    }
 }
 
 /// VLAN id of the network on its uplink; 0 where it is untagged.
@@ -344,8 +351,7 @@ fn told<T: Tables>(t: &T, c: &Claim, i: &Ingress<'_>, o: &mut Outcome) -> Result
             if seat.port == 0 || (seat.mac != i.dst.0 && a.mac != i.dst.0) {
                 return Err(DropReason::Absorbed);
             }
-            *o = Outcome::forward(seat.port as u32, 0, far::OUTSIDE);
-            Ok(())
+            subport::forward(t, c.slot(), seat.port as u32, i.network, far::OUTSIDE, o)
         }
         _ => Err(DropReason::Absorbed),
     }

@@ -24,7 +24,7 @@ pub struct Outcome {
     kind: u64,
     /// Port; or generation << 32 | network.
     place: u64,
-    /// Class << 32 | service; or the MAC; or the MTU.
+    /// Class << 32 | service; or the MAC; or the MTU; or the interface.
     value: u64,
     /// Ingress port; or VLAN id and flags, or VLAN id and how far it goes.
     extra: u64,
@@ -39,7 +39,13 @@ impl Outcome {
     #[inline(always)]
     pub const fn forward(port: u32, vlan: u32, far: u32) -> Self {
         let extra = (far as u64) << FAR_SHIFT | vlan as u64;
-        Self { kind: FORWARD, place: port as u64, value: 0, extra }
+        Self { kind: FORWARD, place: port as u64, value: port as u64, extra }
+    }
+
+    /// By this interface, of which the port is only a part.
+    #[inline(always)]
+    pub const fn by(self, device: u32) -> Self {
+        Self { value: device as u64, ..self }
     }
 
     /// Where the other end of a forwarded frame is: one of [`crate::account::far`].
@@ -113,7 +119,7 @@ impl Outcome {
     #[inline(always)]
     pub const fn verdict(&self) -> Verdict {
         let error = match self.kind {
-            FORWARD => return Verdict::Forward(self.place as u32),
+            FORWARD => return Verdict::Forward(self.value as u32),
             FLOOD => {
                 return Verdict::Flood(Flood {
                     network: self.place as u32,

@@ -15,6 +15,7 @@ use crate::{
     parse::{Fragment, Ip, Kind, Piece, Transport},
     route::{BEYOND, Ingress, Moment, POLICED, READDRESSED},
     sequence::Segment,
+    subport::SUBPORT,
 };
 
 /// Memory for one decision.
@@ -33,6 +34,8 @@ pub struct Scratch {
     pub event: EventEntry,
     /// Bytes of the frame as it came in.
     pub came: u32,
+    /// The port that it is judged at and counted for: of a trunk maybe a subport.
+    pub port: u32,
     /// Copies made of a broadcast. Not on the stack of the loop over the members: the verifier
     /// would follow every number ("The sequence of 8193 jumps is too complex").
     pub copies: u64,
@@ -49,6 +52,7 @@ impl Scratch {
         outcome: Outcome::NONE,
         event: EventEntry::EMPTY,
         came: 0,
+        port: 0,
         copies: 0,
         question: Question::NEW,
     };
@@ -254,6 +258,12 @@ impl Packet {
         self.kind == port_kind::GUEST as u32
             && self.half & conntrack::UPLINK == 0
             && self.port & BEYOND == 0
+    }
+
+    /// Does it leave by a subport, and so with a tag?
+    #[inline(always)]
+    pub const fn leaves_by_subport(&self) -> bool {
+        self.port & SUBPORT as u64 != 0
     }
 
     /// The port that it came from has a bandwidth limit.

@@ -36,7 +36,7 @@ reasons! {
     TaggedFrame = 2, "tagged-frame";
     /// Two VLAN tags, or an 802.1ad tag.
     DoubleTag = 3, "double-tag";
-    /// The uplink carries no network with this tag.
+    /// The uplink or trunk carries no network with this tag, or none without a tag.
     UnknownVlan = 4, "unknown-vlan";
     /// The source MAC is not the port's, or is a group address.
     SpoofedMac = 5, "spoofed-mac";

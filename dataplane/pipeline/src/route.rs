@@ -4,6 +4,7 @@
 use crate::{
     addr::{Addr, Mac},
     layout::{AddressEntry, NetworkEntry, network_flag, port_kind},
+    link::answer_tag,
     reason::DropReason,
     shared,
     tables::{TICKS_PER_SECOND, Tables},
@@ -54,8 +55,9 @@ pub struct Ingress<'a> {
 impl Ingress<'_> {
     /// This port's question for a notice of this kind.
     #[inline(always)]
-    pub const fn asks(&self, kind: u32) -> Notice {
-        Notice { kind, network: self.id, generation: self.m.generation, vlan: 0 }
+    pub fn asks(&self, kind: u32) -> Notice {
+        let vlan = answer_tag(self);
+        Notice { kind, network: self.id, generation: self.m.generation, vlan }
     }
 
     /// Is the frame addressed to the network's gateway?

@@ -1,5 +1,5 @@
-//! A frame on its way out: one hop of routing where it is routed, a tag where it leaves by a
-//! trunk.
+//! A frame on its way out: one hop of routing where it is routed, a tag where it leaves by an
+//! uplink or a subport.
 
 use crate::{
     account::{self, far},
@@ -12,15 +12,16 @@ use crate::{
     packet::Packet,
     reason::DropReason,
     route::Ingress,
+    subport,
     tables::Tables,
     verdict::IcmpError,
     wire::{ethernet, protocol, udp},
 };
 
-/// Does the frame leave as it came: from a guest to a guest here, inside their network?
+/// Does the frame leave as it came: from a guest to a guest here, inside their network, untagged?
 #[inline(always)]
 pub fn is_plain(p: &Packet) -> bool {
-    p.half >> conntrack::MAC_SHIFT == p.link_dst && p.stays_among_guests()
+    p.half >> conntrack::MAC_SHIFT == p.link_dst && p.stays_among_guests() && !p.leaves_by_subport()
 }
 
 /// Rewrites a frame that is not plain for its way out. This is the meaning behind
@@ -44,7 +45,11 @@ pub fn send<F: Frame, T: Tables>(
     } else {
         far::ROUTED
     };
-    *o = Outcome::forward(p.egress(), vlan, far);
+    if p.leaves_by_subport() {
+        subport::forward(t, p.slot(), p.egress(), network, far, o)?;
+    } else {
+        *o = Outcome::forward(p.egress(), vlan, far);
+    }
     if p.half >> conntrack::MAC_SHIFT == p.link_dst {
         return Ok(());
     }

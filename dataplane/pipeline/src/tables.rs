@@ -47,8 +47,11 @@ pub trait Tables {
     /// Shape of a slot's dense tables.
     fn generation_entry(&self, slot: u32) -> Option<&GenerationEntry>;
 
-    /// The port with this interface index.
+    /// The port with this interface index, or the subport with this number.
     fn port(&self, slot: u32, ifindex: u32) -> Option<&PortEntry>;
+    /// The number of the subport by which the trunk `device` (interface index) carries a VLAN id, or
+    /// [`NOTHING`].
+    fn subport(&self, slot: u32, device: u32, vlan: u16) -> u32;
     /// A network.
     fn network(&self, slot: u32, id: u32) -> Option<&NetworkEntry>;
     /// The network of a VLAN id, 0 for none.
@@ -197,11 +200,11 @@ pub trait Tables {
 
     /// Counts a frame that leaves its network. A seam as above; the meaning is
     /// [`account::went_far`].
-    fn went_far(&self, s: &Scratch, port: u32, leaves: u32)
+    fn went_far(&self, s: &Scratch, leaves: u32)
     where
         Self: Sized,
     {
-        account::went_far(self, s, port, leaves);
+        account::went_far(self, s, leaves);
     }
 
     /// Finds the verdict on a packet that is only asked about. A seam as above; the meaning is

@@ -6,7 +6,7 @@ use portcullis_pipeline::LAYOUT_VERSION;
 /// Version and digest of `src/layout.rs` without comments. When this test fails: raise
 /// [`LAYOUT_VERSION`] if the meaning of any byte has changed since the last release, and write the
 /// new digest here.
-const KNOWN: (u32, u64) = (5, 0x18b5_3148_db32_6294);
+const KNOWN: (u32, u64) = (5, 0x4e3d_7c8d_426e_a4a1);
 
 /// FNV-1a over the code, white space and comments left out.
 fn digest(text: &str) -> u64 {

@@ -8,7 +8,10 @@ use std::{
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+    link::{
+        InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+        XdpAttached,
+    },
 };
 
 use crate::{
@@ -160,6 +163,22 @@ pub(crate) fn create(attributes: Vec<LinkAttribute>) -> io::Result<()> {
     message.attributes = attributes;
     let flags = NLM_F_CREATE | netlink_packet_core::NLM_F_EXCL;
     Netlink::open()?.change(RouteNetlinkMessage::NewLink(message), flags)
+}
+
+/// Makes the interface of a VLAN on top of another one, down.
+pub(crate) fn create_vlan(name: &str, below: u32, vlan: u16) -> Result<()> {
+    name::check(name)?;
+    let data = InfoData::Vlan(vec![InfoVlan::Id(vlan)]);
+    let info = vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(data)];
+    let attributes = vec![
+        LinkAttribute::IfName(name.into()),
+        LinkAttribute::Link(below),
+        LinkAttribute::LinkInfo(info),
+    ];
+    create(attributes).map_err(|e| match e.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => Error::NoDriver { kind: "vlan" },
+        _ => Error::kernel(format!("create the VLAN interface {name}"), e),
+    })
 }
 
 fn open() -> Result<Netlink> {

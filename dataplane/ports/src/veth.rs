@@ -117,6 +117,34 @@ pub fn configure_peer(netns: Option<&Netns>, peer: &str, config: &PeerConfig) ->
     }
 }
 
+/// Puts the interface of a VLAN on top of a guest's end, and gives it its MAC, addresses and routes.
+/// Doing it again changes nothing.
+pub fn configure_vlan(
+    netns: Option<&Netns>,
+    peer: &str,
+    vlan: u16,
+    config: &PeerConfig,
+) -> Result<()> {
+    let make = || {
+        let below = link::get(peer)?;
+        let name = vlan_name(peer, vlan);
+        if link::find(&name)?.is_none() {
+            link::create_vlan(&name, below.index, vlan)?;
+        }
+        configure_here(&name, config, false)
+    };
+    match netns {
+        Some(netns) => netns.run(make)?,
+        None => make(),
+    }
+}
+
+/// `eth0.10`, as `ip link` and everybody else calls it, where an interface can have that name.
+pub fn vlan_name(parent: &str, vlan: u16) -> String {
+    let usual = format!("{parent}.{vlan}");
+    if name::check(&usual).is_ok() { usual } else { format!("vlan{vlan}") }
+}
+
 fn configure_here(peer: &str, config: &PeerConfig, loopback: bool) -> Result<()> {
     let link = link::get(peer)?;
     if loopback && let Some(lo) = link::find("lo")? {

@@ -8,13 +8,14 @@ use aya::programs::{TestRun, TestRunOptions};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{NoticeEntry, notice},
+    subport::is_subport,
     wire::{ethernet, protocol},
 };
 
 use crate::{
     Switch,
     error::{Error, Result},
-    place::Place,
+    place::vlan_of,
     slot::Tables,
     validate::context,
 };
@@ -53,19 +54,28 @@ impl Switch {
     fn announce_everywhere(&self) -> Result<()> {
         let Some(image) = &self.state.image else { return Ok(()) };
         for port in &self.state.ports {
-            let Ok(Place::Nic(nic)) = port.place else { continue };
-            let key = (notice::ADVERTISEMENT, image.nics[nic].network, 0);
-            let Some(entry) = self.state.tables.notices.get(&key) else { continue };
-            let frame = frame(entry);
-            let context = context([port.ifindex, 0]);
-            let options = TestRunOptions {
-                data_in: Some(&frame),
-                ctx_in: Some(&context),
-                ..TestRunOptions::new()
-            };
-            self.code.announce.test_run(options).map_err(Error::program("advertise a router"))?;
+            let Ok(place) = &port.place else { continue };
+            for (nic, number) in place.nics(port.ifindex) {
+                let vlan = if is_subport(number) { vlan_of(image, nic) } else { 0 };
+                self.announce_to(image.nics[nic].network, number, vlan)?;
+            }
         }
         Ok(())
+    }
+
+    /// By one port of a network, with this tag where it is not 0.
+    fn announce_to(&self, network: u32, port: u32, vlan: u16) -> Result<()> {
+        let key = (notice::ADVERTISEMENT, network, 0);
+        let Some(entry) = self.state.tables.notices.get(&key) else { return Ok(()) };
+        let frame = frame(entry);
+        let context = context([port, vlan.into()]);
+        let options = TestRunOptions {
+            data_in: Some(&frame),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let sent = self.code.announce.test_run(options);
+        sent.map(drop).map_err(Error::program("advertise a router"))
     }
 }
 
@@ -101,6 +111,7 @@ fn frame(entry: &NoticeEntry) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::{
+        place::Place,
         slot::{OpenPort, build},
         testing,
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use portcullis_image::{Image, Nic};
-use portcullis_pipeline::addr::Addr;
+use portcullis_pipeline::addr::{Addr, Mac};
 use portcullis_ports::{
     Error as DeviceError, Interfaces, Link, Netns,
     address::Prefixed,
@@ -13,7 +13,7 @@ use portcullis_ports::{
 
 use crate::{
     error::Result,
-    place::table_index,
+    place::{Place, table_index},
     spec::{PortKind, PortSpec},
 };
 
@@ -31,11 +31,12 @@ pub struct Device {
 }
 
 /// Finds the interface of a port, or makes it: down, and marked as ours. `taken`: indexes of the
-/// port table that other ports hold; `now`: what there is.
+/// port table that other ports hold; `mac`: of the guest's end, where it is known; `now`: what there
+/// is.
 pub fn ensure(
     spec: &PortSpec,
     alias: &str,
-    nic: Option<&Nic>,
+    mac: Option<Mac>,
     taken: &BTreeSet<u32>,
     now: &Interfaces,
 ) -> Result<Device> {
@@ -53,7 +54,7 @@ pub fn ensure(
             let (name, place) = (spec.name.clone(), String::new());
             Err(DeviceError::NameInUse { name, place }.into())
         }
-        None => make(spec, alias, nic, taken).map(|link| Device { link, made: true }),
+        None => make(spec, alias, mac, taken).map(|link| Device { link, made: true }),
     }
 }
 
@@ -66,23 +67,23 @@ const fn kernel_kind(kind: &PortKind) -> &'static str {
     }
 }
 
-fn make(spec: &PortSpec, alias: &str, nic: Option<&Nic>, taken: &BTreeSet<u32>) -> Result<Link> {
-    let mut made = create(spec, alias, nic)?;
+fn make(spec: &PortSpec, alias: &str, mac: Option<Mac>, taken: &BTreeSet<u32>) -> Result<Link> {
+    let mut made = create(spec, alias, mac)?;
     for _ in 0..TRIES {
         if !taken.contains(&table_index(made.index)) {
             break;
         }
         link::delete(made.index)?;
-        made = create(spec, alias, nic)?;
+        made = create(spec, alias, mac)?;
     }
     Ok(made)
 }
 
-fn create(spec: &PortSpec, alias: &str, nic: Option<&Nic>) -> Result<Link> {
+fn create(spec: &PortSpec, alias: &str, mac: Option<Mac>) -> Result<Link> {
     match &spec.kind {
         PortKind::Veth { netns, peer, .. } => {
             let netns = netns.as_ref().map(Netns::open).transpose()?;
-            let peer = Peer { name: peer.clone(), mac: nic.map(|n| n.mac.octets()) };
+            let peer = Peer { name: peer.clone(), mac: mac.map(Mac::octets) };
             Ok(veth::create(&spec.name, &peer, netns.as_ref(), alias)?)
         }
         PortKind::Tap { queues } => Ok(tap::create(&spec.name, *queues, alias)?),
@@ -90,20 +91,34 @@ fn create(spec: &PortSpec, alias: &str, nic: Option<&Nic>) -> Result<Link> {
     }
 }
 
-/// Brings a guest's port up, with its network's MTU, and its peer where that was asked for.
-pub fn open_guest(spec: &PortSpec, image: &Image, nic: &Nic) -> Result<()> {
+/// Brings a guest's port up, with the largest MTU of its networks, and its peer where that was asked
+/// for: of a trunk with an interface for each tagged network on top of it.
+pub fn open_guest(spec: &PortSpec, image: &Image, place: &Place) -> Result<()> {
     let port = link::get(&spec.name)?;
-    let mtu = image.network(nic.network).map_or(port.mtu, |n| n.mtu);
+    let nics = || place.nics(port.index).map(|(nic, number)| (&image.nics[nic], number));
+    let mtus = nics().filter_map(|(nic, _)| Some(image.network(nic.network)?.mtu));
+    let mtu = mtus.max().unwrap_or(port.mtu);
     if port.mtu != mtu {
         link::set_mtu(port.index, mtu)?;
     }
     link::set_up(port.index, true)?;
-    if let PortKind::Veth { netns, peer, configure: true } = &spec.kind {
-        let netns = netns.as_ref().map(Netns::open).transpose()?;
-        veth::configure_peer(netns.as_ref(), peer, &peer_config(image, nic))?;
-        link::wait_running(&spec.name)?;
+    let PortKind::Veth { netns, peer, configure: true } = &spec.kind else { return Ok(()) };
+    let netns = netns.as_ref().map(Netns::open).transpose()?;
+    let bare = nics().find(|(_, number)| *number == port.index);
+    let mac = mac(image, place).map_or([0; 6], Mac::octets);
+    let own = bare.map(|(nic, _)| peer_config(image, nic)).unwrap_or_default();
+    veth::configure_peer(netns.as_ref(), peer, &PeerConfig { mac, mtu, ..own })?;
+    for (nic, _) in nics().filter(|(_, number)| *number != port.index) {
+        let vlan = image.network(nic.network).map_or(0, |network| network.vlan);
+        veth::configure_vlan(netns.as_ref(), peer, vlan, &peer_config(image, nic))?;
     }
-    Ok(())
+    Ok(link::wait_running(&spec.name)?)
+}
+
+/// The MAC of the interface of a guest's port: of a trunk that of its untagged network, else of the
+/// first.
+pub fn mac(image: &Image, place: &Place) -> Option<Mac> {
+    place.nics(0).next().map(|(nic, _)| image.nics[nic].mac)
 }
 
 /// What a guest's end gets.

@@ -20,8 +20,10 @@ use crate::{
     batch::{self, Cursor, Sizes},
     error::{Error, Result},
     maps::name,
+    observe::subport_name,
     place::name_of,
     status::{Event, EventCounts, Seen},
+    switch::Port,
 };
 
 /// Events that wait here for whoever asks for them; older ones are given up.
@@ -152,10 +154,18 @@ impl Switch {
     }
 
     fn port_name(&self, ifindex: u32) -> Option<String> {
-        let ports = self.state.ports.iter().map(|p| (p.ifindex, &p.spec.name));
-        let legs = self.state.legs.iter().map(|(_, leg)| (leg.ifindex, &leg.port));
-        let found = ports.chain(legs).find(|(index, _)| *index == ifindex && ifindex != 0);
-        found.map(|(_, name)| name.clone())
+        let mut legs = self.state.legs.iter();
+        if let Some((_, leg)) = legs.find(|(_, leg)| leg.ifindex == ifindex) {
+            return Some(leg.port.clone());
+        }
+        let has = |p: &&Port| ifindex != 0 && p.numbers().any(|number| number == ifindex);
+        let port = self.state.ports.iter().find(has)?;
+        if port.ifindex == ifindex {
+            return Some(port.spec.name.clone());
+        }
+        let nic = port.place.as_ref().ok()?.nics(port.ifindex).find(|(_, n)| *n == ifindex)?.0;
+        let image = self.state.image.as_deref()?;
+        Some(subport_name(&port.spec.name, &name_of(image, image.nics[nic].network)))
     }
 }
 

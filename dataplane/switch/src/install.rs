@@ -7,8 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_image::{Image, Nic};
-use portcullis_pipeline::layout::{PORTS, PortEntry};
+use portcullis_image::Image;
+use portcullis_pipeline::{
+    addr::Mac,
+    layout::{PORTS, PortEntry},
+};
 use portcullis_ports::{Interfaces, host_leg, name as ifname};
 use zerocopy::FromBytes;
 
@@ -25,7 +28,7 @@ use crate::{
     slot::{self, Tables},
     spec::PortSpec,
     status::{Closed, Installed, Validation},
-    switch::{Port, State, build, nic_of, place_all},
+    switch::{Port, State, build, mac_of, place_all, retire_others},
     traffic,
     undo::Made,
     validate::{Wanted, validate},
@@ -116,10 +119,12 @@ impl Switch {
         let found = Interfaces::look()?;
         let legs = self.ready_legs(&image, &found, made)?;
         let mut ports = self.ready_ports(&image, specs, &legs, &found, made)?;
-        place_all(&image, &legs, &mut ports);
+        let known = self.numbers()?;
+        place_all(&image, &legs, &mut ports, &known);
         let host_addrs = host_addrs.to_vec();
         let tables = Arc::new(build(&image, &legs, &ports, &host_addrs));
         self.maps.most.check(&tables)?;
+        retire_others(&mut self.maps, &known, &tables.subports)?;
         Ok(Next { found, image, host_addrs, ports, legs, tables })
     }
 
@@ -165,12 +170,14 @@ impl Switch {
         found: &Interfaces,
         made: &mut Made,
     ) -> Result<Vec<Port>> {
-        let mut taken: BTreeSet<u32> = legs.iter().map(|(_, l)| table_index(l.ifindex)).collect();
+        let subports = self.numbers()?.into_values();
+        let mut taken: BTreeSet<u32> =
+            legs.iter().map(|(_, l)| l.ifindex).chain(subports).map(table_index).collect();
         let mut ports = Vec::new();
         for spec in specs {
-            let nic = nic_of(image, spec);
+            let mac = mac_of(image, spec);
             let mut own = Made::default();
-            let port = match self.ready_port(spec, nic, &taken, found, &mut own) {
+            let port = match self.ready_port(spec, mac, &taken, found, &mut own) {
                 Ok(port) => port,
                 Err(e) => {
                     self.unmake(&std::mem::take(&mut own));
@@ -201,12 +208,12 @@ impl Switch {
     pub(crate) fn ready_port(
         &mut self,
         spec: &PortSpec,
-        nic: Option<&Nic>,
+        mac: Option<Mac>,
         taken: &BTreeSet<u32>,
         found: &Interfaces,
         made: &mut Made,
     ) -> Result<Port> {
-        let device = device::ensure(spec, &self.alias, nic, taken, found)?;
+        let device = device::ensure(spec, &self.alias, mac, taken, found)?;
         if device.made {
             made.interfaces.push(spec.name.clone());
             traffic::retire(&mut self.maps, device.link.index)?;
@@ -292,7 +299,7 @@ impl Switch {
         let mut failed = false;
         for at in 0..self.state.ports.len() {
             let port = self.state.ports[at].clone();
-            if port.place.is_err() || settled.contains(&port.ifindex) {
+            if port.place.is_err() || port.numbers().all(|number| settled.contains(&number)) {
                 continue;
             }
             if let Err(e) = self.open(&port, &image) {

@@ -45,7 +45,7 @@ mod xdp;
 
 pub use error::{Error, Result};
 pub use events::guest_of;
-pub use place::{Leg, Place};
+pub use place::{Leg, Numbers, Place, Subport};
 pub use spec::{Config, Gate, PortKind, PortSpec};
 pub use status::*;
 pub use switch::Switch;

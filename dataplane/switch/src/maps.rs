@@ -12,7 +12,7 @@ use portcullis_pipeline::{
         DropKey, EVENT_RING, FlowEntry, FlowKey, GenerationEntry, Holder, HolderKey, Members,
         NETWORKS, NetworkEntry, NoticeEntry, NoticeKey, PORTS, PortEntry, PortReturns, PortState,
         PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SLOTS, SOURCE_TABLES,
-        ServiceTable, Settings, TRAFFIC, Traffic,
+        ServiceTable, Settings, SubportKey, TRAFFIC, Traffic,
     },
     reason::REASONS,
 };
@@ -33,6 +33,7 @@ pub mod name {
     pub const GENERATION: &str = "GENERATION";
     pub const GENERATIONS: &str = "GENERATIONS";
     pub const PORTS: &str = "PORTS";
+    pub const SUBPORTS: &str = "SUBPORTS";
     pub const NETWORKS: &str = "NETWORKS";
     pub const VLANS: &str = "VLANS";
     pub const MEMBERS: &str = "MEMBERS";
@@ -70,6 +71,7 @@ pub mod name {
         GENERATION,
         GENERATIONS,
         PORTS,
+        SUBPORTS,
         NETWORKS,
         VLANS,
         MEMBERS,
@@ -121,6 +123,8 @@ pub struct Maps {
     pub generations: ArrayOf<{ size::<GenerationEntry>() }>,
     /// Ports.
     pub ports: ArrayOf<{ size::<PortEntry>() }>,
+    /// Numbers of subports.
+    pub subports: HashOf<{ size::<SubportKey>() }, { size::<u32>() }>,
     /// Networks.
     pub networks: ArrayOf<{ size::<NetworkEntry>() }>,
     /// Network ids by VLAN id.
@@ -193,6 +197,7 @@ impl Maps {
             generation: open(dir, GENERATION)?,
             generations: open(dir, GENERATIONS)?,
             ports: open(dir, PORTS)?,
+            subports: open(dir, SUBPORTS)?,
             networks: open(dir, NETWORKS)?,
             vlans: open(dir, VLANS)?,
             members: open(dir, MEMBERS)?,
@@ -277,7 +282,7 @@ fn expected_entries(map: &str) -> Option<u32> {
     Some(match map {
         name::GENERATION => 1,
         name::GENERATIONS => SLOTS,
-        name::PORTS => SLOTS * PORTS,
+        name::PORTS | name::SUBPORTS => SLOTS * PORTS,
         name::LANES | name::LANE_HITS | name::GATE_HITS => PORTS,
         name::NETWORKS | name::MEMBERS => SLOTS * NETWORKS,
         name::VLANS => SLOTS * VLANS,

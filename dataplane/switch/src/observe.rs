@@ -14,6 +14,7 @@ use portcullis_ports::{Link, link};
 use crate::{
     Switch,
     batch::{self, Cursor, Sizes},
+    device,
     error::{Error, Result},
     maps::name,
     place::{Place, name_of, table_index},
@@ -78,7 +79,9 @@ impl Switch {
 
     /// Ports as they are, host legs last.
     pub(crate) fn port_statuses(&self) -> Vec<PortStatus> {
-        let ports = self.state.ports.iter().map(|p| self.port_status(p));
+        let with_subports =
+            |p: &'_ Port| std::iter::once(self.port_status(p)).chain(self.subport_statuses(p));
+        let ports = self.state.ports.iter().flat_map(with_subports);
         ports.chain(self.leg_statuses()).collect()
     }
 
@@ -103,11 +106,12 @@ impl Switch {
             return status;
         };
         match &port.place {
-            Ok(Place::Nic(index)) => {
-                let nic = &image.nics[*index];
-                status.networks = vec![name_of(image, nic.network)];
-                status.mac = Some(nic.mac.to_string());
-                status.addresses = nic.addrs.iter().map(|a| (*a).into()).collect();
+            Ok(Place::Nic(index) | Place::Trunk { untagged: Some(index), .. }) => {
+                tell_nic(&mut status, image, *index);
+            }
+            Ok(place @ Place::Trunk { untagged: None, .. }) => {
+                status.networks.clear();
+                status.mac = device::mac(image, place).map(|mac| mac.to_string());
             }
             Ok(Place::Uplink { tagged, untagged }) => {
                 let all = tagged.iter().chain(Some(untagged).filter(|u| **u != 0));
@@ -116,6 +120,21 @@ impl Switch {
             Err(_) => {}
         }
         status
+    }
+
+    /// The tagged networks of a trunk, each as a port.
+    fn subport_statuses(&self, port: &Port) -> Vec<PortStatus> {
+        let (Ok(place), Some(image)) = (&port.place, &self.state.image) else { return Vec::new() };
+        let subports = place.nics(port.ifindex).filter(|(_, number)| *number != port.ifindex);
+        let status = |(nic, number): (usize, u32)| {
+            let mut status =
+                PortStatus { kind: SUBPORT, ifindex: number, ..self.port_status(port) };
+            status.name = subport_name(&port.spec.name, &name_of(image, image.nics[nic].network));
+            status.lane = false;
+            tell_nic(&mut status, image, nic);
+            status
+        };
+        subports.map(status).collect()
     }
 
     fn leg_statuses(&self) -> impl Iterator<Item = PortStatus> {
@@ -147,7 +166,9 @@ impl Switch {
 
     fn network_status(&self, network: &portcullis_image::Network, id: u32) -> NetworkStatus {
         let is_member = |p: &&Port| match (&p.place, &self.state.image) {
-            (Ok(Place::Nic(index)), Some(image)) => image.nics[*index].network == id,
+            (Ok(place), Some(image)) => {
+                place.nics(p.ifindex).any(|(nic, _)| image.nics[nic].network == id)
+            }
             _ => false,
         };
         let carries = |p: &&Port| match &p.place {
@@ -189,11 +210,13 @@ impl Switch {
             Err(MapError::KeyNotFound) => 0,
             Err(e) => return Err(Error::map("read", name::HOLDERS)(e)),
         };
-        let nic = |port: &Port| match port.place {
-            Ok(Place::Nic(nic)) if port.ifindex == held && held != 0 => Some(nic),
-            _ => None,
+        let placed = |port: &'_ Port| port.place.clone().ok().map(|place| (place, port.ifindex));
+        let places = self.state.ports.iter().filter_map(placed);
+        let holds = |(place, ifindex): (Place, u32)| {
+            let mut nics = place.nics(ifindex);
+            nics.find_map(|(nic, port)| (port == held && held != 0).then_some(nic))
         };
-        let nic = self.state.ports.iter().find_map(nic);
+        let nic = places.into_iter().find_map(holds);
         Ok(nic.filter(|nic| shared.by.contains(nic)))
     }
 
@@ -239,10 +262,31 @@ impl Switch {
     }
 }
 
+/// The word for a tagged network of a trunk.
+const SUBPORT: &str = "subport";
+
+/// The name of a subport: no interface has one with a colon.
+pub(crate) fn subport_name(trunk: &str, network: &str) -> String {
+    format!("{trunk}:{network}")
+}
+
+/// Says what a port's NIC is.
+fn tell_nic(status: &mut PortStatus, image: &Image, nic: usize) {
+    let nic = &image.nics[nic];
+    status.networks = vec![name_of(image, nic.network)];
+    status.mac = Some(nic.mac.to_string());
+    status.addresses = nic.addrs.iter().map(|a| (*a).into()).collect();
+}
+
 /// Somebody may have deleted an interface behind our back, or a namespace with it.
 fn close_missing(ports: &mut [PortStatus], links: &[Link]) {
+    let mut gone = false;
     for port in ports.iter_mut().filter(|p| p.open) {
-        if !is_there(links, port.ifindex, &port.name) {
+        // A subport goes with its trunk, which stands before it.
+        if port.kind != SUBPORT {
+            gone = !is_there(links, port.ifindex, &port.name);
+        }
+        if gone {
             port.open = false;
             port.closed = Some(Closed::Gone);
         }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, os::fd::AsFd};
 use aya::maps::{IterableMap, MapData};
 use portcullis_pipeline::{
     addr::Addr,
-    layout::{AddressEntry, AddressKey, NoticeEntry, NoticeKey},
+    layout::{AddressEntry, AddressKey, NoticeEntry, NoticeKey, SubportKey},
 };
 use zerocopy::FromBytes;
 
@@ -14,6 +14,7 @@ use crate::{
     batch::{self, Cursor, Sizes},
     error::{Error, Result},
     maps::{Maps, name},
+    place::Numbers,
 };
 
 /// About as many bytes of values are read by one call.
@@ -48,6 +49,13 @@ pub fn notices(maps: &Maps, slot: u32) -> Result<BTreeMap<(u32, u32, u32), Notic
     let all = hashed::<NoticeKey, NoticeEntry>(maps.notices.map(), name::NOTICES)?;
     let of_slot = all.into_iter().filter(|(key, _)| key.slot == slot);
     Ok(of_slot.map(|(key, entry)| ((key.kind, key.network, key.port), entry)).collect())
+}
+
+/// Numbers of subports of a slot.
+pub fn subports(maps: &Maps, slot: u32) -> Result<Numbers> {
+    let all = hashed::<SubportKey, u32>(maps.subports.map(), name::SUBPORTS)?;
+    let of_slot = all.into_iter().filter(|(key, _)| key.slot == slot);
+    Ok(of_slot.map(|(key, number)| ((key.device, key.vlan as u16), number)).collect())
 }
 
 /// Every element of a hash table.

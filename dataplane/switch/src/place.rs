@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_image::{Image, Nic};
-use portcullis_pipeline::layout::{MEMBERS, PORTS};
+use portcullis_pipeline::{
+    layout::{MEMBERS, PORTS},
+    subport,
+};
 
 use crate::{
     spec::{PortKind, PortSpec},
@@ -15,6 +18,13 @@ use crate::{
 pub enum Place {
     /// A guest's NIC: index into [`Image::nics`].
     Nic(usize),
+    /// Several NICs of a guest by one interface.
+    Trunk {
+        /// The one whose frames have no tag.
+        untagged: Option<usize>,
+        /// The others.
+        tagged: Vec<Subport>,
+    },
     /// The way out of some networks, by id.
     Uplink {
         /// Networks with a tag.
@@ -22,6 +32,40 @@ pub enum Place {
         /// Network without one, or 0.
         untagged: u32,
     },
+}
+
+/// A tagged NIC of a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subport {
+    /// Index into [`Image::nics`].
+    pub nic: usize,
+    /// Its port's number, see [`portcullis_pipeline::subport`].
+    pub number: u32,
+}
+
+/// Numbers of subports by interface index of the trunk and VLAN id.
+pub type Numbers = BTreeMap<(u32, u16), u32>;
+
+impl Place {
+    /// The guest's NICs (indexes into [`Image::nics`]), each with its port: that of the interface, or
+    /// the number of a subport.
+    pub fn nics(&self, ifindex: u32) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let (bare, tagged): (Option<usize>, &[Subport]) = match self {
+            Self::Nic(nic) => (Some(*nic), &[]),
+            Self::Trunk { untagged, tagged } => (*untagged, tagged),
+            Self::Uplink { .. } => (None, &[]),
+        };
+        let tagged = tagged.iter().map(|subport| (subport.nic, subport.number));
+        bare.map(|nic| (nic, ifindex)).into_iter().chain(tagged)
+    }
+
+    /// The ports that the NICs without an interface of their own have.
+    fn subports(&self) -> &[Subport] {
+        match self {
+            Self::Trunk { tagged, .. } => tagged,
+            _ => &[],
+        }
+    }
 }
 
 /// A port whose interface exists.
@@ -42,14 +86,52 @@ pub struct Leg {
     pub ifindex: u32,
 }
 
-/// Places every port, in order: of two that want the same, the first one gets it.
+/// Places every port, in order: of two that want the same, the first one gets it. `known`: the
+/// numbers that subports have already, and keep.
 pub fn place(
     image: &Image,
     legs: &[Leg],
     candidates: &[Candidate<'_>],
+    known: &Numbers,
 ) -> Vec<Result<Place, Closed>> {
     let mut taken = Taken::new(image, legs);
-    candidates.iter().map(|c| taken.place(c)).collect()
+    let mut places: Vec<_> = candidates.iter().map(|c| taken.place(c)).collect();
+    let mut used: BTreeSet<u32> = taken.indexes.into_keys().collect();
+    used.extend(candidates.iter().map(|c| table_index(c.ifindex)));
+    for keep in [true, false] {
+        for (candidate, place) in candidates.iter().zip(&mut places) {
+            let Ok(Place::Trunk { tagged, .. }) = place else { continue };
+            for subport in tagged.iter_mut().filter(|s| s.number == NO_NUMBER) {
+                let key = (candidate.ifindex, vlan_of(image, subport.nic));
+                let number = if keep { known.get(&key).copied() } else { free_number(&used) };
+                // Its place may have become that of an interface meanwhile.
+                if let Some(number) = number.filter(|n| used.insert(table_index(*n))) {
+                    subport.number = number;
+                }
+            }
+        }
+    }
+    for place in &mut places {
+        let lacks = |place: &Place| place.subports().iter().any(|s| s.number == NO_NUMBER);
+        if place.as_ref().is_ok_and(lacks) {
+            *place = Err(Closed::NoSubport);
+        }
+    }
+    places
+}
+
+/// Of a subport that has none yet: no interface has this index.
+const NO_NUMBER: u32 = 0;
+
+/// The number of a free place. From the end of the table: interface indexes count from its
+/// beginning.
+fn free_number(used: &BTreeSet<u32>) -> Option<u32> {
+    (0..PORTS).rev().find(|place| !used.contains(place)).map(subport::number)
+}
+
+/// The VLAN id of a NIC's network.
+pub fn vlan_of(image: &Image, nic: usize) -> u16 {
+    image.network(image.nics[nic].network).map_or(0, |network| network.vlan)
 }
 
 /// Which index of the port table an interface falls on.
@@ -92,24 +174,34 @@ impl<'a> Taken<'a> {
             PortKind::Uplink { tagged, untagged, .. } => {
                 self.uplink(&c.spec.name, tagged, untagged.as_ref())?
             }
-            PortKind::Tap { .. } | PortKind::Veth { .. } => self.nic(c.spec)?,
+            PortKind::Tap { .. } | PortKind::Veth { .. } => self.guest(c.spec)?,
         };
         self.indexes.insert(index, c.spec.name.clone());
         Ok(place)
     }
 
-    fn nic(&mut self, spec: &PortSpec) -> Result<Place, Closed> {
+    fn guest(&mut self, spec: &PortSpec) -> Result<Place, Closed> {
         let (index, nic) = choose_nic(self.image, spec)?;
         if let Some(port) = self.nics.get(&index) {
             return Err(Closed::NicTaken { port: port.clone() });
         }
-        let members = self.members.entry(nic.network).or_default();
-        if *members == MEMBERS {
-            return Err(Closed::NetworkFull { network: name_of(self.image, nic.network) });
+        let with: Vec<usize> = self.image.together(index).collect();
+        for nic in with.iter().map(|index| &self.image.nics[*index]) {
+            if self.members.get(&nic.network).is_some_and(|members| *members == MEMBERS) {
+                return Err(Closed::NetworkFull { network: name_of(self.image, nic.network) });
+            }
         }
-        *members += 1;
-        self.nics.insert(index, spec.name.clone());
-        Ok(Place::Nic(index))
+        for index in &with {
+            *self.members.entry(self.image.nics[*index].network).or_default() += 1;
+            self.nics.insert(*index, spec.name.clone());
+        }
+        if nic.trunk.is_none() {
+            return Ok(Place::Nic(index));
+        }
+        let is_tagged = |index: &usize| self.image.nics[*index].trunk.is_some_and(|t| t.tagged);
+        let (tagged, untagged): (Vec<_>, Vec<_>) = with.into_iter().partition(is_tagged);
+        let tagged = tagged.into_iter().map(|nic| Subport { nic, number: NO_NUMBER }).collect();
+        Ok(Place::Trunk { untagged: untagged.first().copied(), tagged })
     }
 
     fn uplink(
@@ -145,25 +237,28 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// The one NIC that a spec means.
+/// The one NIC that a spec means, or the first of its trunk.
 fn choose_nic<'a>(image: &'a Image, spec: &PortSpec) -> Result<(usize, &'a Nic), Closed> {
     let guest = spec.guest.as_ref().ok_or(Closed::NoGuest)?;
-    let of_guest: Vec<(usize, &Nic)> =
-        image.nics.iter().enumerate().filter(|(_, n)| n.guest == *guest).collect();
-    if of_guest.is_empty() {
+    let interfaces = image.interfaces(guest);
+    if interfaces.is_empty() {
         return Err(Closed::UnknownGuest { guest: guest.clone() });
     }
-    let wanted = |n: &Nic| spec.network.as_ref().is_none_or(|w| name_of(image, n.network) == *w);
-    let mut fitting = of_guest.iter().filter(|(_, n)| wanted(n));
+    let networks =
+        |index: usize| image.together(index).map(|nic| name_of(image, image.nics[nic].network));
+    let wanted = |index: &&usize| {
+        spec.network.as_ref().is_none_or(|w| networks(**index).any(|name| name == *w))
+    };
+    let mut fitting = interfaces.iter().filter(wanted);
     match (fitting.next(), fitting.next(), &spec.network) {
-        (Some(one), None, _) => Ok(*one),
+        (Some(one), None, _) => Ok((*one, &image.nics[*one])),
         (None, _, network) => Err(Closed::NoSuchNic {
             guest: guest.clone(),
             network: network.clone().unwrap_or_default(),
         }),
         (Some(_), Some(_), _) => Err(Closed::WhichNic {
             guest: guest.clone(),
-            networks: of_guest.iter().map(|(_, n)| name_of(image, n.network)).collect(),
+            networks: interfaces.iter().flat_map(|index| networks(*index)).collect(),
         }),
     }
 }
@@ -175,6 +270,8 @@ pub fn name_of(image: &Image, id: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_image::Trunk;
+
     use super::*;
     use crate::{spec::Gate, testing};
 
@@ -203,7 +300,8 @@ mod tests {
     fn places(specs: &[PortSpec]) -> Vec<Result<Place, Closed>> {
         let candidates: Vec<_> =
             specs.iter().zip(100..).map(|(spec, ifindex)| Candidate { spec, ifindex }).collect();
-        place(&testing::image(), &[Leg { network: 1, ifindex: 90 }], &candidates)
+        let legs = [Leg { network: 1, ifindex: 90 }];
+        place(&testing::image(), &legs, &candidates, &Numbers::new())
     }
 
     #[test]
@@ -248,9 +346,63 @@ mod tests {
         let (a, b) = (tap("a", Some("pc1"), None), tap("b", Some("pc2"), None));
         let candidates =
             [Candidate { spec: &a, ifindex: 7 }, Candidate { spec: &b, ifindex: 7 + PORTS }];
-        let got = place(&testing::image(), &[], &candidates);
+        let known = Numbers::new();
+        let got = place(&testing::image(), &[], &candidates, &known);
         assert_eq!(got[1], Err(Closed::IndexTaken { port: "a".into() }));
-        let got = place(&testing::image(), &[Leg { network: 1, ifindex: 7 }], &candidates[..1]);
+        let legs = [Leg { network: 1, ifindex: 7 }];
+        let got = place(&testing::image(), &legs, &candidates[..1], &known);
         assert_eq!(got[0], Err(Closed::IndexTaken { port: "the host's leg of lan".into() }));
+    }
+
+    /// `router` with both its networks by one interface.
+    fn trunked(untagged: bool) -> Image {
+        let mut image = testing::image();
+        for (nic, tagged) in [(2, !untagged), (3, true)] {
+            image.nics[nic].trunk = Some(Trunk { number: 0, tagged });
+        }
+        image
+    }
+
+    #[test]
+    fn a_trunk_carries_all_its_nics() {
+        let specs = [
+            tap("a", Some("router"), None),
+            tap("b", Some("router"), Some("dmz")),
+            tap("c", Some("pc1"), None),
+        ];
+        let candidates: Vec<_> =
+            specs.iter().zip(100..).map(|(spec, ifindex)| Candidate { spec, ifindex }).collect();
+        let last = |n| subport::number(PORTS - n);
+        let got = place(&trunked(true), &[], &candidates, &Numbers::new());
+        let tagged = vec![Subport { nic: 3, number: last(1) }];
+        assert_eq!(got[0], Ok(Place::Trunk { untagged: Some(2), tagged }));
+        assert_eq!(got[1], Err(Closed::NicTaken { port: "a".into() }));
+        let nics = |place: &Place| place.nics(100).collect::<Vec<_>>();
+        assert_eq!(nics(got[0].as_ref().unwrap()), [(2, 100), (3, last(1))]);
+        let bare = place(&trunked(false), &[], &candidates[..1], &Numbers::new());
+        assert_eq!(nics(bare[0].as_ref().unwrap()), [(2, last(1)), (3, last(2))]);
+    }
+
+    #[test]
+    fn a_subport_keeps_its_number() {
+        let image = trunked(false);
+        let (a, b) = (tap("a", Some("router"), None), tap("b", Some("pc1"), None));
+        let one = [Candidate { spec: &a, ifindex: 7 }];
+        let vlans = [vlan_of(&image, 2), vlan_of(&image, 3)];
+        let number = |place: &Result<Place, Closed>, at: usize| {
+            place.as_ref().unwrap().nics(7).nth(at).unwrap().1
+        };
+        let known = Numbers::from([((7, vlans[1]), subport::number(PORTS - 1))]);
+        let got = place(&image, &[], &one, &known);
+        assert_eq!(number(&got[0], 1), subport::number(PORTS - 1));
+        assert_eq!(number(&got[0], 0), subport::number(PORTS - 2));
+        // An interface that cannot choose its index takes the place.
+        let both = [one[0], Candidate { spec: &b, ifindex: PORTS - 1 }];
+        let got = place(&image, &[], &both, &known);
+        assert_eq!(got[1], Ok(Place::Nic(0)));
+        assert_eq!(
+            [0, 1].map(|at| number(&got[0], at)),
+            [2, 3].map(|n| subport::number(PORTS - n))
+        );
     }
 }

@@ -11,12 +11,13 @@ use portcullis_pipeline::{
         port_flag, port_kind, sharer_scope,
     },
     shared::is_shared,
+    subport::is_subport,
     tables::TICKS_PER_SECOND,
 };
 
 use crate::{
     notices,
-    place::{Leg, Place, table_index},
+    place::{Leg, Numbers, Place, table_index, vlan_of},
 };
 
 /// A port that is to be open.
@@ -40,9 +41,11 @@ pub struct Tables {
     pub ports: BTreeMap<u32, PortEntry>,
     /// By network id, from 1.
     pub networks: BTreeMap<u32, NetworkEntry>,
+    /// Numbers of subports by interface index of the trunk and VLAN id.
+    pub subports: Numbers,
     /// Network id by VLAN id: those that an uplink carries with their tag.
     pub vlans: BTreeMap<u16, u32>,
-    /// Interface indexes by network id.
+    /// Interface indexes by network id, numbers of subports last.
     pub members: BTreeMap<u32, Vec<u32>>,
     /// By address and scope, see [`AddressKey`](portcullis_pipeline::layout::AddressKey).
     pub addresses: BTreeMap<(Addr, u32), AddressEntry>,
@@ -213,7 +216,7 @@ impl Builder<'_> {
         match owner {
             Owner::Nic(index) => {
                 let nic = &self.image.nics[index];
-                let port = self.port_of(index).map_or(0, |p| p.ifindex);
+                let port = self.port_of(index).unwrap_or(0);
                 let kind = if port == 0 { port_kind::CLOSED } else { port_kind::GUEST };
                 AddressEntry { mac: nic.mac.0, class, port, network: nic.network, kind, flags: 0 }
             }
@@ -252,19 +255,21 @@ impl Builder<'_> {
                     let entry = AddressEntry {
                         mac: self.image.nics[nic].mac.0,
                         class,
-                        port: port.ifindex,
+                        port,
                         network: shared.network,
                         kind: port_kind::GUEST,
                         flags: 0,
                     };
-                    tables.addresses.insert((addr, sharer_scope(port.ifindex)), entry);
+                    tables.addresses.insert((addr, sharer_scope(port)), entry);
                 }
             }
         }
     }
 
-    fn port_of(&self, nic: usize) -> Option<&OpenPort> {
-        self.ports.iter().find(|p| p.place == Place::Nic(nic))
+    /// The port that carries a NIC.
+    fn port_of(&self, nic: usize) -> Option<u32> {
+        let mut all = self.ports.iter().flat_map(|p| p.place.nics(p.ifindex));
+        all.find_map(|(index, port)| (index == nic).then_some(port))
     }
 
     /// A single address without an owner is a prefix of full length.
@@ -298,28 +303,26 @@ impl Builder<'_> {
 
     fn ports(&self, tables: &mut Tables) {
         for port in self.ports {
-            let entry = match &port.place {
-                Place::Nic(index) => {
-                    let nic = &self.image.nics[*index];
-                    tables.members.entry(nic.network).or_default().push(port.ifindex);
-                    let mut entry = self.guest_port(tables, port.ifindex, nic);
-                    if self.image.shared.iter().any(|s| s.by.contains(index)) {
-                        entry.flags |= port_flag::SHARES;
-                    }
-                    entry
+            self.guest_ports(tables, port);
+            let index = table_index(port.ifindex);
+            let bare = PortEntry { mtu: port.mtu, ..port_entry(port.ifindex) };
+            match &port.place {
+                Place::Nic(_) => {}
+                Place::Trunk { .. } => {
+                    // Without an untagged network it has no address, and takes no frame without a
+                    // tag.
+                    let closed = PortEntry { kind: port_kind::GUEST, ..bare };
+                    tables.ports.entry(index).or_insert(closed).flags |= port_flag::TRUNK;
                 }
-                Place::Uplink { tagged, untagged } => PortEntry {
-                    kind: port_kind::UPLINK,
-                    mtu: port.mtu,
-                    flags: match port.hides_tags && !tagged.is_empty() {
+                Place::Uplink { tagged, untagged } => {
+                    let flags = match port.hides_tags && !tagged.is_empty() {
                         true => port_flag::HIDES_TAGS,
                         false => 0,
-                    },
-                    network: *untagged,
-                    ..port_entry(port.ifindex)
-                },
-            };
-            tables.ports.insert(table_index(port.ifindex), entry);
+                    };
+                    let (kind, network) = (port_kind::UPLINK, *untagged);
+                    tables.ports.insert(index, PortEntry { kind, flags, network, ..bare });
+                }
+            }
         }
         for leg in self.legs {
             let Some(network) = self.image.network(leg.network) else { continue };
@@ -333,6 +336,25 @@ impl Builder<'_> {
                 ..port_entry(leg.ifindex)
             };
             tables.ports.insert(table_index(leg.ifindex), entry);
+        }
+        // Copies without a tag are made first.
+        tables.members.values_mut().for_each(|ports| ports.sort_by_key(|p| is_subport(*p)));
+    }
+
+    /// The ports of the NICs that an interface carries.
+    fn guest_ports(&self, tables: &mut Tables, port: &OpenPort) {
+        for (index, number) in port.place.nics(port.ifindex) {
+            let nic = &self.image.nics[index];
+            tables.members.entry(nic.network).or_default().push(number);
+            let mut entry = self.guest_port(tables, number, nic);
+            entry.device = port.ifindex;
+            if self.image.shared.iter().any(|s| s.by.contains(&index)) {
+                entry.flags |= port_flag::SHARES;
+            }
+            if number != port.ifindex {
+                tables.subports.insert((port.ifindex, vlan_of(self.image, index)), number);
+            }
+            tables.ports.insert(table_index(number), entry);
         }
     }
 
@@ -408,7 +430,7 @@ fn port_entry(ifindex: u32) -> PortEntry {
         kind: port_kind::CLOSED,
         flags: 0,
         network: 0,
-        id: ifindex,
+        device: ifindex,
         class: 0,
         limits: PortLimits::NONE,
     }
@@ -463,7 +485,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing;
+    use crate::{place::Subport, testing};
 
     fn v4(text: &str) -> Addr {
         Addr::from(text.parse::<IpAddr>().unwrap())
@@ -590,6 +612,33 @@ mod tests {
         assert_eq!(tables.ports[&32].flags & port_flag::SHARES, 0);
         let (_, flags, _) = state(&[nic_port(0, 30), nic_port(1, 31)]);
         assert_eq!(flags, address_flag::SHARED);
+    }
+
+    #[test]
+    fn a_trunk_is_one_interface_and_several_ports() {
+        let mut image = testing::image();
+        for (nic, tagged) in [(2, false), (3, true)] {
+            image.nics[nic].trunk = Some(portcullis_image::Trunk { number: 0, tagged });
+        }
+        let number = portcullis_pipeline::subport::number(9);
+        let tagged = vec![Subport { nic: 3, number }];
+        let both = Place::Trunk { untagged: Some(2), tagged: tagged.clone() };
+        let port = |place| OpenPort { ifindex: 31, mtu: 1500, place, hides_tags: false };
+        let tables = build(&image, LEGS, &[port(both), nic_port(1, 32)], &[]);
+        let (bare, own) = (tables.ports[&31], tables.ports[&9]);
+        assert_eq!((bare.flags, bare.network), (port_flag::TRUNK, image.nics[2].network));
+        assert_eq!((own.ifindex, own.device, own.flags), (number, 31, 0));
+        assert_eq!((own.kind, own.network), (port_kind::GUEST, image.nics[3].network));
+        let vlan = image.network(own.network).unwrap().vlan;
+        assert_eq!(tables.subports, BTreeMap::from([((31, vlan), number)]));
+        assert_eq!(tables.members[&own.network].last(), Some(&number), "tagged ones come last");
+        let entry = tables.addresses[&(image.nics[3].addrs[0], 0)];
+        assert_eq!((entry.port, entry.kind), (number, port_kind::GUEST));
+        // Without an untagged network the interface itself is no port of anybody.
+        let tables = build(&image, LEGS, &[port(Place::Trunk { untagged: None, tagged })], &[]);
+        let bare = tables.ports[&31];
+        assert_eq!((bare.flags, bare.network, bare.mac), (port_flag::TRUNK, 0, 0));
+        assert!(tables.members.values().flatten().all(|p| *p != 31));
     }
 
     #[test]

@@ -128,6 +128,8 @@ pub enum Closed {
         /// The network.
         network: String,
     },
+    /// The table has no place for one of the networks of a trunk.
+    NoSubport,
     /// The interface index falls on that of another port.
     IndexTaken {
         /// The other port.
@@ -161,6 +163,7 @@ impl fmt::Display for Closed {
             }
             Self::NoNetwork => f.write_str("attached without a network"),
             Self::NetworkFull { network } => write!(f, "network {network} has no room for a port"),
+            Self::NoSubport => f.write_str("the switch has no room for the networks of the trunk"),
             Self::IndexTaken { port } => {
                 write!(f, "its interface index collides with that of port {port}")
             }
@@ -175,9 +178,9 @@ impl fmt::Display for Closed {
 /// A port as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PortStatus {
-    /// Interface name on the switch's side.
+    /// Interface name on the switch's side; of a subport with `:` and the network behind it.
     pub name: String,
-    /// `tap`, `veth`, `uplink` or `host`.
+    /// `tap`, `veth`, `uplink` or `host`; `subport` for a tagged network of the trunk before it.
     pub kind: &'static str,
     /// The guest behind it.
     pub guest: Option<String>,
@@ -187,7 +190,7 @@ pub struct PortStatus {
     pub mac: Option<String>,
     /// The addresses that it may use.
     pub addresses: Vec<IpAddr>,
-    /// Interface index; 0 where the interface does not exist.
+    /// Interface index, or the number of a subport; 0 where the interface does not exist.
     pub ifindex: u32,
     /// Does it carry the generation in force?
     pub open: bool,

@@ -14,8 +14,11 @@ use std::{
     time::Instant,
 };
 
-use portcullis_image::{Image, Nic};
-use portcullis_pipeline::layout::{RULES, SLOTS, Settings};
+use portcullis_image::Image;
+use portcullis_pipeline::{
+    addr::Mac,
+    layout::{RULES, SLOTS, Settings},
+};
 use portcullis_ports::{Interfaces, alias_of, link, name as ifname};
 
 use crate::{
@@ -33,11 +36,13 @@ use crate::{
     links::{Links, hook_of_kernel},
     loaded::{Loaded, Slots},
     maps::{Maps, name},
-    place::{Candidate, Leg, Place, place, table_index},
+    pieces,
+    place::{Candidate, Leg, Numbers, Place, place, table_index},
     slot::{self, OpenPort, Tables},
     spec::{Config, PortKind, PortSpec},
     status::{Closed, Hook, PortStatus, RemoveReport, StartReport},
     taken::Pass,
+    traffic,
     tune::Looks,
     undo::Made,
     uplink,
@@ -55,6 +60,15 @@ pub(crate) struct Port {
     /// May its driver hide VLAN tags from a gate?
     pub(crate) hides_tags: bool,
     pub(crate) place: std::result::Result<Place, Closed>,
+}
+
+impl Port {
+    /// Its interface index, and the numbers of its subports.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        let all = self.place.iter().flat_map(|place| place.nics(self.ifindex));
+        let subports = all.map(|(_, port)| port).filter(|port| *port != self.ifindex);
+        std::iter::once(self.ifindex).chain(subports)
+    }
 }
 
 /// What is in force, as this process knows it.
@@ -233,9 +247,11 @@ impl Switch {
     /// Makes the slot in use agree with the ports that there are now.
     pub(crate) fn reload(&mut self) -> Result<()> {
         let Some(image) = self.state.image.clone() else { return Ok(()) };
-        place_all(&image, &self.state.legs, &mut self.state.ports);
+        let known = self.numbers()?;
+        place_all(&image, &self.state.legs, &mut self.state.ports, &known);
         let tables = build(&image, &self.state.legs, &self.state.ports, &self.state.host_addrs);
         self.maps.most.check(&tables)?;
+        retire_others(&mut self.maps, &known, &tables.subports)?;
         let generation = self.state.generation;
         let loaded = self.loaded.take(generation);
         let mut writer = Writer::new(&mut self.maps, generation);
@@ -254,9 +270,9 @@ impl Switch {
     fn attach_new(&mut self, spec: &PortSpec, made: &mut Made) -> Result<()> {
         let taken: BTreeSet<u32> = self.indexes().collect();
         let image = self.state.image.clone();
-        let nic = image.as_deref().and_then(|i| nic_of(i, spec));
+        let mac = image.as_deref().and_then(|i| mac_of(i, spec));
         let found = Interfaces::look()?;
-        let port = self.ready_port(spec, nic, &taken, &found, made)?;
+        let port = self.ready_port(spec, mac, &taken, &found, made)?;
         self.state.ports.push(port);
         self.reload()?;
         let port = self.state.ports.last().expect("pushed above").clone();
@@ -269,24 +285,35 @@ impl Switch {
         }
     }
 
-    /// Interface indexes of the open ports.
+    /// Open ports: interface indexes, and numbers of subports.
     fn open_ports(&self) -> BTreeSet<u32> {
-        self.state.ports.iter().filter(|p| p.place.is_ok()).map(|p| p.ifindex).collect()
+        let open = self.state.ports.iter().filter(|p| p.place.is_ok());
+        open.flat_map(Port::numbers).collect()
+    }
+
+    /// The numbers that subports have, also those that an earlier process gave.
+    pub(crate) fn numbers(&self) -> Result<Numbers> {
+        match self.state.image {
+            Some(_) => Ok(self.state.tables.subports.clone()),
+            None => pieces::subports(&self.maps, self.state.generation & 1),
+        }
     }
 
     /// Places of the port table that are in use.
     fn indexes(&self) -> impl Iterator<Item = u32> {
         let ports = self.state.ports.iter().map(|p| p.ifindex);
-        ports.chain(self.state.legs.iter().map(|(_, l)| l.ifindex)).map(table_index)
+        let subports = self.state.tables.subports.values().copied();
+        let legs = self.state.legs.iter().map(|(_, l)| l.ifindex);
+        ports.chain(subports).chain(legs).map(table_index)
     }
 
     pub(crate) fn open(&mut self, port: &Port, image: &Image) -> Result<()> {
         match &port.place {
-            Ok(Place::Nic(index)) => {
+            Ok(place @ (Place::Nic(_) | Place::Trunk { .. })) => {
                 if port.spec.kind.is_tap() {
                     lanes::admit(&mut self.maps.lanes, port.ifindex)?;
                 }
-                device::open_guest(&port.spec, image, &image.nics[*index])
+                device::open_guest(&port.spec, image, place)
             }
             Ok(Place::Uplink { .. }) => uplink::open(&self.bpffs, &port.spec.name),
             Err(_) => Ok(()),
@@ -341,24 +368,29 @@ const fn is_conflict(closed: &Closed) -> bool {
         Closed::NicTaken { .. }
             | Closed::NetworkTaken { .. }
             | Closed::NetworkFull { .. }
+            | Closed::NoSubport
             | Closed::IndexTaken { .. }
             | Closed::NoNetwork
     )
 }
 
-/// The NIC that a spec means, where that is clear.
-pub(crate) fn nic_of<'a>(image: &'a Image, spec: &PortSpec) -> Option<&'a Nic> {
+/// The MAC of the NIC that a spec means, where that is clear; of a trunk, of its interface.
+pub(crate) fn mac_of(image: &Image, spec: &PortSpec) -> Option<Mac> {
     if matches!(spec.kind, PortKind::Uplink { .. }) {
         return None;
     }
-    match place(image, &[], &[Candidate { spec, ifindex: 0 }]).pop()? {
-        Ok(Place::Nic(index)) => image.nics.get(index),
-        _ => None,
-    }
+    let candidate = Candidate { spec, ifindex: 0 };
+    let place = place(image, &[], &[candidate], &Numbers::new()).pop()?.ok()?;
+    device::mac(image, &place)
 }
 
-/// Places all ports that have an interface. A port that failed stays failed.
-pub(crate) fn place_all(image: &Image, legs: &[(u32, LegDevice)], ports: &mut [Port]) {
+/// Places all ports that have an interface. A port that failed stays failed. `known`: see [`place`].
+pub(crate) fn place_all(
+    image: &Image,
+    legs: &[(u32, LegDevice)],
+    ports: &mut [Port],
+    known: &Numbers,
+) {
     let legs = leg_table(legs);
     let usable = |p: &Port| !matches!(p.place, Err(Closed::Failed { .. }));
     let candidates: Vec<_> = ports
@@ -366,10 +398,16 @@ pub(crate) fn place_all(image: &Image, legs: &[(u32, LegDevice)], ports: &mut [P
         .filter(|p| usable(p))
         .map(|p| Candidate { spec: &p.spec, ifindex: p.ifindex })
         .collect();
-    let mut places = place(image, &legs, &candidates).into_iter();
+    let mut places = place(image, &legs, &candidates, known).into_iter();
     for port in ports.iter_mut().filter(|p| usable(p)) {
         port.place = places.next().expect("one for each candidate");
     }
+}
+
+/// A subport that gets its number now has no past: what stood at its place belonged to another.
+pub(crate) fn retire_others(maps: &mut Maps, known: &Numbers, wanted: &Numbers) -> Result<()> {
+    let new = wanted.iter().filter(|(key, number)| known.get(*key) != Some(*number));
+    new.map(|(_, number)| *number).try_for_each(|number| traffic::retire(maps, number))
 }
 
 pub(crate) fn build(

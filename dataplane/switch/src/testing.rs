@@ -24,6 +24,7 @@ fn nic(guest: &str, network: u32, third: u8, last: u8) -> Nic {
         network,
         mac: Mac(0x0200_0000_0100 + u64::from(third) * 256 + u64::from(last)),
         addrs: vec![Addr::v4([10, third, 0, last])],
+        trunk: None,
         limits: portcullis_image::Limits::default(),
     }
 }

@@ -56,7 +56,7 @@ impl Switch {
         self.state = State { generation, ..kept };
         self.undo(before, made);
         let Some(image) = self.state.image.clone() else { return };
-        let touched = |port: &&Port| !settled.contains(&port.ifindex);
+        let touched = |port: &&Port| !port.numbers().all(|number| settled.contains(&number));
         let touched: Vec<Port> = self.state.ports.iter().filter(touched).cloned().collect();
         for port in touched {
             let _ = self.open(&port, &image);

@@ -15,7 +15,7 @@ use portcullis_pipeline::{
     layout::{
         AddressKey, CELL_CHUNKS, CHUNK, GenerationEntry, Holder, Members, NETWORKS, NoticeKey,
         PORTS, PortEntry, PrefixKey, ROW_CHUNKS, RULES, RuleEntry, SERVICE_TABLES, SOURCE_TABLES,
-        Settings, port_kind,
+        Settings, SubportKey, port_kind,
     },
 };
 use zerocopy::{FromZeros, Immutable, IntoBytes};
@@ -63,6 +63,7 @@ impl<'a> Writer<'a> {
         self.addresses(&held, tables)?;
         self.networks(&held, tables)?;
         self.notices(&held, tables)?;
+        self.subports(&held, tables)?;
         let ports = Delta::of(&held.ports, &tables.ports);
         settle(&mut self.maps.ports, name::PORTS, self.slot * PORTS, ports, bytes)
     }
@@ -79,6 +80,7 @@ impl<'a> Writer<'a> {
         self.addresses(from, to)?;
         self.networks(from, to)?;
         self.notices(from, to)?;
+        self.subports(from, to)?;
         for (index, entry) in &to.ports {
             if from.ports.get(index) != Some(entry) {
                 // A reader may see half of a write: let the kind alone open the port.
@@ -190,6 +192,15 @@ impl<'a> Writer<'a> {
         };
         let delta = Delta::of(&held.notices, &wanted.notices);
         settle_hash(&mut self.maps.notices, name::NOTICES, delta, key)
+    }
+
+    fn subports(&mut self, held: &Tables, wanted: &Tables) -> Result<()> {
+        let slot = self.slot;
+        let key = |&(device, vlan): &(u32, u16)| {
+            bytes(&SubportKey { device, vlan: vlan.into(), slot, reserved: 0 })
+        };
+        let delta = Delta::of(&held.subports, &wanted.subports);
+        settle_hash(&mut self.maps.subports, name::SUBPORTS, delta, key)
     }
 
     fn addresses(&mut self, held: &Tables, wanted: &Tables) -> Result<()> {

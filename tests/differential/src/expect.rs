@@ -139,7 +139,7 @@ impl<'a> Oracle<'a> {
         let from = &self.world.ports[fact.port];
         let gateway = |id| self.world.network(id).map(|n| !n.gateway.is_empty());
         if let Some(to) = self.world.guest_of(fact.ends.1) {
-            if to.ifindex == from.ifindex {
+            if to.number == from.number {
                 return None;
             }
             return Some(

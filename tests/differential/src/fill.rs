@@ -6,7 +6,7 @@ use portcullis_pipeline::{
     denied::bank_of,
     layout::{
         AddressKey, CELL_CHUNKS, CHUNK, DeniedChunk, HolderKey, NETWORKS, NoticeEntry, NoticeKey,
-        PORTS, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SOURCE_TABLES,
+        PORTS, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SOURCE_TABLES, SubportKey,
     },
 };
 use portcullis_switch::slot::{Tables, members};
@@ -44,6 +44,7 @@ impl Kernel {
         for (index, entry) in &tables.ports {
             self.set::<_, 192>("PORTS", slot * PORTS + index, entry)?;
         }
+        self.subports(slot, tables)?;
         for (id, entry) in &tables.networks {
             self.set::<_, 80>("NETWORKS", slot * NETWORKS + id, entry)?;
         }
@@ -122,6 +123,16 @@ impl Kernel {
         let hash: HashMap<_, [u8; 16], [u8; 8]> = map(&mut self.ebpf, "HOLDERS")?.try_into()?;
         let key: [u8; 16] = HolderKey { mac, network, reserved: 0 }.as_bytes().try_into()?;
         Ok(hash.get(&key, 0).ok().map(u64::from_ne_bytes))
+    }
+
+    /// They are the same in every generation of a world.
+    fn subports(&mut self, slot: u32, tables: &Tables) -> Result<()> {
+        let mut hash: HashMap<_, [u8; 16], u32> = map(&mut self.ebpf, "SUBPORTS")?.try_into()?;
+        for (&(device, vlan), number) in &tables.subports {
+            let key = SubportKey { device, vlan: vlan.into(), slot, reserved: 0 };
+            hash.insert(<[u8; 16]>::try_from(key.as_bytes())?, number, 0)?;
+        }
+        Ok(())
     }
 
     fn notices(&mut self, slot: u32, tables: &Tables) -> Result<()> {

@@ -187,6 +187,12 @@ pub fn arp(
     b
 }
 
+/// Puts an 802.1Q tag into a frame that is made already.
+pub fn put_tag(bytes: &mut Vec<u8>, tci: u16) {
+    let [a, b] = tci.to_be_bytes();
+    bytes.splice(12..12, [0x81, 0, a, b]);
+}
+
 /// Damages a frame: cut, longer, other bytes, other header fields.
 pub fn damage(r: &mut Random, bytes: &mut Vec<u8>) {
     for _ in 0..1 + r.below(3) {

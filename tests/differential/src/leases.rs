@@ -35,7 +35,7 @@ impl Story {
         let before: Vec<u64> = before.collect();
         let mut native = Buffer::new(bytes);
         let verdict = self.engine.decide(&mut native, ifindex);
-        let fate = finish(&mut self.engine, &mut native, ifindex, verdict);
+        let fate = finish(&mut self.engine, &mut native, verdict);
         compare(verdict, fate, &native, &ran)?;
         if fate == Fate::Leaves {
             return Ok(Ok(native.bytes().to_vec()));

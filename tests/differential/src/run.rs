@@ -9,6 +9,7 @@ use portcullis_pipeline::{
     Answer, DropReason, Tables as _, Verdict, account,
     lane::NOT_HERE,
     layout::{FlowEntry, Traffic as Passed},
+    subport::is_subport,
 };
 use portcullis_policy::generate::Connections;
 use portcullis_ports::tap;
@@ -46,6 +47,8 @@ pub struct Report {
     pub gate: u64,
     /// Of them, packets that the kernel refuses as test frames.
     pub refused: u64,
+    /// Of them, packets that were judged at a subport of a trunk.
+    pub by_subport: u64,
     /// Random worlds.
     pub worlds: u64,
     /// Verdicts: forwarded, answered, copied, dropped.
@@ -77,7 +80,7 @@ impl std::fmt::Display for Report {
             f,
             "differential {} packets in {} worlds, 0 differ ({forwarded} forwarded, {answered} \
              answered ({:?} advertised, DHCP, DHCPv6), {copied} copied, {dropped} dropped for {} reasons; {} not taken by \
-             TEST_RUN; {} by the lane, {} dropped by the gate; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
+             TEST_RUN; {} by the lane, {} dropped by the gate, {} by subports; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
              out; {} probes equal; {:.1} s)",
             self.packets,
             self.worlds,
@@ -86,6 +89,7 @@ impl std::fmt::Display for Report {
             self.refused,
             self.lane,
             self.gate,
+            self.by_subport,
             self.foretold,
             self.passing,
             self.flows,
@@ -217,7 +221,8 @@ impl Bed<'_> {
             return Ok(());
         };
         let verdict = self.engine.decide(&mut native, port);
-        let fate = finish(&mut self.engine, &mut native, port, verdict);
+        report.by_subport += u64::from(is_subport(self.engine.judged_at()));
+        let fate = finish(&mut self.engine, &mut native, verdict);
         compare(verdict, fate, &native, &ran)?;
         let as_decided = verdict == Verdict::Forward(lane) && native.bytes() == sent.bytes;
         ensure!(lane == NOT_HERE || as_decided, "by the lane to {lane}, but {verdict:?}");
@@ -303,7 +308,8 @@ impl Bed<'_> {
         self.compare_holders()?;
         for port in &self.world.ports {
             // Tags stand beside the bytes in the kernel, and among them here.
-            let tagged = port.kind == Kind::Uplink;
+            let tagged = port.kind == Kind::Uplink || self.world.is_trunk(port.ifindex);
+            compare_port(&mut self.kernel, &self.engine, port.number, tagged)?;
             compare_port(&mut self.kernel, &self.engine, port.ifindex, tagged)?;
         }
         compare_counters(&mut self.kernel, &self.engine, rules)
@@ -336,17 +342,13 @@ pub(crate) enum Fate {
     Stays,
 }
 
-pub(crate) fn finish(
-    engine: &mut Engine,
-    native: &mut Buffer,
-    port: u32,
-    verdict: Verdict,
-) -> Fate {
+pub(crate) fn finish(engine: &mut Engine, native: &mut Buffer, verdict: Verdict) -> Fate {
     match verdict {
         Verdict::Forward(_) => Fate::Leaves,
-        Verdict::Answer(wanted) if engine.answer(native, port, &wanted) => Fate::Leaves,
+        Verdict::Answer(wanted) if engine.answer(native, &wanted) => Fate::Leaves,
         // The kernel's copies are not sent here, for want of the program that makes them.
         Verdict::Flood(_) => {
+            let port = engine.judged_at();
             let own = engine.tables.traffic(port);
             account::dropped(&engine.tables, own, port, DropReason::Fault);
             Fate::Stays

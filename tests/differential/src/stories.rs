@@ -83,7 +83,7 @@ impl Story {
         let Some(ran) = self.kernel.run(&bytes, ifindex)? else { return Ok(None) };
         let mut native = Buffer::new(bytes);
         let verdict = self.engine.decide(&mut native, ifindex);
-        let fate = finish(&mut self.engine, &mut native, ifindex, verdict);
+        let fate = finish(&mut self.engine, &mut native, verdict);
         compare(verdict, fate, &native, &ran)?;
         Ok(Some(verdict))
     }

@@ -74,6 +74,7 @@ impl<'a> Traffic<'a> {
             18 => self.question(),
             _ => self.go_on(),
         };
+        self.tag(&mut sent);
         if self.r.once_in(8) {
             frames::damage(&mut self.r, &mut sent.bytes);
             sent.damaged = true;
@@ -83,6 +84,28 @@ impl<'a> Traffic<'a> {
             sent.damaged = true;
         }
         sent
+    }
+
+    /// Gives a frame the tag of its port, now and then another one or none.
+    fn tag(&mut self, sent: &mut Sent) {
+        let port = &self.world.ports[sent.port];
+        let trunk = self.world.ports.iter().filter(|p| p.ifindex == port.ifindex);
+        let tags: Vec<u16> = trunk.map(|p| p.vlan).collect();
+        let mut vlan = port.vlan;
+        if tags.iter().any(|vlan| *vlan != 0) && self.r.once_in(24) {
+            let strange = [0, 4094, self.r.below(4096) as u16];
+            vlan = if self.r.once_in(2) { *self.r.pick(&tags) } else { *self.r.pick(&strange) };
+            sent.damaged |= vlan != port.vlan;
+            // Zero is a priority tag where it is not "none".
+            if vlan == 0 && self.r.once_in(2) {
+                sent.damaged = true;
+                return frames::put_tag(&mut sent.bytes, 7 << 13);
+            }
+        }
+        if vlan != 0 {
+            let priority = self.r.below(8) as u16;
+            frames::put_tag(&mut sent.bytes, priority << 13 | vlan);
+        }
     }
 
     /// Something that the switch answers itself.

@@ -8,7 +8,8 @@ use portcullis_engine::Slot;
 use portcullis_image::{Image, Limits, Shared};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
-    layout::{GenerationEntry, RuleEntry, generation_flag},
+    layout::{GenerationEntry, PORTS, RuleEntry, generation_flag},
+    subport,
 };
 use portcullis_policy::{
     Compiled, Sources, compile_unproved_at,
@@ -16,7 +17,7 @@ use portcullis_policy::{
     model::Model,
 };
 use portcullis_switch::{
-    Leg, Place,
+    Leg, Place, Subport,
     slot::{self, OpenPort, Tables, build, first_end, shape},
 };
 
@@ -36,8 +37,12 @@ pub enum Kind {
 /// A port and who sits there.
 #[derive(Clone, Debug)]
 pub struct Port {
-    /// Interface index.
+    /// Interface index; that of the trunk, which several ports share.
     pub ifindex: u32,
+    /// Its own number: the interface index, or that of a subport.
+    pub number: u32,
+    /// VLAN id of the frames of a subport; 0 for none.
+    pub vlan: u16,
     /// What it is.
     pub kind: Kind,
     /// Id of its network; for the uplink of the untagged one.
@@ -147,6 +152,11 @@ impl World {
         self.ports.iter().find(|p| p.kind == Kind::Guest && p.addrs.contains(&addr))
     }
 
+    /// Does this interface carry tagged networks of a guest?
+    pub fn is_trunk(&self, ifindex: u32) -> bool {
+        self.ports.iter().any(|port| port.ifindex == ifindex && port.vlan != 0)
+    }
+
     /// The shared address, if it is one.
     pub fn shared(&self, addr: IpAddr) -> Option<&SharedAddress> {
         self.shared.iter().find(|s| s.addr == addr)
@@ -166,11 +176,18 @@ impl World {
 
 fn ports(image: &Image, ifindexes: &[u32]) -> Vec<Port> {
     let mut free = ifindexes.iter().copied();
-    let mut ports = Vec::new();
-    for nic in &image.nics {
-        let Some(ifindex) = free.next() else { break };
+    let mut ports: Vec<Port> = Vec::new();
+    for (index, nic) in image.nics.iter().enumerate() {
+        let with = image.together(index).find(|first| *first < index);
+        let shared = with.map(|first: usize| ports[first].ifindex);
+        let Some(ifindex) = shared.or_else(|| free.next()) else { break };
+        let tagged = nic.trunk.is_some_and(|trunk| trunk.tagged);
+        let vlan = if tagged { image.network(nic.network).map_or(0, |n| n.vlan) } else { 0 };
+        // Places beyond those of the interfaces.
+        let number = if tagged { subport::number(PORTS - 1 - index as u32) } else { ifindex };
         let addrs = nic.addrs.iter().map(|a| IpAddr::from(*a)).collect();
-        ports.push(Port { ifindex, kind: Kind::Guest, network: nic.network, mac: nic.mac, addrs });
+        let (kind, network, mac) = (Kind::Guest, nic.network, nic.mac);
+        ports.push(Port { ifindex, number, vlan, kind, network, mac, addrs });
     }
     for (network, id) in image.networks.iter().zip(1..) {
         if network.gateway.is_empty() {
@@ -181,11 +198,13 @@ fn ports(image: &Image, ifindexes: &[u32]) -> Vec<Port> {
             network.gateway.iter().map(|(a, _)| IpAddr::from(*a)).collect();
         addrs.extend(HOST_ADDRS.iter().filter_map(|h| h.parse::<IpAddr>().ok()));
         let mac = network.gateway_mac;
-        ports.push(Port { ifindex, kind: Kind::Host, network: id, mac, addrs });
+        let (number, vlan, kind) = (ifindex, 0, Kind::Host);
+        ports.push(Port { ifindex, number, vlan, kind, network: id, mac, addrs });
     }
     if let Some(ifindex) = free.next() {
         let mac = Mac(0x0202_0304_0506);
-        ports.push(Port { ifindex, kind: Kind::Uplink, network: 1, mac, addrs: Vec::new() });
+        let (number, vlan, kind, addrs) = (ifindex, 0, Kind::Uplink, Vec::new());
+        ports.push(Port { ifindex, number, vlan, kind, network: 1, mac, addrs });
     }
     ports
 }
@@ -216,7 +235,7 @@ fn tables(r: &mut Random, compiled: Compiled, ports: &[Port], hides_tags: bool) 
         .enumerate()
         .filter_map(|(index, p)| {
             let place = match p.kind {
-                Kind::Guest => Place::Nic(index),
+                Kind::Guest => guest(&image, ports, index)?,
                 Kind::Host => return None,
                 Kind::Uplink => Place::Uplink {
                     tagged: (2..=image.networks.len() as u32).collect(),
@@ -229,6 +248,22 @@ fn tables(r: &mut Random, compiled: Compiled, ports: &[Port], hides_tags: bool) 
     let tables = build(&image, &legs, &open, &[]);
     let rules = rates(r, &image);
     Policy { model, image, tables, rules }
+}
+
+/// The place of the interface of a NIC, by the first of its NICs.
+fn guest(image: &Image, ports: &[Port], nic: usize) -> Option<Place> {
+    if image.nics[nic].trunk.is_none() {
+        return Some(Place::Nic(nic));
+    }
+    let all: Vec<usize> = image.together(nic).filter(|nic| *nic < ports.len()).collect();
+    let (tagged, bare): (Vec<usize>, Vec<usize>) =
+        all.iter().partition(|nic| ports[**nic].vlan != 0);
+    let subport = |nic: usize| Subport { nic, number: ports[nic].number };
+    let place = Place::Trunk {
+        untagged: bare.first().copied(),
+        tagged: tagged.into_iter().map(subport).collect(),
+    };
+    (all.first() == Some(&nic)).then_some(place)
 }
 
 /// Rates low enough for some events to be left out; whoever observes is logged, and the default
@@ -277,6 +312,7 @@ impl Policy {
         let mut slot = Slot {
             shape: Some(self.shape(generation)),
             ports: t.ports.values().map(|p| (p.ifindex, *p)).collect(),
+            subports: t.subports.clone().into_iter().collect(),
             networks: t.networks.iter().map(|(id, n)| (*id, *n)).collect(),
             vlans: t.vlans.iter().map(|(v, id)| (*v, *id)).collect(),
             members: t.members.iter().map(|(id, m)| (*id, m.clone())).collect(),

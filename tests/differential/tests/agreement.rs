@@ -33,6 +33,7 @@ fn nothing_differs() {
     assert!(report.verdicts.iter().all(|v| *v > plan.packets / 500), "{report}");
     assert!(report.passing > plan.packets / 100, "{report}");
     assert!(report.gate > plan.packets / 200, "{report}");
+    assert!(report.by_subport > plan.packets / 200, "{report}");
     assert!(report.reasons.len() >= 25, "{:?}", report.reasons);
     assert!(report.notices.iter().all(|n| *n > plan.packets / 5_000), "{report}");
     for reason in [

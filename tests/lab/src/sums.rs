@@ -75,7 +75,7 @@ fn compare(interfaces: &Value, status: &Status) -> std::result::Result<(), Strin
         };
         // An uplink has a past before it was attached.
         if port["kind"] != "uplink" {
-            agrees(port, &own["stats64"])?;
+            agrees(&with_subports(port, ports), &own["stats64"])?;
         }
     }
     adds_up(&Value::from("all ports"), &status.0["traffic"])?;
@@ -100,8 +100,25 @@ fn adds_up(name: &Value, traffic: &Value) -> std::result::Result<(), String> {
     Ok(())
 }
 
+/// The port of an interface, with what passed by the subports of it: the kernel counts all as one.
+/// `tagged` are the frames that came in with a tag and were not dropped for it.
+fn with_subports(port: &Value, ports: &[Value]) -> Value {
+    let head = format!("{}:", port["name"].as_str().unwrap_or_default());
+    let is_part = |p: &&Value| p["name"].as_str().is_some_and(|name| name.starts_with(&head));
+    let mut whole = port.clone();
+    whole["tagged"] = Value::from(0);
+    for part in ports.iter().filter(is_part) {
+        let sum = |a: &Value, b: &Value| a.as_u64().unwrap_or(0) + b.as_u64().unwrap_or(0);
+        for key in ["in_packets", "in_bytes", "out_packets", "out_bytes"] {
+            whole["traffic"][key] = sum(&whole["traffic"][key], &part["traffic"][key]).into();
+        }
+        whole["tagged"] = sum(&whole["tagged"], &part["traffic"]["in_packets"]).into();
+    }
+    whole
+}
+
 /// What came in is what the kernel received (it takes a tag out of the bytes only after it has
-/// counted them, and guests may send none that passes); what went out it sent, or dropped behind the switch
+/// counted them); what went out it sent, or dropped behind the switch
 /// because nobody was there to take it. (Of a tap it counts a frame as sent when it is read.)
 fn agrees(port: &Value, kernel: &Value) -> std::result::Result<(), String> {
     let n = |value: &Value| value.as_u64().unwrap_or(0);
@@ -110,7 +127,9 @@ fn agrees(port: &Value, kernel: &Value) -> std::result::Result<(), String> {
     let out = n(&ours["out_packets"]);
     let unstarted = if patience::is_stretched() { UNSTARTED } else { 0 };
     let same_out = out >= sent && (port["kind"] == "tap" || out - sent <= unstarted);
-    let tagged = n(&ours["reasons"]["tagged-frame"]) + n(&ours["reasons"]["double-tag"]);
+    let reason = |reason: &str| n(&ours["reasons"][reason]);
+    let tagged = reason("tagged-frame") + reason("double-tag") + reason("unknown-vlan");
+    let tagged = tagged + n(&port["tagged"]);
     let tags = n(&rx["bytes"]).checked_sub(n(&ours["in_bytes"]));
     let same_in = n(&ours["in_packets"]) == n(&rx["packets"])
         && tags.is_some_and(|bytes| bytes % 4 == 0 && bytes <= 8 * tagged);

@@ -241,13 +241,13 @@ impl Facts {
             output: status.0.to_string(),
         };
         let entry = status.port(port).ok_or_else(unclear)?;
-        let network = entry["networks"][0].as_str().ok_or_else(unclear)?;
         let networks = status.0["networks"].as_array().ok_or_else(unclear)?;
-        let network = networks.iter().find(|n| n["name"] == network).ok_or_else(unclear)?;
+        // A trunk may have no untagged network.
+        let network = networks.iter().find(|n| n["name"] == entry["networks"][0]);
         Ok(Self {
             mac: entry["mac"].as_str().ok_or_else(unclear)?.to_owned(),
             addresses: addresses(&entry["addresses"]),
-            gateway: addresses(&network["gateway"]),
+            gateway: network.map_or_else(Vec::new, |network| addresses(&network["gateway"])),
         })
     }
 }

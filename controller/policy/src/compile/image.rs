@@ -91,6 +91,7 @@ fn nics(guest: &model::Guest) -> impl Iterator<Item = Nic> + '_ {
         mac: nic.mac,
         addrs: nic.addrs.iter().map(|&a| Addr::from(a)).collect(),
         limits: nic.limits,
+        trunk: nic.trunk,
     })
 }
 

@@ -305,8 +305,8 @@ struct GuestView {
     forwards: bool,
     /// Who shares it.
     by: String,
-    /// MAC and addresses by network.
-    nics: BTreeMap<String, (String, String)>,
+    /// MAC, addresses and interface by network.
+    nics: BTreeMap<String, (String, String, &'static str)>,
 }
 
 impl GuestView {
@@ -315,7 +315,7 @@ impl GuestView {
         labels.sort_unstable();
         let nic = |n: &crate::model::Nic| {
             let network = compiled.model.networks[n.network].name.clone();
-            (network, (n.mac.to_string(), list(&n.addrs)))
+            (network, (n.mac.to_string(), list(&n.addrs), interface(n)))
         };
         let nics = guest.nics.iter().map(nic).collect();
         let by = guest.sharing.iter().flat_map(|sharing| &sharing.by);
@@ -346,9 +346,19 @@ fn guest(was: &GuestView, is: &GuestView) -> Vec<Option<String>> {
         if let Some(old) = old {
             details.push(arrow(&format!("addresses in {network}"), &old.1, &new.1));
             details.push(arrow(&format!("MAC in {network}"), &old.0, &new.0));
+            details.push(arrow(&format!("interface in {network}"), old.2, new.2));
         }
     }
     details
+}
+
+/// By what a NIC is reached.
+const fn interface(nic: &crate::model::Nic) -> &'static str {
+    match nic.trunk {
+        None => "its own",
+        Some(trunk) if trunk.tagged => "a trunk, tagged",
+        Some(_) => "a trunk, untagged",
+    }
 }
 
 /// The text of a span, with spaces for line breaks.

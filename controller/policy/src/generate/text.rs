@@ -14,11 +14,13 @@ pub fn policy(seed: u64, size: Size) -> String {
     let (routed_v4, publishable) = (Vec::new(), Vec::new());
     let r = Random::new(seed);
     let sharing = Random::new(seed.wrapping_add(1) << 32);
+    let trunks = Random::new(!seed << 32);
     let (plugged, single) = (vec![Vec::new(); size.networks + 1], Vec::new());
     let mut g = Generator {
         r,
         limits,
         sharing,
+        trunks,
         out,
         names,
         narrow,
@@ -43,6 +45,8 @@ struct Generator {
     limits: Random,
     /// A stream of its own, too.
     sharing: Random,
+    /// Another one.
+    trunks: Random,
     out: String,
     /// What rules can name.
     names: Vec<String>,
@@ -240,9 +244,13 @@ impl Generator {
             if self.r.once_in(8) && other != network {
                 self.plugged[other].push(format!("guest{i}"));
                 let forwards = if self.r.once_in(2) { ", forwards: false" } else { "" };
+                let nics = match self.trunks.below(3) {
+                    0 => format!("nics: [{{ network: net{network} }}, {{ network: net{other} }}]"),
+                    1 => format!("network: net{network}, trunk: [net{other}]"),
+                    _ => format!("trunk: [net{network}, {{ network: net{other}, ip: auto }}]"),
+                };
                 self.line(format_args!(
-                    "  guest{i}: {{ labels: [{labels}], nics: [{{ network: net{network} }}, \
-                     {{ network: net{other} }}]{forwards}{limits} }}"
+                    "  guest{i}: {{ labels: [{labels}], {nics}{forwards}{limits} }}"
                 ));
             } else {
                 self.line(format_args!(

@@ -152,13 +152,23 @@ impl Builder<'_> {
             self.auto_gateway_mac(i);
         }
         let key = |d: &NicDraft| {
-            (self.model.guests[d.guest].name.clone(), self.model.networks[d.network].name.clone())
+            let name = &self.model.networks[d.network].name;
+            let follows = d.trunk.is_some() && !d.leads;
+            (self.model.guests[d.guest].name.clone(), follows, name.clone())
         };
         let mut order: Vec<usize> = (0..drafts.len()).collect();
         order.sort_by_cached_key(|&i| key(&drafts[i]));
         let mut nics: Vec<Option<Nic>> = drafts.iter().map(|_| None).collect();
+        let mut macs: HashMap<(usize, u32), Mac> = HashMap::new();
         for i in order {
-            nics[i] = Some(self.finish(&drafts[i]));
+            let trunk = drafts[i].trunk.map(|trunk| (drafts[i].guest, trunk.number));
+            let shared = trunk.and_then(|trunk| macs.get(&trunk)).copied();
+            let nic = self.finish(&drafts[i], shared);
+            let leads = drafts[i].leads || drafts[i].mac.is_none();
+            if let Some(trunk) = trunk.filter(|_| leads) {
+                macs.entry(trunk).or_insert(nic.mac);
+            }
+            nics[i] = Some(nic);
         }
         for (draft, nic) in drafts.iter().zip(nics) {
             self.model.guests[draft.guest].nics.extend(nic);
@@ -210,7 +220,8 @@ impl Builder<'_> {
         }
     }
 
-    fn finish(&mut self, draft: &NicDraft) -> Nic {
+    /// `shared`: the MAC of the interface that carries it, where another NIC has brought that.
+    fn finish(&mut self, draft: &NicDraft, shared: Option<Mac>) -> Nic {
         let guest = &self.model.guests[draft.guest];
         let network = &self.model.networks[draft.network];
         let what = format!("guest {} {}", guest.name, network.name);
@@ -218,6 +229,7 @@ impl Builder<'_> {
         let mac = match (draft.mac, draft.router) {
             (Some((mac, _)), _) => mac,
             (None, Some((router, _))) => virtual_mac(router, draft.is_v6(network)),
+            (None, None) if shared.is_some() => shared.unwrap_or_default(),
             (None, None) => self.inventory.auto_mac(&what, owner.clone(), draft.span),
         };
         let mut addrs: Vec<IpAddr> = draft.addrs.iter().map(|&(addr, _)| addr).collect();
@@ -232,7 +244,7 @@ impl Builder<'_> {
             }
         }
         let limits = draft.limits.over(self.model.networks[draft.network].limits);
-        Nic { network: draft.network, mac, addrs, limits }
+        Nic { network: draft.network, mac, addrs, limits, trunk: draft.trunk }
     }
 }
 

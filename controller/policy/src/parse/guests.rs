@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use portcullis_image::Trunk;
 use portcullis_pipeline::addr::Mac;
 
 use super::{
@@ -36,6 +37,28 @@ pub struct NicDraft {
     pub router: Option<(u8, Span)>,
     /// What its guest says of its limits.
     pub limits: Said,
+    /// The interface that it shares with others.
+    pub trunk: Option<Trunk>,
+    /// Is its MAC that of those others that have none of their own?
+    pub leads: bool,
+}
+
+impl NicDraft {
+    /// With everything `auto`.
+    pub fn new(guest: usize, network: usize, span: Span) -> Self {
+        Self {
+            guest,
+            network,
+            span,
+            addrs: Vec::new(),
+            auto: true,
+            mac: None,
+            router: None,
+            limits: Said::default(),
+            trunk: None,
+            leads: false,
+        }
+    }
 }
 
 impl Builder<'_> {
@@ -73,7 +96,8 @@ impl Builder<'_> {
             if table.may_mean("nics") {
                 return Vec::new();
             }
-            return self.nic(guest, key.span, table).into_iter().collect();
+            let drafts = self.nic(guest, key.span, 0, table);
+            return self.once_each(key, drafts);
         };
         for own in keys::NIC.iter().filter_map(|k| table.key(k)) {
             let problem = Problem::UnknownKey { key: own.text.clone(), of: "a guest with `nics`" };
@@ -82,9 +106,17 @@ impl Builder<'_> {
         let items = reader::strict_list(list, "`nics`", self.diags);
         reader::refuse_empty(list, "`nics`", self.diags);
         let mut drafts: Vec<NicDraft> = Vec::new();
-        for item in items {
+        for (item, number) in items.iter().zip(0..) {
             let Some(table) = reader::table(item, "a NIC", keys::NIC, self.diags) else { continue };
-            let Some(draft) = self.nic(guest, item.span, &table) else { continue };
+            drafts.extend(self.nic(guest, item.span, number, &table));
+        }
+        self.once_each(key, drafts)
+    }
+
+    /// A guest is in each network once.
+    fn once_each(&mut self, key: &Key, all: Vec<NicDraft>) -> Vec<NicDraft> {
+        let mut drafts: Vec<NicDraft> = Vec::new();
+        for draft in all {
             match drafts.iter().find(|d| d.network == draft.network) {
                 Some(first) => {
                     let network = self.model.networks[draft.network].name.clone();
@@ -99,7 +131,19 @@ impl Builder<'_> {
         drafts
     }
 
-    fn nic(&mut self, guest: usize, span: Span, table: &Table<'_>) -> Option<NicDraft> {
+    /// A NIC, or all that one interface carries.
+    fn nic(&mut self, guest: usize, span: Span, number: u32, table: &Table<'_>) -> Vec<NicDraft> {
+        let own = if table.get("trunk").is_some() && table.get("network").is_none() {
+            self.refuse_own(table);
+            None
+        } else {
+            self.plugged(guest, span, table)
+        };
+        self.trunk(guest, number, own, table)
+    }
+
+    /// What is plugged into one network.
+    pub fn plugged(&mut self, guest: usize, span: Span, table: &Table<'_>) -> Option<NicDraft> {
         let network = table.need("network", span, self.diags);
         let network = network.and_then(|node| self.network_name(node));
         let (addrs, auto) = match table.get("ip") {
@@ -107,9 +151,7 @@ impl Builder<'_> {
             None => (Vec::new(), true),
         };
         let mac = table.get("mac").and_then(|node| self.own_mac(node));
-        let network = network?;
-        let limits = Said::default();
-        Some(NicDraft { guest, network, span, addrs, auto, mac, router: None, limits })
+        Some(NicDraft { addrs, auto, mac, ..NicDraft::new(guest, network?, span) })
     }
 
     pub fn network_name(&mut self, node: &Node) -> Option<usize> {
@@ -146,7 +188,7 @@ impl Builder<'_> {
         (addrs, auto)
     }
 
-    fn own_mac(&mut self, node: &Node) -> Option<(Mac, Span)> {
+    pub fn own_mac(&mut self, node: &Node) -> Option<(Mac, Span)> {
         let text = reader::text(node, "`mac`", self.diags)?;
         if text == "auto" {
             return None;

@@ -31,8 +31,10 @@ pub const NETWORK: &[&str] = &[
     "ethertypes",
     "limits",
 ];
-pub const GUEST: &[&str] = &["network", "ip", "mac", "labels", "nics", "forwards", "limits"];
-pub const NIC: &[&str] = &["network", "ip", "mac"];
+pub const GUEST: &[&str] =
+    &["network", "ip", "mac", "trunk", "labels", "nics", "forwards", "limits"];
+pub const NIC: &[&str] = &["network", "ip", "mac", "trunk"];
+pub const TAGGED: &[&str] = &["network", "ip", "mac"];
 pub const SHARED: &[&str] = &["network", "ip", "by", "vrrp", "labels"];
 pub const LIMITS: &[&str] = &["flows", "half-open", "new", "broadcast", "neighbours", "in", "out"];
 pub const HOST: &[&str] = &["addresses"];

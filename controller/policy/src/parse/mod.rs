@@ -17,6 +17,7 @@ mod rules;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod trunk;
 
 pub(crate) use names::Names;
 pub(crate) use part::{Rest, Section, part};

@@ -5,7 +5,6 @@ use super::{
     addresses::virtual_mac,
     guests::NicDraft,
     keys,
-    limits::Said,
     reader::{self, Table},
 };
 use crate::{
@@ -65,9 +64,7 @@ impl Builder<'_> {
             None => (Vec::new(), true),
         };
         let router = table.get("vrrp").and_then(|node| self.router(node));
-        let limits = Said::default();
-        let (mac, span) = (None, key.span);
-        let draft = NicDraft { guest, network: network?, span, addrs, auto, mac, router, limits };
+        let draft = NicDraft { addrs, auto, router, ..NicDraft::new(guest, network?, key.span) };
         self.check_router(&draft, drafts);
         self.model.guests[guest].sharing.as_mut()?.router = router.map(|(number, _)| number);
         Some(draft)

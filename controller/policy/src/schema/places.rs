@@ -85,6 +85,20 @@ fn nic_properties() -> Value {
     })
 }
 
+/// What a NIC is that may carry tagged networks, too.
+fn port_properties() -> Value {
+    let mut properties = nic_properties();
+    let tagged = object("A tagged network.", nic_properties(), &["network"]);
+    let tagged = json!({ "anyOf": [words::named("A network."), tagged] });
+    properties["trunk"] = json!({
+        "description": "Networks whose frames carry their VLAN tag here, besides the untagged one \
+                        or without one: each a name, or what a NIC is. Their MAC is that of the \
+                        NIC, unless they have one of their own.",
+        "type": "array", "minItems": 1, "items": tagged,
+    });
+    properties
+}
+
 /// What a port may take.
 fn limits(description: &str) -> Value {
     let limit = |pattern: &str, example: &str, description: &str| {
@@ -113,8 +127,16 @@ fn limits(description: &str) -> Value {
 }
 
 pub fn guest() -> Value {
-    let mut properties = nic_properties();
-    let nic = object("A NIC.", nic_properties(), &["network"]);
+    let mut properties = port_properties();
+    let mut nic = object("A NIC.", port_properties(), &[]);
+    let without_own = json!({ "not": { "anyOf": [
+        { "required": ["network"] }, { "required": ["ip"] },
+    ] } });
+    let placed = json!([
+        { "required": ["network"] },
+        { "required": ["trunk"], "allOf": [without_own] },
+    ]);
+    nic["anyOf"] = placed.clone();
     properties["labels"] = words::one_or_any(
         words::named("A label."),
         "What rules can call it, together with others.",
@@ -135,8 +157,8 @@ pub fn guest() -> Value {
         json!({ "anyOf": each })
     };
     guest["oneOf"] = json!([
-        { "required": ["network"], "not": { "required": ["nics"] } },
-        { "required": ["nics"], "not": not(&["network", "ip", "mac"]) },
+        { "anyOf": placed, "not": { "required": ["nics"] } },
+        { "required": ["nics"], "not": not(&["network", "ip", "mac", "trunk"]) },
     ]);
     guest
 }

@@ -134,6 +134,7 @@ fn keys_are_the_parsers() {
         ("/properties/networks/additionalProperties/properties", keys::NETWORK),
         (guest, keys::GUEST),
         (&nic, keys::NIC),
+        (&format!("{nic}/trunk/items/anyOf/1/properties"), keys::TAGGED),
         ("/properties/shared/additionalProperties/properties", keys::SHARED),
         (&format!("{guest}/limits/anyOf/1/properties"), keys::LIMITS),
         (

@@ -68,20 +68,20 @@ fn interface_name(name: &str) -> Result<(), Failure> {
 
 fn guest(spec: &PortSpec, ports: &[PortSpec], image: &Image) -> Result<(), Failure> {
     let name = spec.guest.as_deref().unwrap_or_default();
-    let nics: Vec<&Nic> = image.nics.iter().filter(|nic| nic.guest == name).collect();
-    if nics.is_empty() {
+    let interfaces = image.interfaces(name);
+    if interfaces.is_empty() {
         let all = image.nics.iter().map(|nic| nic.guest.as_str());
         let message = format!("the applied policy knows no guest {name:?}");
         return Err(suggested(Failure::new(code::NO_SUCH_GUEST, message), name, "guests", all));
     }
-    let nic = which_nic(name, &nics, spec.network.as_deref(), image)?;
+    let nic = which_nic(name, &interfaces, spec.network.as_deref(), image)?;
     let taken = ports.iter().find(|port| {
-        port.guest.as_deref() == Some(name) && nic_of(port, &nics, image) == Some(nic)
+        port.guest.as_deref() == Some(name) && nic_of(port, &interfaces, image) == Some(nic)
     });
     match taken {
         None => Ok(()),
         Some(port) => {
-            let network = network_name(nic, image);
+            let network = networks(nic, image).collect::<Vec<_>>().join(", ");
             let message =
                 format!("{name}'s NIC in network {network} is attached already: {}", port.name);
             Err(Failure::new(code::PORT_IN_USE, message)
@@ -90,38 +90,47 @@ fn guest(spec: &PortSpec, ports: &[PortSpec], image: &Image) -> Result<(), Failu
     }
 }
 
-/// The NIC that a port asks for.
-fn which_nic<'a>(
+/// The NIC that a port asks for; `interfaces`: the first NIC of each interface of its guest.
+fn which_nic(
     guest: &str,
-    nics: &[&'a Nic],
+    interfaces: &[usize],
     network: Option<&str>,
     image: &Image,
-) -> Result<&'a Nic, Failure> {
-    let networks = nics.iter().map(|nic| network_name(nic, image));
-    match (network, nics) {
-        (None, [only]) => Ok(only),
+) -> Result<usize, Failure> {
+    let all = || interfaces.iter().flat_map(|nic| networks(*nic, image));
+    match (network, interfaces) {
+        (None, [only]) => Ok(*only),
         (None, _) => {
-            let names = networks.collect::<Vec<_>>().join(", ");
+            let names = all().collect::<Vec<_>>().join(", ");
             let message = format!("{guest} has NICs in several networks: {names}");
             Err(Failure::new(code::WHICH_NETWORK, message).hint("say which with --network NETWORK"))
         }
-        (Some(network), _) => {
-            nics.iter().find(|nic| network_name(nic, image) == network).copied().ok_or_else(|| {
-                let message = format!("{guest} has no NIC in a network {network:?}");
-                let failure = Failure::new(code::NO_SUCH_NETWORK, message);
-                suggested(failure, network, "its networks", networks)
-            })
-        }
+        (Some(network), _) => carrier(interfaces, network, image).ok_or_else(|| {
+            let message = format!("{guest} has no NIC in a network {network:?}");
+            let failure = Failure::new(code::NO_SUCH_NETWORK, message);
+            suggested(failure, network, "its networks", all())
+        }),
     }
 }
 
 /// The NIC that an attached port of this guest has.
-fn nic_of<'a>(port: &PortSpec, nics: &[&'a Nic], image: &Image) -> Option<&'a Nic> {
-    match (port.network.as_deref(), nics) {
-        (None, [only]) => Some(only),
+fn nic_of(port: &PortSpec, interfaces: &[usize], image: &Image) -> Option<usize> {
+    match (port.network.as_deref(), interfaces) {
+        (None, [only]) => Some(*only),
         (None, _) => None,
-        (Some(network), _) => nics.iter().find(|nic| network_name(nic, image) == network).copied(),
+        (Some(network), _) => carrier(interfaces, network, image),
     }
+}
+
+/// The interface that carries a network, by its first NIC.
+fn carrier(interfaces: &[usize], network: &str, image: &Image) -> Option<usize> {
+    let carries = |nic: &&usize| networks(**nic, image).any(|name| name == network);
+    interfaces.iter().find(carries).copied()
+}
+
+/// Names of the networks that the interface of a NIC carries.
+fn networks(nic: usize, image: &Image) -> impl Iterator<Item = &str> + Clone {
+    image.together(nic).map(|nic| network_name(&image.nics[nic], image))
 }
 
 fn network_name<'a>(nic: &Nic, image: &'a Image) -> &'a str {
@@ -181,6 +190,8 @@ mod tests {
     use portcullis_image::Network;
     use portcullis_switch::Gate;
 
+    use portcullis_image::Trunk;
+
     use super::*;
 
     fn image() -> Image {
@@ -205,6 +216,7 @@ mod tests {
                 mac: Default::default(),
                 addrs: vec![],
                 limits: Default::default(),
+                trunk: None,
             };
             image.nics.push(nic);
         }
@@ -276,6 +288,21 @@ mod tests {
         let (code, hint) = refused(&tap("t", "router", None), &[]);
         assert_eq!(code, code::WHICH_NETWORK);
         assert!(hint.contains("--network"), "{hint}");
+    }
+
+    #[test]
+    fn a_trunk_is_attached_once_by_any_of_its_networks() {
+        let mut image = image();
+        for (nic, tagged) in [(2, false), (3, true)] {
+            image.nics[nic].trunk = Some(Trunk { number: 0, tagged });
+        }
+        for network in [None, Some("lan"), Some("dmz")] {
+            let spec = tap("t", "router", network);
+            assert_eq!(admit(&spec, &[], Some(&image)), Ok(()));
+            let failure =
+                admit(&spec, &[tap("u", "router", Some("dmz"))], Some(&image)).unwrap_err();
+            assert_eq!(failure.code, code::PORT_IN_USE);
+        }
     }
 
     #[test]

@@ -104,20 +104,18 @@ pub fn add_waiting(ports: &mut Vec<api::Port>, specs: &[PortSpec], waiting: &Wai
 
 /// Every declared NIC, with the open port that carries it.
 fn guests(image: &Image, ports: &[PortStatus]) -> Vec<Nic> {
-    let mac_of = |port: &&PortStatus| port.mac.clone();
     image
         .nics
         .iter()
         .map(|nic| {
             let mac = nic.mac.to_string();
+            let network = image.network(nic.network).map_or_else(String::new, |n| n.name.clone());
             let carries = |p: &&PortStatus| {
-                p.open
-                    && p.guest.as_deref() == Some(&nic.guest)
-                    && mac_of(p).is_some_and(|m| m.eq_ignore_ascii_case(&mac))
+                p.open && p.guest.as_deref() == Some(&nic.guest) && p.networks.contains(&network)
             };
             Nic {
                 guest: nic.guest.clone(),
-                network: image.network(nic.network).map_or_else(String::new, |n| n.name.clone()),
+                network: network.clone(),
                 port: ports.iter().find(carries).map(|p| p.name.clone()),
                 mac,
                 addresses: nic.addrs.iter().map(|addr| (*addr).into()).collect(),

@@ -116,7 +116,10 @@ impl FakePlane {
             name: spec.name.clone(),
             kind: spec.kind.word(),
             guest: spec.guest.clone(),
-            networks: vec![],
+            networks: nic
+                .and_then(|nic| Some(kernel.image.as_ref()?.network(nic.network)?.name.clone()))
+                .into_iter()
+                .collect(),
             mac: nic.map(|nic| nic.mac.to_string()),
             addresses: nic.map_or_else(Vec::new, |n| n.addrs.iter().map(|a| (*a).into()).collect()),
             ifindex: 7,

@@ -53,6 +53,7 @@ impl Wanted<'_> {
     fn entries(&self, held: &Held) -> Outcome {
         let (wanted, got) = (self.tables, &held.tables);
         same(name::PORTS, &wanted.ports, &got.ports)?;
+        same(name::SUBPORTS, &wanted.subports, &got.subports)?;
         same(name::NETWORKS, &wanted.networks, &got.networks)?;
         same(name::VLANS, &wanted.vlans, &got.vlans)?;
         same(name::MEMBERS, &wanted.members, &got.members)?;

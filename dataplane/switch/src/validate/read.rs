@@ -65,6 +65,7 @@ impl<'a> Reader<'a> {
         let vlans: BTreeMap<u32, u32> = self.written(maps.vlans.map(), name::VLANS, VLANS)?;
         Ok(Tables {
             ports: self.written::<PortEntry>(maps.ports.map(), name::PORTS, PORTS)?,
+            subports: pieces::subports(maps, self.slot)?,
             networks: self.written::<NetworkEntry>(
                 maps.networks.map(),
                 name::NETWORKS,

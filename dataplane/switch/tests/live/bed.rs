@@ -185,6 +185,7 @@ fn nic(guest: &str, network: u32, number: u8, last: u8) -> Nic {
         network,
         mac: Mac(0x02bb_0000_0000 + u64::from(number) * 256 + u64::from(last)),
         addrs: vec![Addr::v4([10, number, 0, last]), Addr::v6(v6_octets(number, last.into()))],
+        trunk: None,
         limits: portcullis_image::Limits::default(),
     }
 }
