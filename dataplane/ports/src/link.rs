@@ -176,7 +176,7 @@ pub(crate) fn create_vlan(name: &str, below: u32, vlan: u16) -> Result<()> {
         LinkAttribute::LinkInfo(info),
     ];
     create(attributes).map_err(|e| match e.raw_os_error() {
-        Some(libc::EOPNOTSUPP) => Error::NoDriver { kind: "vlan" },
+        Some(libc::EOPNOTSUPP) => Error::NoDriver { kind: "8021q" },
         _ => Error::kernel(format!("create the VLAN interface {name}"), e),
     })
 }

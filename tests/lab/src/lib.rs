@@ -29,6 +29,7 @@ pub mod sys;
 pub mod tap;
 pub mod timed;
 pub mod timeline;
+pub mod vlan;
 pub mod world;
 
 pub use error::{Error, Result};

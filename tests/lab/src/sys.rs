@@ -99,15 +99,61 @@ pub fn accept_all_offloads(tap: &File) -> Result<()> {
 
 /// From now on frames of a packet socket have a virtio-net header (packet(7), PACKET_VNET_HDR).
 pub fn show_offloads(socket: &OwnedFd) -> Result<()> {
+    set_packet_option(socket, libc::PACKET_VNET_HDR, "PACKET_VNET_HDR")
+}
+
+/// From now on a packet socket tells the tags that frames had (packet(7), PACKET_AUXDATA).
+pub fn show_tags(socket: &OwnedFd) -> Result<()> {
+    set_packet_option(socket, libc::PACKET_AUXDATA, "PACKET_AUXDATA")
+}
+
+/// Reads from such a socket: bytes, and the VLAN id of a frame with a tag, which stands beside the
+/// bytes. Nothing if it is a frame that somebody here has sent.
+pub fn receive_tagged(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Option<u16>)> {
+    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all bytes zero is a valid value of both: they are plain data.
+    let (mut from, mut message): (libc::sockaddr_ll, libc::msghdr) = unsafe { mem::zeroed() };
+    // Words, so that the header of a control message is aligned.
+    let mut control = [0_u64; 16];
+    message.msg_name = (&raw mut from).cast();
+    message.msg_namelen = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = mem::size_of_val(&control);
+    // SAFETY: every pointer in the message is to something live, of the length beside it.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let length = usize::try_from(length).ok()?;
+    // SAFETY: the kernel has filled the message; the walk is inside its control buffer.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    let mut tag = None;
+    while !header.is_null() {
+        // SAFETY: `header` is one of the control messages of the live buffer above.
+        let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
+        if level == libc::SOL_PACKET && kind == libc::PACKET_AUXDATA {
+            // SAFETY: a message of this type holds a `tpacket_auxdata`.
+            let data: libc::tpacket_auxdata =
+                unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() };
+            let valid = data.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
+            tag = valid.then_some(data.tp_vlan_tci & 0xfff);
+        }
+        // SAFETY: as above.
+        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
+    }
+    (from.sll_pkttype != libc::PACKET_OUTGOING).then_some((length, tag))
+}
+
+/// Switches an option of a packet socket on.
+fn set_packet_option(socket: &OwnedFd, option: libc::c_int, name: &str) -> Result<()> {
     let on: libc::c_int = 1;
     let length = mem::size_of::<libc::c_int>() as libc::socklen_t;
-    let (level, option) = (libc::SOL_PACKET, libc::PACKET_VNET_HDR);
     // SAFETY: pointer and length describe the live int above.
     let set = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), length)
+        let on = (&raw const on).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, on, length)
     };
     if set != 0 {
-        return Err(Error::system("PACKET_VNET_HDR")(io::Error::last_os_error()));
+        return Err(Error::system(name)(io::Error::last_os_error()));
     }
     Ok(())
 }

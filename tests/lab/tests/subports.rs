@@ -1,4 +1,4 @@
-//! Guests whose one interface is a trunk: VLAN interfaces of a real kernel on a veth and on a tap.
+//! Guests whose one interface is a trunk, with VLAN interfaces on top of a veth and of a tap.
 //! Each network of the trunk is a port by itself, and nothing gets from one to another but by policy.
 
 use std::{
@@ -16,6 +16,8 @@ use portcullis_lab::{
     server::UdpEcho,
     stream::Stream,
     sums,
+    tap::Pump,
+    vlan::Vlan,
     world::{Guest, Nic, attach},
 };
 use serde_json::Value;
@@ -45,6 +47,7 @@ const BLUE: u16 = 20;
 const GREEN: u16 = 30;
 
 struct Bed {
+    vlans: Vec<Vlan>,
     guests: BTreeMap<String, Guest>,
     host: Host,
     lab: Lab,
@@ -62,15 +65,14 @@ impl Bed {
         let lab = Lab::new(tag).unwrap();
         let host = Host::new(&lab, "host").unwrap();
         host.up().unwrap();
-        let mut bed = Self { guests: BTreeMap::new(), host, lab };
+        let mut bed = Self { vlans: Vec::new(), guests: BTreeMap::new(), host, lab };
         bed.apply(rules);
         for name in guests {
-            let trunk = matches!(*name, "fw" | "bare");
-            let guest =
-                attach(&bed.lab, &bed.host, name, if trunk { nic } else { Nic::Veth }).unwrap();
-            if trunk && nic == Nic::Tap {
-                configure(&guest.space, &bed.host, &guest.port);
-            }
+            let guest = match *name {
+                "fw" => trunk(&mut bed, "fw", nic, &[BLUE, GREEN]),
+                "bare" => trunk(&mut bed, "bare", nic, &[BLUE, GREEN]),
+                name => attach(&bed.lab, &bed.host, name, Nic::Veth).unwrap(),
+            };
             bed.guests.insert((*name).to_owned(), guest);
         }
         bed
@@ -118,19 +120,40 @@ impl Bed {
     }
 }
 
-/// VLAN interfaces on top of `eth0`, as the guest's own administrator would make them.
-fn configure(space: &Space, host: &Host, port: &str) {
+/// Attaches a guest, and configures it as its own administrator would.
+fn trunk(bed: &mut Bed, name: &str, nic: Nic, vlans: &[u16]) -> Guest {
+    let space = bed.lab.space(name).unwrap();
+    let (port, host) = (format!("p-{name}"), &bed.host);
+    let netns = space.path().to_string_lossy().into_owned();
+    let veth = ["attach", "veth", &port, "--guest", name, "--netns", &netns, "--no-configure"];
+    let tap = ["attach", "tap", &port, "--guest", name];
+    host.portcullis(if nic == Nic::Tap { &tap } else { &veth }).unwrap();
     let status = host.status().unwrap();
-    for (network, vlan) in [("blue", BLUE), ("green", GREEN)] {
-        let subport = status.port(&format!("{port}:{network}")).unwrap();
-        space.ip(&format!("link add link eth0 name eth0.{vlan} type vlan id {vlan}")).unwrap();
-        space.ip(&format!("link set eth0.{vlan} up")).unwrap();
-        for address in subport["addresses"].as_array().unwrap() {
-            let address = address.as_str().unwrap();
-            let more = if address.contains(':') { "/64 nodad" } else { "/24" };
-            let (address, more) = (address, more.split_once(' ').unwrap_or((more, "")));
-            space.ip(&format!("addr add {address}{} dev eth0.{vlan} {}", more.0, more.1)).unwrap();
-        }
+    let own = status.port(&port).unwrap();
+    let mac = own["mac"].as_str().unwrap().to_owned();
+    let pump =
+        (nic == Nic::Tap).then(|| Pump::start(host.space(), &port, &space, "eth0", &mac).unwrap());
+    space.ip(&format!("link set eth0 address {mac}")).unwrap();
+    space.ip("link set eth0 up").unwrap();
+    address(&space, "eth0", own);
+    for vlan in vlans {
+        let network = if *vlan == BLUE { "blue" } else { "green" };
+        bed.vlans.push(Vlan::new(&space, *vlan, &mac).unwrap());
+        address(
+            &space,
+            &format!("eth0.{vlan}"),
+            status.port(&format!("{port}:{network}")).unwrap(),
+        );
+    }
+    Guest { space, port, mac, addresses: Vec::new(), gateway: Vec::new(), pump }
+}
+
+/// Gives an interface what status says of its port.
+fn address(space: &Space, interface: &str, port: &Value) {
+    for address in port["addresses"].as_array().unwrap() {
+        let address = address.as_str().unwrap();
+        let (length, more) = if address.contains(':') { (64, "nodad") } else { (24, "") };
+        space.ip(&format!("addr add {address}/{length} dev {interface} {more}")).unwrap();
     }
 }
 
@@ -152,7 +175,7 @@ fn every_leg_talks(tag: &str, nic: Nic) {
         "{ name: echo, allow: { from: [red, blue, green], to: [red, blue, green], for: udp/4000 } }",
         "{ name: bulk, allow: { from: [red, blue], to: blue, for: tcp/5201 } }",
     ];
-    let bed = Bed::new(tag, nic, &rules, &["fw", "r1", "b1", "g1"]);
+    let bed = Bed::new(tag, nic, &rules, &["fw", "bare", "r1", "b1", "g1"]);
     let _echoes: Vec<UdpEcho> = ["fw", "r1", "b1", "g1"]
         .iter()
         .map(|name| UdpEcho::start(bed.space(name), 4000).unwrap())
@@ -169,12 +192,14 @@ fn every_leg_talks(tag: &str, nic: Nic) {
             assert!(bed.reaches(from, to), "{from} to {to}");
         }
     }
-    // Offloads are kept, in both directions, also with a hop on the way.
-    let (fw, b1, r1) = (bed.space("fw"), bed.space("b1"), bed.space("r1"));
+    // Offloads are kept in both directions, also with a hop on the way (from r1 by the gateway).
+    let (fw, bare, b1) = (bed.space("fw"), bed.space("bare"), bed.space("b1"));
+    bare.ip("route add default via fd02::1 dev eth0.20").unwrap();
     for (from, to, at, address) in [
         (fw, b1, "eth0", "10.2.0.11"),
         (b1, fw, "eth0.20", "10.2.0.2"),
-        (r1, b1, "eth0", "fd02::11"),
+        (bed.space("r1"), bare, "eth0.20", "fd02::3"),
+        (fw, b1, "eth0", "fd02::11"),
     ] {
         let large = bulk(from, to, at, address);
         assert!(large > 100, "to {address}: {large} super-packets");
@@ -262,7 +287,7 @@ fn legs_meet_only_by_policy() {
     let bed = Bed::new("plm", Nic::Veth, &[], &["fw"]);
     let gateway = {
         let fw = bed.space("fw");
-        let _ = fw.sh("ping -c 1 -W 1 -I eth0.20 10.2.0.1");
+        let _ = fw.sh("ping -c 1 -W 1 10.2.0.1");
         let entry = fw.ip("neigh show 10.2.0.1 dev eth0.20").unwrap();
         let mac = entry.split_whitespace().skip_while(|w| *w != "lladdr").nth(1).unwrap();
         parse_mac(mac).unwrap()
@@ -279,9 +304,10 @@ fn legs_meet_only_by_policy() {
         (Capture::start(bed.space("fw"), "eth0.30"), Injector::new(bed.space("fw"), "eth0"));
     let (green, fw) = (green.unwrap(), fw.unwrap());
     let dropped = |bed: &Bed| bed.fw("blue")["traffic"]["reasons"]["no-rule"].as_u64().unwrap_or(0);
+    let before = dropped(&bed);
     fw.send(&hop.tagged(BLUE, b"ACROSS-1")).unwrap();
     assert!(!green.saw(|seen| holds(&seen.head, b"ACROSS-1")));
-    assert_eq!(dropped(&bed), 1);
+    assert_eq!(dropped(&bed), before + 1);
     bed.apply(&["{ name: across, allow: { from: blue, to: green, for: udp/4000 } }"]);
     fw.send(&hop.tagged(BLUE, b"ACROSS-2")).unwrap();
     assert!(green.wait_for(|seen| holds(&seen.head, b"ACROSS-2")).is_some());
@@ -405,4 +431,31 @@ fn a_leg_is_counted_by_itself_and_survives_its_daemon() {
     assert!(n(&again, "forwarded") >= n(&after, "forwarded"));
     let report = stream.finish();
     assert!(report.sent > 0 && report.missing.is_empty(), "{report:?}");
+}
+
+/// The switch makes a container's VLAN interfaces itself where the kernel can; where it cannot, it
+/// says what is missing and leaves nothing half made.
+#[test]
+fn a_container_gets_its_vlan_interfaces() {
+    let mut bed = Bed::new("plz", Nic::Veth, &[], &[]);
+    let space = bed.lab.space("fw").unwrap();
+    let netns = space.path().to_string_lossy().into_owned();
+    let attach = ["attach", "veth", "v-fw", "--guest", "fw", "--netns", &netns];
+    let can = space.ip("link add name probe type dummy").is_ok()
+        && space.ip("link add link probe name probe.7 type vlan id 7").is_ok();
+    let output = bed.host.run(&attach).unwrap();
+    if can {
+        output.success().unwrap();
+        let blue = space.ip("addr show dev eth0.20").unwrap();
+        assert!(blue.contains("10.2.0.2/24") && blue.contains("fd02::2/64"), "{blue}");
+        space.sh("ping -c 1 -W 2 -I eth0.20 10.2.0.1").unwrap();
+    } else {
+        let text = output.failure().to_string();
+        assert!(text.contains("modprobe 8021q"), "{text}");
+        assert!(bed.host.status().unwrap().port("v-fw").is_none());
+        assert!(!space.interfaces().unwrap().contains(&"eth0".to_owned()));
+        // Without their help it is attached all the same.
+        let guest = trunk(&mut bed, "bare", Nic::Veth, &[]);
+        bed.guests.insert("bare".to_owned(), guest);
+    }
 }
