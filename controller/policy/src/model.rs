@@ -116,6 +116,10 @@ pub struct Network {
     pub mtu: u32,
     /// What the port of a guest may take that says nothing about it itself.
     pub limits: Limits,
+    /// What its uplink may take.
+    pub uplink_limits: Limits,
+    /// What the host's leg may take.
+    pub host_limits: Limits,
     /// What the switch tells its guests.
     pub offer: Offer,
     /// EtherTypes that its guests may use among themselves besides ARP and IP.

@@ -78,6 +78,8 @@ mod tests {
             mtu: 1500,
             offer: Default::default(),
             ethertypes: vec![],
+            uplink_limits: Default::default(),
+            host_limits: Default::default(),
         });
         assert_eq!(without_gateways(vec![gateway, other], &image), [other]);
     }

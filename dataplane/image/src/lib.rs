@@ -90,6 +90,10 @@ pub struct Network {
     /// EtherTypes that its guests may use among themselves besides ARP and IP, at most
     /// [`ETHERTYPES`](portcullis_pipeline::layout::ETHERTYPES).
     pub ethertypes: Vec<u16>,
+    /// What its uplink may take; one of several networks may take the most that one of them says.
+    pub uplink_limits: Limits,
+    /// What the host's leg may take.
+    pub host_limits: Limits,
 }
 
 /// Most name servers of a network, of each family.
@@ -153,8 +157,8 @@ pub struct Shared {
     pub by: Vec<usize>,
 }
 
-/// What the port of a NIC may take; `None`: as much as it likes. `in` is what the guest receives,
-/// `out` what it sends.
+/// What a port may take; `None`: as much as it likes. `in` is what the guest, or whoever is behind
+/// the port, receives, `out` what it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Connections that it has opened, at a time.
@@ -171,6 +175,35 @@ pub struct Limits {
     pub in_bit_per_s: Option<u64>,
     /// Bits that it sends, in a second.
     pub out_bit_per_s: Option<u64>,
+}
+
+impl Limits {
+    /// Nothing at all.
+    pub const LEAST: Self = Self {
+        flows: Some(0),
+        half_open: Some(0),
+        new_per_s: Some(0),
+        broadcast_per_s: Some(0),
+        neighbours_per_s: Some(0),
+        in_bit_per_s: Some(0),
+        out_bit_per_s: Some(0),
+    };
+
+    /// Of each, the most that one of the two says.
+    pub fn most(self, other: Self) -> Self {
+        fn most<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+            one.zip(other).map(|(one, other)| one.max(other))
+        }
+        Self {
+            flows: most(self.flows, other.flows),
+            half_open: most(self.half_open, other.half_open),
+            new_per_s: most(self.new_per_s, other.new_per_s),
+            broadcast_per_s: most(self.broadcast_per_s, other.broadcast_per_s),
+            neighbours_per_s: most(self.neighbours_per_s, other.neighbours_per_s),
+            in_bit_per_s: most(self.in_bit_per_s, other.in_bit_per_s),
+            out_bit_per_s: most(self.out_bit_per_s, other.out_bit_per_s),
+        }
+    }
 }
 
 /// Class of one address.

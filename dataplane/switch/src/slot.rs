@@ -315,19 +315,24 @@ impl Builder<'_> {
                     tables.ports.entry(index).or_insert(closed).flags |= port_flag::TRUNK;
                 }
                 Place::Uplink { tagged, untagged } => {
-                    let flags = match port.hides_tags && !tagged.is_empty() {
-                        true => port_flag::HIDES_TAGS,
-                        false => 0,
-                    };
+                    let mut flags = 0;
+                    if port.hides_tags && !tagged.is_empty() {
+                        flags = port_flag::HIDES_TAGS;
+                    }
                     let (kind, network) = (port_kind::UPLINK, *untagged);
-                    tables.ports.insert(index, PortEntry { kind, flags, network, ..bare });
+                    let mut entry = PortEntry { kind, flags, network, ..bare };
+                    let networks = tagged.iter().chain([untagged]);
+                    let said = networks.filter_map(|id| self.image.network(*id));
+                    let said = said.map(|network| network.uplink_limits);
+                    limit(&mut entry, &said.fold(Limits::LEAST, Limits::most));
+                    tables.ports.insert(index, entry);
                 }
             }
         }
         for leg in self.legs {
             let Some(network) = self.image.network(leg.network) else { continue };
             tables.members.entry(leg.network).or_default().push(leg.ifindex);
-            let entry = PortEntry {
+            let mut entry = PortEntry {
                 mac: network.gateway_mac.0,
                 mtu: network.mtu,
                 kind: port_kind::HOST,
@@ -335,6 +340,7 @@ impl Builder<'_> {
                 class: self.image.host,
                 ..port_entry(leg.ifindex)
             };
+            limit(&mut entry, &network.host_limits);
             tables.ports.insert(table_index(leg.ifindex), entry);
         }
         // Copies without a tag are made first.
@@ -377,13 +383,7 @@ impl Builder<'_> {
         if nic.addrs.len() > entry.addrs.len() {
             entry.flags |= port_flag::MORE_ADDRESSES;
         }
-        if nic.limits.in_bit_per_s.is_some() {
-            entry.flags |= port_flag::LIMIT_IN;
-        }
-        if nic.limits.out_bit_per_s.is_some() {
-            entry.flags |= port_flag::LIMIT_OUT;
-        }
-        entry.limits = port_limits(&nic.limits);
+        limit(&mut entry, &nic.limits);
         entry
     }
 }
@@ -401,6 +401,17 @@ const EVENT_BURST_TICKS: u64 = TICKS_PER_SECOND;
 const BYTE_BURST_TICKS: u64 = 3 * TICKS_PER_SECOND / 10;
 /// Two frames as large as they come, so that they pass at any rate.
 const BYTE_BURST_LEAST: u64 = 2 * 65_550;
+
+/// Gives a port its limits.
+fn limit(entry: &mut PortEntry, limits: &Limits) {
+    if limits.in_bit_per_s.is_some() {
+        entry.flags |= port_flag::LIMIT_IN;
+    }
+    if limits.out_bit_per_s.is_some() {
+        entry.flags |= port_flag::LIMIT_OUT;
+    }
+    entry.limits = port_limits(limits);
+}
 
 /// Limits as the programs count them.
 fn port_limits(l: &Limits) -> PortLimits {
@@ -532,6 +543,27 @@ mod tests {
         assert_eq!((own.port, own.kind, own.class), (0, port_kind::HOST, image.host));
         assert_eq!(tables.networks[&1].host_port, 21);
         assert_eq!(tables.ports[&21].mac, image.networks[0].gateway_mac.0);
+    }
+
+    #[test]
+    fn an_uplink_may_take_the_most_that_a_network_says_and_a_leg_what_its_own_does() {
+        let mut image = testing::image();
+        let said = |flows, out_bit_per_s| Limits { flows, out_bit_per_s, ..Limits::default() };
+        image.networks[0].uplink_limits = said(Some(70), Some(8_000_000));
+        image.networks[1].uplink_limits = said(Some(900), None);
+        image.networks[1].host_limits = said(Some(5), Some(8_000_000));
+        let port = |tagged: &[u32]| {
+            let place = Place::Uplink { tagged: tagged.to_vec(), untagged: 1 };
+            let uplink = OpenPort { ifindex: 31, mtu: 1500, place, hides_tags: false };
+            let tables = build(&image, LEGS, &[uplink], &[]);
+            [tables.ports[&31], tables.ports[&21], tables.ports[&22]]
+        };
+        let [one, plain, limited] = port(&[]);
+        assert_eq!((one.limits.flows, one.flags), (70, port_flag::LIMIT_OUT));
+        assert_eq!((plain.limits, plain.flags), (PortLimits::NONE, 0));
+        assert_eq!((limited.limits.flows, limited.flags), (5, port_flag::LIMIT_OUT));
+        let [both, ..] = port(&[2]);
+        assert_eq!((both.limits, both.flags), (port_limits(&said(Some(900), None)), 0));
     }
 
     #[test]

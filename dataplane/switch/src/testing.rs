@@ -15,6 +15,8 @@ fn network(name: &str, vlan: u16, third: u8, external: bool) -> Network {
         mtu: 1500,
         offer: Offer { dhcp: true, lease_s: 3600, ..Offer::default() },
         ethertypes: vec![],
+        uplink_limits: Default::default(),
+        host_limits: Default::default(),
     }
 }
 

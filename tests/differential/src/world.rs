@@ -92,7 +92,7 @@ pub struct Policy {
 
 /// Ports that a world needs at most.
 pub const PORTS_MAX: usize = 32;
-/// Every so many worlds one whose guests run into their limits.
+/// Every so many worlds one whose guests, uplinks and legs run into their limits.
 const LIMITED: u64 = 3;
 /// And one whose uplink hides tags from its gate.
 const HIDING: u64 = 4;
@@ -129,9 +129,12 @@ impl World {
     /// The world of policies that differ in their rules only.
     pub fn of(mut compiled: Vec<Compiled>, seed: u64, ifindexes: &[u32]) -> Self {
         if seed % LIMITED == 1 {
-            compiled
-                .iter_mut()
-                .for_each(|c| c.image.nics.iter_mut().for_each(|n| n.limits = TIGHT));
+            for image in compiled.iter_mut().map(|c| &mut c.image) {
+                image.nics.iter_mut().for_each(|nic| nic.limits = TIGHT);
+                for network in &mut image.networks {
+                    (network.uplink_limits, network.host_limits) = (TIGHT, TIGHT);
+                }
+            }
         }
         let ports = ports(&compiled[0].image, ifindexes);
         let shared = shared(&compiled[0].image);

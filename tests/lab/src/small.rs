@@ -62,7 +62,8 @@ impl Small {
         self.host.apply(&self.lab.file("policy.yaml", &policy(rules))?)
     }
 
-    /// A host as above whose policy gives guests these `limits:`.
+    /// A host as above whose policy gives these guests `limits:`; of a network, `red uplink` and
+    /// `red host` are its uplink and the host's leg.
     pub fn with_limits(
         tag: &str,
         rules: &[&str],
@@ -71,8 +72,12 @@ impl Small {
     ) -> Result<Self> {
         let mut small = Self::new(tag)?;
         let text = limits.iter().fold(policy(rules), |text, (guest, limits)| {
-            let head = format!("  {guest}: {{ ");
-            text.replace(&head, &format!("{head}limits: {limits}, "))
+            let (name, whose) = guest.split_once(' ').unwrap_or((guest, ""));
+            let key = if whose.is_empty() { "limits".into() } else { format!("{whose}-limits") };
+            let heads = [format!("  {name}: {{ "), format!("  {name}:  {{ ")];
+            heads
+                .iter()
+                .fold(text, |text, head| text.replace(head, &format!("{head}{key}: {limits}, ")))
         });
         small.host.apply(&small.lab.file("policy.yaml", &text)?)?;
         for (name, nic) in guests {

@@ -10,11 +10,12 @@ use std::{
 use portcullis_lab::{
     Space,
     capture::Injector,
-    frame::{self, BROADCAST},
+    frame::{self, BROADCAST, Udp},
     hammer::Hammer,
     host::Status,
     process::wait_for,
     small::Small,
+    tap::Wire,
     world::Nic,
 };
 
@@ -79,6 +80,61 @@ fn a_guest_hits_its_own_limits() {
     for reason in reasons {
         assert_eq!(dropped(&status, other, reason), 0, "{reason}");
     }
+}
+
+/// A flood from a stranger behind an uplink, or from the host itself, hits the limits of that port,
+/// by the same reasons as a guest's.
+fn a_flood_from_elsewhere(small: &Small, port: &str, from: Udp, send: impl Fn(&[u8])) {
+    let before = small.host.status().unwrap();
+    let begun = Instant::now();
+    for number in 1000..1200 {
+        send(&Udp { port: number, ..from }.syn());
+        send(&Udp { port: number, ..from }.frame(b"FLOOD"));
+    }
+    let everybody = Udp { to_mac: BROADCAST, to: "255.255.255.255".parse().unwrap(), ..from };
+    for _ in 0..200 {
+        send(&everybody.frame(b"HELLO ALL"));
+    }
+    let status = small.host.status().unwrap();
+    let took = begun.elapsed().as_secs_f64();
+    let more = |reason| dropped(&status, port, reason) - dropped(&before, port, reason);
+    let [half_open, flows, broadcast] =
+        ["limit-half-open", "limit-flows", "limit-broadcast"].map(more);
+    println!("{port}: {half_open} half open, {flows} flows, {broadcast} broadcasts in {took:.1} s");
+    // Fifty are let in with as many datagrams, fifty are refused, and then there is no room at all.
+    assert!((45..=55).contains(&half_open), "{half_open}");
+    assert!((190..=210).contains(&flows), "{flows}");
+    let too_many = (200.0 - 20.0 * (1.0 + took)).max(1.0) as u64..=200;
+    assert!(too_many.contains(&broadcast), "{broadcast}");
+    assert_eq!(connections(&status, port, "flows_max"), 150);
+    assert!(connections(&status, port, "flows") <= 150);
+    assert_eq!(connections(&status, port, "half_open_max"), 50);
+}
+
+#[test]
+fn an_uplink_and_the_host_hit_theirs() {
+    let limits = "{ flows: 150, half-open: 50, new: 20000/s, broadcast: 20/s, neighbours: 20/s }";
+    let rules = ["{ name: all, allow: { from: any, to: red, for: any } }"];
+    let guests = [("r1", Nic::Veth), ("r2", Nic::Veth)];
+    let elsewhere = [("red uplink", limits), ("red host", limits)];
+    let small = Small::with_limits("plu", &rules, &elsewhere, &guests).unwrap();
+    let wire = Wire::new(small.host.space(), "up0").unwrap();
+    small.host.portcullis(&["attach", "uplink", "up0", "--untagged", "red"]).unwrap();
+    let stranger = Udp {
+        from_mac: [2, 0, 0, 0, 0, 0x99],
+        from: "10.1.0.99".parse().unwrap(),
+        ..small.datagram("r2", "r1", false, 0)
+    };
+    a_flood_from_elsewhere(&small, "up0", stranger, |frame| wire.send(frame).unwrap());
+    let gateway = Udp {
+        from_mac: small.gateway_mac("r1").unwrap(),
+        from: "10.1.0.1".parse().unwrap(),
+        ..stranger
+    };
+    let leg = Injector::new(small.host.space(), "pc-red").unwrap();
+    a_flood_from_elsewhere(&small, "pcs-red", gateway, |frame| leg.send(frame).unwrap());
+    // Guests go on among themselves.
+    small.space("r2").sh("ping -c 2 -i 0.2 -W 2 10.1.0.11").unwrap();
 }
 
 #[test]

@@ -80,6 +80,8 @@ fn network(n: &model::Network) -> Network {
             lease_s: n.offer.lease_s,
         },
         ethertypes: n.ethertypes.clone(),
+        uplink_limits: n.uplink_limits,
+        host_limits: n.host_limits,
     }
 }
 

@@ -176,6 +176,14 @@ const LIMITS: &[&str] = &[
     ", limits: { flows: none, in: 1Gbit/s, out: 64000 kbit/s }",
 ];
 
+/// Those of what is not a guest, by network.
+const LEGS: &[&str] = &[
+    "",
+    ", uplink-limits: { flows: 9000, new: 20000/s, out: 1Gbit/s }",
+    ", host-limits: none",
+    ", uplink-limits: none, host-limits: { half-open: 300, broadcast: none, in: 2Gbit/s }",
+];
+
 impl Generator {
     /// Writing to a string cannot fail.
     fn line(&mut self, text: std::fmt::Arguments<'_>) {
@@ -208,7 +216,8 @@ impl Generator {
             let vlan = i + 9;
             let limits = *self.limits.pick(LIMITS);
             let offer = *self.r.pick(OFFERS);
-            let more = format!("{kind}{outside}{offer}{limits}");
+            let legs = LEGS[i % LEGS.len()];
+            let more = format!("{kind}{outside}{offer}{limits}{legs}");
             self.line(format_args!(
                 "  net{i}: {{ vlan: {vlan}, subnets: [{subnets}], gateway: {gateway}{more} }}"
             ));

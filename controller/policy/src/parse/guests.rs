@@ -77,7 +77,7 @@ impl Builder<'_> {
         let mut drafts = Vec::new();
         if let Some(table) = reader::table(node, "a guest", keys::GUEST, self.diags) {
             drafts = self.nics(index, key, &table);
-            let said = self.limits(&table);
+            let said = self.limits(&table, "`limits`");
             drafts.iter_mut().for_each(|draft| draft.limits = said);
             if let Some(node) = table.get("labels") {
                 guest.labels = self.labels(index, node);

@@ -30,6 +30,8 @@ pub const NETWORK: &[&str] = &[
     "lease",
     "ethertypes",
     "limits",
+    "uplink-limits",
+    "host-limits",
 ];
 pub const GUEST: &[&str] =
     &["network", "ip", "mac", "trunk", "labels", "nics", "forwards", "limits"];

@@ -1,5 +1,6 @@
 //! `limits:` of a guest or a network: what a guest's port may take, so that one guest does not
-//! eat the host.
+//! eat the host. `uplink-limits:` and `host-limits:` of a network say it of the uplink and of the
+//! host's leg, so that a neighbour, or the world, does not either.
 
 use portcullis_image::Limits;
 
@@ -15,7 +16,7 @@ use crate::{
 
 /// What holds where nothing is said: far above what a guest needs, far below what the flow table
 /// holds and a processor can do. Bandwidth is nobody's to guess.
-pub const DEFAULT: Limits = Limits {
+pub const GUEST: Limits = Limits {
     flows: Some(16_384),
     half_open: Some(1024),
     new_per_s: Some(2000),
@@ -23,6 +24,26 @@ pub const DEFAULT: Limits = Limits {
     neighbours_per_s: Some(200),
     in_bit_per_s: None,
     out_bit_per_s: None,
+};
+
+/// As [`GUEST`], for whoever is behind an uplink: a quarter of the flow table as it is by default,
+/// and of first packets and broadcasts what a processor does beside its work.
+pub const UPLINK: Limits = Limits {
+    flows: Some(65_536),
+    half_open: Some(16_384),
+    new_per_s: Some(50_000),
+    broadcast_per_s: Some(2000),
+    neighbours_per_s: Some(2000),
+    ..GUEST
+};
+
+/// As [`GUEST`], for the hypervisor itself and whoever it forwards for.
+pub const HOST: Limits = Limits {
+    half_open: Some(8192),
+    new_per_s: Some(50_000),
+    broadcast_per_s: Some(1000),
+    neighbours_per_s: Some(1000),
+    ..GUEST
 };
 
 /// How a limit is written.
@@ -87,14 +108,14 @@ impl Said {
 }
 
 impl Builder<'_> {
-    /// `limits: { flows: 20000, in: 100Mbit/s, broadcast: none }`, or `limits: none`.
-    pub fn limits(&mut self, table: &Table<'_>) -> Said {
+    /// `limits: { flows: 20000, in: 100Mbit/s, broadcast: none }`, or `limits: none`, by this key in backquotes, as messages show it.
+    pub fn limits(&mut self, table: &Table<'_>, key: &'static str) -> Said {
         let mut said = Said::default();
-        let Some(node) = table.get("limits") else { return said };
+        let Some(node) = table.get(key.trim_matches('`')) else { return said };
         if matches!(&node.value, Value::Scalar(word) if word == "none") {
             return Said([Some(None); ROWS.len()]);
         }
-        let Some(inner) = reader::table(node, "`limits`", keys::LIMITS, self.diags) else {
+        let Some(inner) = reader::table(node, key, keys::LIMITS, self.diags) else {
             return said;
         };
         for (row, value) in ROWS.iter().zip(&mut said.0) {
@@ -231,8 +252,8 @@ mod tests {
         network.0[5] = Some(Some(64_000));
         let mut guest = Said::default();
         guest.0[5] = Some(None);
-        let limits = guest.over(network.over(DEFAULT));
-        assert_eq!(limits, Limits { flows: Some(5), ..DEFAULT });
-        assert_eq!(Said([Some(None); ROWS.len()]).over(DEFAULT), Limits::default());
+        let limits = guest.over(network.over(GUEST));
+        assert_eq!(limits, Limits { flows: Some(5), ..GUEST });
+        assert_eq!(Said([Some(None); ROWS.len()]).over(GUEST), Limits::default());
     }
 }

@@ -5,7 +5,7 @@ mod denied;
 mod endpoints;
 mod guests;
 pub(crate) mod keys;
-mod limits;
+pub mod limits;
 mod names;
 mod networks;
 mod offer;

@@ -50,7 +50,9 @@ impl Builder<'_> {
             outside: None,
             outside_span: key.span,
             mtu: DEFAULT_MTU,
-            limits: limits::DEFAULT,
+            limits: limits::GUEST,
+            uplink_limits: limits::UPLINK,
+            host_limits: limits::HOST,
             offer: Offer { dhcp: true, dns: Vec::new(), domain: None, lease_s: DEFAULT_LEASE_S },
             ethertypes: Vec::new(),
         };
@@ -76,7 +78,9 @@ impl Builder<'_> {
             if let Some(node) = table.get("mac") {
                 self.gateway_mac(node, &mut network);
             }
-            network.limits = self.limits(&table).over(limits::DEFAULT);
+            network.limits = self.limits(&table, "`limits`").over(limits::GUEST);
+            network.uplink_limits = self.limits(&table, "`uplink-limits`").over(limits::UPLINK);
+            network.host_limits = self.limits(&table, "`host-limits`").over(limits::HOST);
             self.offer(&table, &mut network);
             if let Some(node) = table.get("ethertypes") {
                 self.ethertypes(node, &mut network);

@@ -1,9 +1,13 @@
 //! Networks, guests and the host.
 
+use portcullis_image::Limits;
 use serde_json::{Value, json};
 
 use super::{object, words};
-use crate::model::{Kind, Outside};
+use crate::{
+    model::{Kind, Outside},
+    parse::limits::{GUEST, HOST, UPLINK},
+};
 
 pub fn network() -> Value {
     let kind = json!({
@@ -37,7 +41,13 @@ pub fn network() -> Value {
             "description": "Largest packet in bytes, without the Ethernet header; 1500 without this key.",
             "type": "integer", "minimum": 576, "maximum": 65_521,
         },
-        "limits": limits("What the port of a guest may take that says nothing about it itself."),
+        "limits": limits("What the port of a guest may take that says nothing about it itself.", &GUEST),
+        "uplink-limits": limits(
+            "What its uplink may take; one of several networks, the most that one of them says. in \
+             is what leaves by it, out what comes from there.",
+            &UPLINK,
+        ),
+        "host-limits": limits("What the host's leg may take: the host itself, and whoever it forwards for.", &HOST),
         "mac": words::mac("MAC of the gateway; auto (as without this key) follows from the network's name."),
         "ethertypes": words::one_or_any(
             json!({ "anyOf": [
@@ -100,7 +110,11 @@ fn port_properties() -> Value {
 }
 
 /// What a port may take.
-fn limits(description: &str) -> Value {
+fn limits(description: &str, default: &Limits) -> Value {
+    let (count_of, rate_of) = (
+        |n: Option<u32>| n.map_or("no limit".to_owned(), |n| n.to_string()),
+        |n: Option<u32>| n.map_or("no limit".to_owned(), |n| format!("{n}/s")),
+    );
     let limit = |pattern: &str, example: &str, description: &str| {
         let value = json!({ "type": "string", "pattern": pattern, "examples": [example] });
         json!({ "description": description, "anyOf": [{ "const": "none" }, value] })
@@ -112,11 +126,11 @@ fn limits(description: &str) -> Value {
     let rate = |description: &str| limit("^[1-9][0-9]{0,7} */ *s$", "100/s", description);
     let bits = |description: &str| limit("^[1-9][0-9]* *[kMG]?bit/s$", "100Mbit/s", description);
     let properties = json!({
-        "flows": count("Connections that it has opened, at a time; 16384 without this key."),
-        "half-open": count("Of them, TCP connections not established yet; 1024 without this key."),
-        "new": rate("Packets that want to open a connection; 2000/s without this key."),
-        "broadcast": rate("Broadcasts and multicasts that it sends; 200/s without this key."),
-        "neighbours": rate("ARP and neighbour discovery that it sends; 200/s without this key."),
+        "flows": count(&format!("Connections that it has opened, at a time; {} without this key.", count_of(default.flows))),
+        "half-open": count(&format!("Of them, TCP connections not established yet; {} without this key.", count_of(default.half_open))),
+        "new": rate(&format!("Packets that want to open a connection; {} without this key.", rate_of(default.new_per_s))),
+        "broadcast": rate(&format!("Broadcasts and multicasts that it sends; {} without this key.", rate_of(default.broadcast_per_s))),
+        "neighbours": rate(&format!("ARP and neighbour discovery that it sends; {} without this key.", rate_of(default.neighbours_per_s))),
         "in": bits("Bandwidth of what it receives; no limit without this key."),
         "out": bits("Bandwidth of what it sends; no limit without this key."),
     });
@@ -150,7 +164,7 @@ pub fn guest() -> Value {
                         this key: proofs then count it as a way between its networks.",
         "type": "boolean",
     });
-    properties["limits"] = limits("What its port, or each of them, may take.");
+    properties["limits"] = limits("What its port, or each of them, may take.", &GUEST);
     let mut guest = object("A machine.", properties, &[]);
     let not = |keys: &[&str]| {
         let each: Vec<Value> = keys.iter().map(|key| json!({ "required": [key] })).collect();

@@ -207,6 +207,8 @@ mod tests {
                 mtu: 1500,
                 offer: Default::default(),
                 ethertypes: vec![],
+                uplink_limits: Default::default(),
+                host_limits: Default::default(),
             });
         }
         for (guest, network) in [("pc1", 1), ("web1", 2), ("router", 1), ("router", 2)] {

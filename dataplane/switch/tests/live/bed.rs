@@ -171,6 +171,8 @@ fn network(name: &str, vlan: u16, number: u8, external: bool) -> Network {
         mtu: 1500,
         offer: Offer { dhcp: true, dns: vec![v6(53)], domain: name.into(), lease_s: 3600 },
         ethertypes: vec![],
+        uplink_limits: Default::default(),
+        host_limits: Default::default(),
     }
 }
 
