@@ -270,7 +270,8 @@ impl<'a, K: Ord, V: PartialEq> Delta<'a, K, V> {
                     if *value != next.1 {
                         new.push(*next);
                     }
-                    (held.next(), wanted.next());
+                    held.next();
+                    wanted.next();
                 }
                 (Some((key, _)), next) if next.is_none_or(|next| *key < next.0) => {
                     gone.push(*key);

@@ -18,9 +18,9 @@ networks:
 guests:
   ann: { network: lan, ip: [10.1.0.11, 'fd01::11'] }
 ";
-const OWN: [u8; 4] = [10, 1, 0, 11];
-const OTHER: [u8; 4] = [10, 1, 0, 99];
-const SERVER: [u8; 4] = [10, 1, 0, 1];
+pub(crate) const OWN: [u8; 4] = [10, 1, 0, 11];
+pub(crate) const OTHER: [u8; 4] = [10, 1, 0, 99];
+pub(crate) const SERVER: [u8; 4] = [10, 1, 0, 1];
 const NOWHERE: [u8; 4] = [0; 4];
 
 impl Story {
@@ -45,7 +45,12 @@ impl Story {
         Ok(Err(reason.unwrap_or(DropReason::Fault)))
     }
 
-    fn datagram(&self, ports: (u16, u16), ends: (IpAddr, IpAddr), payload: &[u8]) -> Frame {
+    pub(crate) fn datagram(
+        &self,
+        ports: (u16, u16),
+        ends: (IpAddr, IpAddr),
+        payload: &[u8],
+    ) -> Frame {
         let mut bytes = udp(ports.0, ports.1, payload.len());
         bytes[8..].copy_from_slice(payload);
         Frame {
@@ -65,7 +70,7 @@ impl Story {
     }
 
     /// A DHCP message of this type with these options in front of it.
-    fn dhcp(&self, kind: u8, used: [u8; 4], flags: u8, options: &[u8]) -> Frame {
+    pub(crate) fn dhcp(&self, kind: u8, used: [u8; 4], flags: u8, options: &[u8]) -> Frame {
         let mut b = vec![1, 1, 6, 0, 0xab, 0xcd, 0xef, 1, 0, 0, flags, 0];
         b.extend(used);
         b.resize(28, 0);
@@ -78,7 +83,7 @@ impl Story {
     }
 
     /// A DHCPv6 message of this type with these options, client identifier first.
-    fn dhcp6(&self, kind: u8, options: &[u8]) -> Frame {
+    pub(crate) fn dhcp6(&self, kind: u8, options: &[u8]) -> Frame {
         let mut b = vec![kind, 1, 2, 3, 0, 1, 0, 5, 0, 2, 7, 7, 7];
         b.extend(options);
         let local = crate::world::Policy::link_local(&self.world.ports[0]);
@@ -88,7 +93,7 @@ impl Story {
 }
 
 /// An option of DHCP.
-fn option(code: u8, value: &[u8]) -> Vec<u8> {
+pub(crate) fn option(code: u8, value: &[u8]) -> Vec<u8> {
     [&[code, value.len() as u8], value].concat()
 }
 

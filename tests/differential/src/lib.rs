@@ -15,6 +15,8 @@ mod expect;
 mod fact;
 mod fill;
 mod frames;
+#[cfg(test)]
+mod fuzz;
 mod holders;
 mod kernel;
 #[cfg(test)]
