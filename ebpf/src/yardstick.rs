@@ -28,6 +28,12 @@ pub fn empty(_ctx: TcContext) -> i32 {
     TC_ACT_SHOT
 }
 
+/// Does nothing, at XDP.
+#[xdp]
+pub fn empty_xdp(_ctx: XdpContext) -> u32 {
+    XDP_DROP
+}
+
 /// Decides nothing, only sends on: the ceiling for every tcx switch.
 #[classifier]
 pub fn redirect(ctx: TcContext) -> i32 {

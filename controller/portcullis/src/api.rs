@@ -378,7 +378,7 @@ pub struct Port {
     pub lane: bool,
     /// The XDP program of an uplink.
     #[serde(default)]
-    pub xdp: Option<Gate>,
+    pub xdp: Option<Box<Gate>>,
     /// What has passed it since its interface was made; only `status` tells.
     pub traffic: Option<Traffic>,
     /// What it has of the flow table; only `status` tells.
@@ -399,7 +399,7 @@ impl From<switch::PortStatus> for Port {
             closed: p.closed.as_ref().map(ToString::to_string),
             closed_by: p.closed.as_ref().and_then(|c| serde_json::to_value(c).ok()),
             lane: p.lane,
-            xdp: p.gate.map(Into::into),
+            xdp: p.gate.map(|gate| Box::new(gate.into())),
             traffic: p.traffic.map(Into::into),
             connections: p.connections.map(Into::into),
         }

@@ -204,6 +204,15 @@ impl Template {
         }
     }
 
+    /// Gives a datagram another IPv4 source.
+    pub fn set_source(&mut self, source: Ipv4Addr) {
+        put(&mut self.bytes, ETHERNET + 12, &source.octets());
+        put(&mut self.bytes, ETHERNET + 10, &[0, 0]);
+        let header = VNET_HEADER + ETHERNET..VNET_HEADER + ETHERNET + IPV4;
+        let checksum = !fold(word_sum(&self.bytes[header]));
+        put(&mut self.bytes, ETHERNET + 10, &checksum.to_be_bytes());
+    }
+
     /// Which way it goes.
     pub fn direction(&self) -> Direction {
         self.direction

@@ -206,7 +206,8 @@ impl Sink<'_> {
 
 /// CPU time of this thread. Without IRQ time accounting in the kernel it holds the softirqs that
 /// ran on top of the thread as well, which is where veth and the backlog forward.
-fn thread_cpu() -> Result<Duration, Error> {
+/// CPU time of the calling thread.
+pub fn thread_cpu() -> Result<Duration, Error> {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .map(Duration::from)
         .map_err(|e| Error::system("reading the thread's CPU clock", e))

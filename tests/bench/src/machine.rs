@@ -38,6 +38,14 @@ impl Machine {
     }
 }
 
+/// Memory in the kernel's slabs, bytes.
+pub fn slab_bytes() -> Result<u64, Error> {
+    let text = read("/proc/meminfo")?;
+    let kib = field(&text, "Slab").and_then(|v| v.strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| Error::system("Slab in /proc/meminfo", std::io::ErrorKind::NotFound))
+}
+
 fn read(path: &str) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|e| Error::system(path, e))
 }

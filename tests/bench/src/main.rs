@@ -7,6 +7,7 @@
 //! cargo xtask bench policy          the compiler: no packets, no privileges
 //! cargo xtask bench apply           from a file to the last port's acknowledgement
 //! cargo xtask bench guard           under attack, and with logged connections
+//! cargo xtask bench uplink          a million denied prefixes
 //! ```
 //!
 //! Only ratios inside one run mean anything: every reading of a peer is set against a reading of
@@ -40,6 +41,7 @@ mod sys;
 mod table;
 mod tap;
 mod testrun;
+mod uplink;
 mod walker;
 mod wire;
 mod workload;
@@ -68,6 +70,7 @@ fn bench(options: &options::Options) -> anyhow::Result<bool> {
         Some(options::Part::Policy(options)) => return policy::bench(options),
         Some(options::Part::Apply(options)) => return apply::bench(options),
         Some(options::Part::Guard(options)) => return guard::bench(options),
+        Some(options::Part::Uplink(options)) => return uplink::bench(options),
         None => scratch::enter()?,
     }
     let report = run::everything(options)?;

@@ -242,6 +242,30 @@ pub fn test_run(
     ifindex: u32,
     repeat: u32,
 ) -> io::Result<TestRun> {
+    // struct __sk_buff: only what the kernel accepts may be set; `ifindex` is its word 10.
+    let mut context = [0u32; 11];
+    context[10] = ifindex;
+    test_run_in(program, frame, &context, repeat)
+}
+
+/// The same for an XDP program.
+pub fn test_run_xdp(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    ifindex: u32,
+    repeat: u32,
+) -> io::Result<TestRun> {
+    // struct xdp_md: where the data ends, and `ingress_ifindex`.
+    let context = [0, frame.len() as u32, 0, ifindex, 0, 0];
+    test_run_in(program, frame, &context, repeat)
+}
+
+fn test_run_in(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    context: &[u32],
+    repeat: u32,
+) -> io::Result<TestRun> {
     #[repr(C)]
     struct Attr {
         prog_fd: u32,
@@ -261,9 +285,6 @@ pub fn test_run(
         batch_size: u32,
         pad: u32,
     }
-    // struct __sk_buff: only what the kernel accepts may be set; `ifindex` is its word 10.
-    let mut context = [0u32; 11];
-    context[10] = ifindex;
     let mut attr = Attr {
         prog_fd: program.as_raw_fd() as u32,
         retval: 0,
@@ -273,9 +294,9 @@ pub fn test_run(
         data_out: 0,
         repeat,
         duration: 0,
-        ctx_size_in: size_of_val(&context) as u32,
+        ctx_size_in: size_of_val(context) as u32,
         ctx_size_out: 0,
-        ctx_in: address(&context),
+        ctx_in: address(context),
         ctx_out: 0,
         flags: 0,
         cpu: 0,

@@ -57,9 +57,7 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     /// Its flow table.
     pub fn flow_table(&self) -> Result<Option<FlowTable>, Error> {
-        let path = format!("/proc/self/fdinfo/{}", sys::number(&self.flows));
-        let text = fs::read_to_string(&path).map_err(|e| Error::system(path, e))?;
-        Ok(FlowTable::parse(&text))
+        FlowTable::of(&self.flows)
     }
 
     /// The policy that was put in force last, which has this many rules.
@@ -70,16 +68,23 @@ impl Subject<'_> {
     }
 }
 
-/// How large the flow table is.
+/// How large a table is: the flow table, or another one.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct FlowTable {
-    /// Connections that it can hold.
+    /// Connections, or other entries, that it can hold.
     pub flows: u64,
-    /// Memory of the kernel that it takes, all of it from the beginning.
+    /// Memory of the kernel that it takes; the flow table all of it from the beginning.
     pub bytes: u64,
 }
 
 impl FlowTable {
+    /// Of a map.
+    pub fn of(map: &OwnedFd) -> Result<Option<Self>, Error> {
+        let path = format!("/proc/self/fdinfo/{}", sys::number(map));
+        let text = fs::read_to_string(&path).map_err(|e| Error::system(path, e))?;
+        Ok(Self::parse(&text))
+    }
+
     /// As the kernel describes it in fdinfo (Documentation/bpf, bpf_map_show_fdinfo).
     fn parse(text: &str) -> Option<Self> {
         let field = |name| {

@@ -59,6 +59,20 @@ pub fn empty() -> Result<OwnedFd, Error> {
     Ok(load(&mut ebpf, "empty")?)
 }
 
+/// The XDP program that does nothing.
+pub fn empty_xdp() -> Result<OwnedFd, Error> {
+    let mut ebpf = Ebpf::load(portcullis_programs::YARDSTICK).map_err(YardstickError::from)?;
+    Ok(load_xdp(&mut ebpf, "empty_xdp")?)
+}
+
+fn load_xdp(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, YardstickError> {
+    let program: &mut Xdp =
+        ebpf.program_mut(name).ok_or(YardstickError::Absent { name })?.try_into()?;
+    program.load()?;
+    let fd = program.fd()?.as_fd();
+    fd.try_clone_to_owned().map_err(|e| ProgramError::IOError(e).into())
+}
+
 /// Where a redirecting program sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {

@@ -311,11 +311,8 @@ mod tests {
             closed: closed.map(Into::into),
             closed_by: None,
             lane: false,
-            xdp: closed.is_none().then(|| Gate {
-                mode: "native".into(),
-                why: None,
-                dropped: 7,
-                hides_tags: false,
+            xdp: closed.is_none().then(|| {
+                Box::new(Gate { mode: "native".into(), why: None, dropped: 7, hides_tags: false })
             }),
             traffic: Some(Traffic {
                 in_packets: 12,

@@ -5,12 +5,14 @@ mod portcullis;
 mod redirect;
 mod router;
 mod rules;
+mod uplink;
 
 pub use bridge::{Bridge, FilteredBridge};
 pub use portcullis::{Policy, Portcullis, Running};
 pub use redirect::BareRedirect;
 pub use router::Router;
 pub use rules::Shape;
+pub use uplink::{Programs, Uplink};
 
 use crate::{
     error::Error,

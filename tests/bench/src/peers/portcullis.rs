@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Connections that a switch holds unless it is told otherwise: what is forwarded is measured so.
-const FLOWS: u32 = 262_144;
+pub(super) const FLOWS: u32 = 262_144;
 /// Connections for TEST_RUN: twice the most that are ever resident there.
 const MANY_FLOWS: u32 = 1 << 21;
 
@@ -128,10 +128,10 @@ impl Peer for Portcullis {
 
 /// A switch that forwards. Dropping it removes everything of it.
 pub struct Running {
-    switch: Option<Switch>,
-    config: Config,
+    pub(super) switch: Option<Switch>,
+    pub(super) config: Config,
     specs: Vec<PortSpec>,
-    namespace: Namespace,
+    pub(super) namespace: Namespace,
     ends: Ends,
 }
 
@@ -175,7 +175,7 @@ impl Running {
     }
 
     /// Starts a switch with the policy and these ports.
-    fn start(
+    pub(super) fn start(
         namespace: &Namespace,
         policy: &Policy,
         specs: Vec<PortSpec>,
@@ -257,12 +257,12 @@ fn specs(guests: Option<&[Namespace; 2]>) -> Vec<PortSpec> {
         .collect()
 }
 
-fn spec(port: &str, kind: PortKind, guest: &str) -> PortSpec {
+pub(super) fn spec(port: &str, kind: PortKind, guest: &str) -> PortSpec {
     PortSpec { name: port.to_owned(), kind, guest: Some(guest.to_owned()), network: None }
 }
 
 /// The directory of the only programs pinned in `version`.
-fn code(version: &std::path::Path) -> Result<PathBuf, Error> {
+pub(super) fn code(version: &std::path::Path) -> Result<PathBuf, Error> {
     let entries =
         std::fs::read_dir(version).map_err(|e| Error::system(version.display().to_string(), e))?;
     entries
@@ -274,6 +274,6 @@ fn code(version: &std::path::Path) -> Result<PathBuf, Error> {
         })
 }
 
-fn pinned(path: PathBuf) -> Result<OwnedFd, Error> {
+pub(super) fn pinned(path: PathBuf) -> Result<OwnedFd, Error> {
     sys::object_get(&path).map_err(|e| Error::system(path.display().to_string(), e))
 }
