@@ -29,6 +29,7 @@ pub mod sys;
 pub mod tap;
 pub mod timed;
 pub mod timeline;
+pub mod tiny;
 pub mod vlan;
 pub mod world;
 

@@ -26,6 +26,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ),
     ("portcullis-store", &[]),
     ("vmm-attach", &["portcullis-ports"]),
+    ("portcullis-vmm", &[]),
     (
         "portcullis",
         &[
@@ -35,6 +36,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "portcullis-policy",
             "portcullis-store",
             "portcullis-switch",
+            "portcullis-vmm",
             "vmm-attach",
         ],
     ),
@@ -59,6 +61,9 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("ebpf/src/yardstick.rs", "the hooks' entry points, for the bench"),
     ("tests/bench/src/sys.rs", "tap ioctls and clocks of the bench"),
     ("tests/lab/src/sys.rs", "tap ioctls and packet sockets of the lab"),
+    ("vmm-attach/vmm/src/config.rs", "descriptors that a process inherits"),
+    ("vmm-attach/vmm/src/memory.rs", "the guest's memory, given to KVM"),
+    ("vmm-attach/vmm/src/virtio/tap.rs", "frames between a tap and the guest's memory"),
 ];
 
 fn root() -> PathBuf {

@@ -1,0 +1,144 @@
+//! What is in memory when the first instruction of a guest runs.
+
+mod linux;
+mod pvh;
+pub mod registers;
+
+use std::{fs::File, path::Path};
+
+use linux_loader::{
+    cmdline::Cmdline,
+    loader::{
+        BzImage, Elf, KernelLoader, PvhBootCapability, bootparam::setup_header, load_cmdline,
+    },
+};
+use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend};
+
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    layout::{ACPI_END, COMMAND_LINE, COMMAND_LINE_MAX, GAP, KERNEL, LOW_END},
+    memory::{self, Memory},
+};
+
+/// From the beginning of a bzImage's protected-mode part to its 64-bit entry (Linux'
+/// Documentation/arch/x86/boot.rst, "64-bit Boot Protocol").
+const ENTRY_64: u64 = 0x200;
+/// The first file system begins at a page.
+const PAGE: u64 = 4096;
+
+/// Where a guest begins, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// In long mode, with a pointer to `boot_params`.
+    Linux64(GuestAddress),
+    /// In protected mode without paging, with a pointer to `hvm_start_info` (the PVH boot protocol
+    /// of Xen).
+    Pvh(GuestAddress),
+}
+
+/// Where the first file system is: address and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Initramfs {
+    address: u64,
+    size: u64,
+}
+
+/// A range of the memory map that guests are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    start: u64,
+    size: u64,
+    kind: RangeKind,
+}
+
+/// The numbers are those of ACPI 6.5, table 15.5, as both boot protocols have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum RangeKind {
+    Memory = 1,
+    Reserved = 2,
+}
+
+/// Loads everything; where the guest begins.
+pub fn load(memory: &Memory, config: &Config) -> Result<Entry> {
+    let (entry, header, end) = kernel(memory, &config.kernel)?;
+    let initramfs = config.initramfs.as_deref().map(|path| initramfs(memory, path, end));
+    let initramfs = initramfs.transpose()?.unwrap_or_default();
+    let mut line = Cmdline::new(COMMAND_LINE_MAX).map_err(Error::memory("a command line"))?;
+    line.insert_str(&config.command_line).map_err(Error::memory("the command line"))?;
+    load_cmdline(memory, COMMAND_LINE, &line).map_err(Error::memory("the command line"))?;
+    let map = map(config.memory_mib);
+    match entry {
+        Entry::Linux64(_) => {
+            linux::write(memory, header, initramfs, config.command_line.len(), &map)?;
+        }
+        Entry::Pvh(_) => pvh::write(memory, initramfs, &map)?,
+    }
+    Ok(entry)
+}
+
+/// The entry, what the file says to its loader, and the end of the kernel.
+fn kernel(memory: &Memory, path: &Path) -> Result<(Entry, setup_header, GuestAddress)> {
+    let mut file = open(path)?;
+    let wrong = |source| Error::Kernel { path: path.into(), source };
+    if let Ok(loaded) = BzImage::load(memory, None, &mut file, Some(KERNEL)) {
+        let entry = Entry::Linux64(loaded.kernel_load.unchecked_add(ENTRY_64));
+        let header = loaded.setup_header.unwrap_or_default();
+        return Ok((entry, header, GuestAddress(loaded.kernel_end)));
+    }
+    let loaded = Elf::load(memory, None, &mut file, Some(KERNEL)).map_err(wrong)?;
+    let entry = match loaded.pvh_boot_cap {
+        PvhBootCapability::PvhEntryPresent(entry) => Entry::Pvh(entry),
+        _ => Entry::Linux64(loaded.kernel_load),
+    };
+    Ok((entry, setup_header::default(), GuestAddress(loaded.kernel_end)))
+}
+
+/// Puts the first file system at the end of the memory that is below the gap: behind the kernel,
+/// which may need room for itself when it unpacks.
+fn initramfs(memory: &Memory, path: &Path, kernel_end: GuestAddress) -> Result<Initramfs> {
+    let mut file = open(path)?;
+    let length = file.metadata().map(|metadata| metadata.len());
+    let size = length.map_err(|source| Error::File { path: path.into(), source })?;
+    let top = memory.last_addr().raw_value().min(GAP.raw_value() - 1) + 1;
+    let address = top.checked_sub(size).map(|address| address / PAGE * PAGE);
+    let address = address.filter(|address| *address >= kernel_end.raw_value());
+    let address = address.ok_or_else(|| Error::Memory {
+        what: format!("{} of {size} bytes does not fit: give it more", path.display()),
+    })?;
+    memory
+        .read_exact_volatile_from(GuestAddress(address), &mut file, size as usize)
+        .map_err(Error::memory("the first file system"))?;
+    Ok(Initramfs { address, size })
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|source| Error::File { path: path.into(), source })
+}
+
+/// What a guest of so many MiB is told of its memory.
+fn map(mib: u32) -> Vec<Range> {
+    let range = |start, end: u64, kind| Range { start, size: end - start, kind };
+    let (low, high) = (LOW_END.raw_value(), ACPI_END.raw_value());
+    let mut map = vec![range(0, low, RangeKind::Memory), range(low, high, RangeKind::Reserved)];
+    for (start, size) in memory::ranges(mib) {
+        let (start, end) = (start.raw_value(), start.raw_value() + size as u64);
+        map.push(range(start.max(high), end, RangeKind::Memory));
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_has_all_memory_but_the_firmwares() {
+        let map = map(4096);
+        assert!(map.windows(2).all(|pair| pair[0].start + pair[0].size <= pair[1].start));
+        let of = |kind| map.iter().filter(|r| r.kind == kind).map(|r| r.size).sum::<u64>();
+        assert_eq!(of(RangeKind::Memory) + of(RangeKind::Reserved), 4 << 30);
+        assert_eq!(of(RangeKind::Reserved), ACPI_END.raw_value() - LOW_END.raw_value());
+    }
+}

@@ -1,0 +1,81 @@
+//! What can go wrong.
+
+use std::{io, path::PathBuf};
+
+/// Why a machine cannot be made, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no KVM, or not for us.
+    #[error(
+        "cannot open /dev/kvm: {source}; is virtualisation switched on, and are you in group kvm?"
+    )]
+    NoKvm {
+        /// What the kernel said.
+        source: kvm_ioctls::Error,
+    },
+    /// The kernel refused something.
+    #[error("KVM: {what}: {source}")]
+    Kvm {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it said.
+        source: kvm_ioctls::Error,
+    },
+    /// A file that the guest needs.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A kernel that is none.
+    #[error("{}: neither a bzImage nor an ELF kernel for x86-64: {source}", path.display())]
+    Kernel {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: linux_loader::loader::Error,
+    },
+    /// The guest's memory.
+    #[error("guest memory: {what}")]
+    Memory {
+        /// What does not fit, or does not work.
+        what: String,
+    },
+    /// A configuration that makes no sense.
+    #[error("{what}")]
+    Config {
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// Something around the guest.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// For `map_err` on what the kernel refuses.
+    pub(crate) fn kvm(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
+        move |source| Self::Kvm { what, source }
+    }
+
+    /// For `map_err` on what goes wrong around the guest.
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+
+    /// For `map_err` on what does not fit into the guest's memory.
+    pub(crate) fn memory<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Memory { what: format!("{what}: {error}") }
+    }
+}

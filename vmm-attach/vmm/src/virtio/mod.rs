@@ -1,0 +1,52 @@
+//! Virtio devices (Virtual I/O Device, version 1.2).
+
+pub mod block;
+pub mod interrupt;
+pub mod mmio;
+pub mod net;
+mod ring;
+pub mod rng;
+mod tap;
+mod worker;
+
+use std::io;
+
+pub use self::{interrupt::Interrupt, ring::Ring};
+use crate::memory::Memory;
+
+/// A device, behind a [`mmio::Transport`].
+pub trait Device: Send {
+    /// Its kind (section 5).
+    fn kind(&self) -> u32;
+    /// What it offers beside what every device here does.
+    fn features(&self) -> u64;
+    /// Largest sizes of its queues.
+    fn queue_sizes(&self) -> &'static [u16];
+    /// Its configuration (section 4.2.2, from offset 0x100 on). Behind its end there are zeros.
+    fn read_config(&self, offset: u64, data: &mut [u8]);
+    /// The driver is ready.
+    fn start(&mut self, ready: Ready) -> io::Result<()>;
+    /// Touches the guest's memory no more when this returns.
+    fn stop(&mut self);
+}
+
+/// What a device works with.
+pub struct Ready {
+    /// The guest's memory.
+    pub memory: Memory,
+    /// Its queues, in their order.
+    pub rings: Vec<Ring>,
+    /// What the driver has accepted.
+    pub features: u64,
+    /// How it calls the driver.
+    pub interrupt: Interrupt,
+}
+
+/// Copies what `config` has at `offset`.
+fn read_from(config: &[u8], offset: u64, data: &mut [u8]) {
+    data.fill(0);
+    let rest = usize::try_from(offset).ok().and_then(|offset| config.get(offset..));
+    for (to, from) in data.iter_mut().zip(rest.unwrap_or_default()) {
+        *to = *from;
+    }
+}
