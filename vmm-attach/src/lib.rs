@@ -12,4 +12,4 @@ mod queue;
 pub use command::{FDS_VARIABLE, become_command, inherit};
 pub use error::{Error, Result};
 pub use pass::{receive, send};
-pub use queue::open_queues;
+pub use queue::{mtu, open_queues};

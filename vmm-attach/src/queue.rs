@@ -2,13 +2,18 @@
 
 use std::os::fd::OwnedFd;
 
-use portcullis_ports::tap;
+use portcullis_ports::{link, tap};
 
 use crate::error::{Error, Result};
 
 /// Opens all queues of a tap that the switch made with so many.
 pub fn open_queues(name: &str, queues: u16) -> Result<Vec<OwnedFd>> {
     (0..queues).map(|_| open(name, queues)).collect()
+}
+
+/// Largest packet that a tap takes, bytes.
+pub fn mtu(name: &str) -> Result<u32> {
+    Ok(link::get(name)?.mtu)
 }
 
 fn open(name: &str, queues: u16) -> Result<OwnedFd> {

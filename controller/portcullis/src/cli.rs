@@ -3,6 +3,7 @@
 
 mod policy;
 
+pub mod guest;
 pub mod import;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -223,6 +224,12 @@ pub enum Command {
     /// Give a guest its port, or take a NIC as uplink
     #[command(subcommand, after_help = "Example:\n  portcullis attach tap web --guest web1")]
     Attach(Attach),
+    /// Run a guest in our own virtual machine monitor
+    #[command(
+        subcommand,
+        after_help = "Example:\n  portcullis guest run web1 --kernel vmlinuz --initrd initrd.img"
+    )]
+    Guest(guest::Guest),
     /// Take a port away; an uplink's NIC is left as it was
     #[command(after_help = "Example:\n  portcullis detach web")]
     Detach {
@@ -450,9 +457,11 @@ impl Command {
             | Self::Detach { output, .. }
             | Self::Usage { output }
             | Self::Status { output, .. } => output.format,
-            Self::Schema | Self::Completions { .. } | Self::Man { .. } | Self::Daemon { .. } => {
-                Format::Human
-            }
+            Self::Schema
+            | Self::Completions { .. }
+            | Self::Man { .. }
+            | Self::Guest(_)
+            | Self::Daemon { .. } => Format::Human,
         }
     }
 }

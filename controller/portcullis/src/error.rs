@@ -152,6 +152,35 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A guest that is to run is not in the policy.
+    #[error("the policy in force knows no guest {name}")]
+    NoSuchGuest {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        near: Option<String>,
+    },
+    /// A guest that is to run has a port already.
+    #[error("{guest} has port {port} in network {network} already: it runs elsewhere")]
+    GuestRuns {
+        /// The guest.
+        guest: String,
+        /// The network.
+        network: String,
+        /// The port.
+        port: String,
+    },
+    /// The process of a guest's monitor.
+    #[error("cannot {action} the guest's monitor: {source}")]
+    Monitor {
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A guest cannot be made, or cannot go on.
+    #[error(transparent)]
+    Guest(#[from] portcullis_vmm::Error),
     /// The network namespace for a port does not exist.
     #[error("there is no network namespace {}", path.display())]
     NoSuchNamespace {
@@ -204,6 +233,9 @@ impl Error {
             Self::NoSuchGroup { .. } => "no-such-group",
             Self::Setup { .. } => "setup",
             Self::NoSuchNamespace { .. } => "no-such-namespace",
+            Self::NoSuchGuest { .. } => "no-such-guest",
+            Self::GuestRuns { .. } => "guest-runs",
+            Self::Monitor { .. } | Self::Guest(_) => "guest",
             Self::HandOver { .. } => "hand-over",
             Self::Store(_) => code::STORE,
             Self::Failed(failure) => &failure.code,
@@ -240,7 +272,12 @@ impl Error {
             {
                 "run as root, or choose other directories with --run-dir and --state-dir".into()
             }
-            Self::NoSuchNamespace { near, .. } => return near.clone(),
+            Self::NoSuchNamespace { near, .. } | Self::NoSuchGuest { near, .. } => {
+                return near.clone();
+            }
+            Self::GuestRuns { port, .. } => {
+                format!("if nobody uses it any more, take it away: portcullis detach {port}")
+            }
             Self::Store(portcullis_store::Error::Open { source, .. })
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {

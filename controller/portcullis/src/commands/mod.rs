@@ -6,6 +6,7 @@ mod check;
 mod diff;
 mod events;
 mod explain;
+mod guest;
 mod import;
 mod manual;
 mod matrix;
@@ -99,6 +100,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         Command::Confirm { .. } => apply::confirm(context),
         Command::Rollback { .. } => apply::rollback(context),
         Command::Attach(attach) => port::attach(attach, context),
+        Command::Guest(what) => guest::guest(what, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),
         Command::Usage { .. } => usage(context),

@@ -1,0 +1,70 @@
+//! `portcullis guest`.
+
+use std::{os::fd::RawFd, path::PathBuf};
+
+use clap::{Args, Subcommand};
+
+/// What can be done with guests of our own monitor.
+#[derive(Debug, Subcommand)]
+pub enum Guest {
+    /// Run a guest of the policy until it switches itself off
+    #[command(
+        after_help = "Every NIC that the policy gives the guest and that has no port yet gets a tap, \
+                      closed until the policy is in force, and taken away at the end. The terminal \
+                      is the guest's serial console; Ctrl-] ends it.\n\nExit status: 0 the guest \
+                      switched itself off; 1 it was ended; 2 it could not run, or could not go \
+                      on.\n\nExample:\n  portcullis guest run web1 --kernel vmlinuz --initrd \
+                      initrd.img\n  portcullis guest run web1 --kernel vmlinuz --disk web1.img \
+                      --append 'console=ttyS0 root=/dev/vda' --memory 1024 --cpus 2"
+    )]
+    Run {
+        /// The guest, as the policy calls it
+        #[arg(value_name = "GUEST")]
+        name: String,
+        /// What it is made of.
+        #[command(flatten)]
+        machine: MachineArgs,
+    },
+    /// The monitor of one guest: what `guest run` starts
+    #[command(hide = true)]
+    Monitor {
+        /// What the guest is made of.
+        #[command(flatten)]
+        machine: MachineArgs,
+        /// Taps that are open already.
+        #[arg(long, value_delimiter = ':')]
+        taps: Vec<RawFd>,
+        /// MACs of its NICs, in the order of the taps.
+        #[arg(long, value_delimiter = ',')]
+        macs: Vec<String>,
+        /// Largest packets, bytes, in the order of the taps.
+        #[arg(long, value_delimiter = ',')]
+        mtus: Vec<u16>,
+    },
+}
+
+/// What a machine is made of.
+#[derive(Clone, Debug, Args)]
+pub struct MachineArgs {
+    /// A bzImage, or an ELF kernel with a PVH note or for Linux' 64-bit boot protocol
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+    /// Its first file system
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// Its command line
+    #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
+    pub append: String,
+    /// Its memory, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub memory: u32,
+    /// Its processors
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub cpus: u8,
+    /// A disk: a file with its bytes; can be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub disk: Vec<PathBuf>,
+    /// A disk that the guest may not write; stands behind the others
+    #[arg(long, value_name = "FILE")]
+    pub disk_read_only: Vec<PathBuf>,
+}

@@ -1,0 +1,305 @@
+//! `guest`: our own monitor, on ports of the switch.
+//!
+//! Two processes: one asks the daemon for ports, waits, and takes them away again; the other, which
+//! a guest might break out of, has nothing but the guest's memory and files that are open already.
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::fd::{AsFd, OwnedFd, RawFd},
+    path::Path,
+    process::{self, Child},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::{
+        signal::{SigSet, Signal},
+        termios::{self, SetArg, Termios},
+    },
+    unistd::Pid,
+};
+use portcullis_switch::{PortKind, PortSpec};
+use portcullis_vmm::{Config, End, Machine, Running, config, sandbox};
+use serde_json::Value;
+
+use super::{Context, Outcome, remark};
+use crate::{
+    api::{Nic, Port, Request, Response, Status},
+    cli::guest::{Guest, MachineArgs},
+    client,
+    error::Error,
+    names,
+    paint::Style,
+};
+
+/// How a monitor says that its guest wants to start anew.
+const REBOOT: i32 = 10;
+/// Ctrl-]: the way out of a console.
+const ESCAPE: u8 = 0x1d;
+/// Between two looks at a console that takes nothing more for the moment.
+const TYPING: Duration = Duration::from_millis(1);
+/// Longest name of an interface.
+const NAME_MAX: usize = 15;
+
+/// Does what is asked for.
+pub fn guest(what: Guest, context: &Context) -> Result<Outcome, Error> {
+    match what {
+        Guest::Run { name, machine } => run(&name, &machine, context),
+        Guest::Monitor { machine, taps, macs, mtus } => {
+            // The taps were opened for this process, by `guest run`.
+            let nics = taps.iter().zip(macs).zip(mtus);
+            let nics =
+                nics.map(|((tap, mac), mtu)| nic(*tap, &mac, mtu)).collect::<Result<_, _>>()?;
+            monitor(&machine, nics)
+        }
+    }
+}
+
+/// Ports that exist for as long as a guest runs.
+struct Ports<'a> {
+    context: &'a Context,
+    all: Vec<Port>,
+}
+
+impl Drop for Ports<'_> {
+    fn drop(&mut self) {
+        for port in &self.all {
+            let request = Request::Detach { name: port.name.clone() };
+            if let Err(error) = client::ask(&self.context.paths, &request) {
+                remark(&format!("{} stays: {error}", port.name));
+            }
+        }
+    }
+}
+
+fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, Error> {
+    let Response::Status(status) = client::ask(&context.paths, &Request::Status)? else {
+        return Err(Error::WrongAnswer);
+    };
+    let mut ports = Ports { context, all: Vec::new() };
+    for (number, nic) in free_nics(name, &status)?.into_iter().enumerate() {
+        let spec = PortSpec {
+            name: tap_name(name, number),
+            kind: PortKind::Tap { queues: 1 },
+            guest: Some(name.to_owned()),
+            network: Some(nic.network),
+        };
+        match client::ask(&context.paths, &Request::Attach { port: spec })? {
+            Response::Attached(port) => ports.all.push(port),
+            _ => return Err(Error::WrongAnswer),
+        }
+    }
+    for port in &ports.all {
+        remark(&format!("{name} has port {}{}", port.name, closed(port, context)));
+    }
+    let terminal = Terminal::raw();
+    let ended = loop {
+        match supervise(machine, &ports.all)? {
+            Some(REBOOT) => {}
+            other => break other,
+        }
+    };
+    drop(terminal);
+    let status = match ended {
+        Some(0) => 0,
+        // A signal, or the way out of the console.
+        None | Some(1) => 1,
+        Some(_) => 2,
+    };
+    Ok(Outcome { status, ..Outcome::fine("", Value::Null) })
+}
+
+fn closed(port: &Port, context: &Context) -> String {
+    let paint =
+        |why: &String| format!(", {} {why}", context.paint_aside.paint(Style::Warn, "closed:"));
+    port.closed.as_ref().map(paint).unwrap_or_default()
+}
+
+/// The NICs of a guest that no port carries.
+fn free_nics(name: &str, status: &Status) -> Result<Vec<Nic>, Error> {
+    let own: Vec<&Nic> = status.guests.iter().filter(|nic| nic.guest == name).collect();
+    let all = status.guests.iter().map(|nic| nic.guest.as_str());
+    if own.is_empty() {
+        let near = names::suggest(name, "guests", all);
+        return Err(Error::NoSuchGuest { name: name.into(), near });
+    }
+    if let Some((nic, port)) = own.iter().find_map(|nic| Some((nic, nic.port.clone()?))) {
+        let (guest, network) = (nic.guest.clone(), nic.network.clone());
+        return Err(Error::GuestRuns { guest, network, port });
+    }
+    Ok(own.into_iter().cloned().collect())
+}
+
+/// The first NIC's tap is called like the guest, if that is possible.
+fn tap_name(guest: &str, number: usize) -> String {
+    let suffix = if number == 0 { String::new() } else { format!("-{number}") };
+    let fits = |c: &char| c.is_ascii_graphic() && *c != '/' && *c != ':';
+    guest.chars().filter(fits).take(NAME_MAX - suffix.len()).collect::<String>() + &suffix
+}
+
+/// Runs a monitor; its exit status, or none if it was ended.
+fn supervise(machine: &MachineArgs, ports: &[Port]) -> Result<Option<i32>, Error> {
+    let hand_over = |source| hand_over(ports, source);
+    let opened = ports.iter().map(|port| vmm_attach::open_queues(&port.name, 1));
+    let queues: Vec<OwnedFd> =
+        opened.collect::<Result<Vec<_>, _>>().map_err(hand_over)?.into_iter().flatten().collect();
+    let line = monitor_line(machine, ports)?;
+    let mut command = vmm_attach::inherit(&line, &queues).map_err(hand_over)?;
+    let ends = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
+    let ends: SigSet = ends.into_iter().collect();
+    let failed = |action| move |source| Error::Monitor { action, source };
+    ends.thread_block().map_err(|error| failed("wait for")(error.into()))?;
+    let child = command.spawn().map_err(failed("start"))?;
+    drop(queues);
+    let status = wait(child, &ends).map_err(failed("wait for"));
+    // Only fails for a signal that does not exist.
+    let _ = ends.thread_unblock();
+    status
+}
+
+/// Waits for the monitor; a signal to this process ends it.
+fn wait(mut child: Child, ends: &SigSet) -> io::Result<Option<i32>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code());
+        }
+        if ends.wait()? != Signal::SIGCHLD {
+            let pid = Pid::from_raw(child.id() as i32);
+            // It may have ended by itself meanwhile.
+            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+            child.wait()?;
+            return Ok(None);
+        }
+    }
+}
+
+/// One of these could not be handed over.
+fn hand_over(ports: &[Port], source: vmm_attach::Error) -> Error {
+    let port = ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
+    Error::HandOver { port, source: Box::new(source) }
+}
+
+fn monitor_line(machine: &MachineArgs, ports: &[Port]) -> Result<Vec<OsString>, Error> {
+    let own = std::env::current_exe();
+    let own = own.map_err(|source| Error::Monitor { action: "find", source })?;
+    let mut line: Vec<OsString> = vec![own.into(), "guest".into(), "monitor".into()];
+    let mut add = |option: &str, value: OsString| line.extend([option.into(), value]);
+    let MachineArgs { kernel, initrd, append, memory, cpus, disk, disk_read_only } = machine;
+    add("--kernel", kernel.into());
+    if let Some(initrd) = initrd {
+        add("--initrd", initrd.into());
+    }
+    add("--append", append.into());
+    add("--memory", memory.to_string().into());
+    add("--cpus", cpus.to_string().into());
+    disk.iter().for_each(|disk| add("--disk", disk.into()));
+    disk_read_only.iter().for_each(|disk| add("--disk-read-only", disk.into()));
+    if !ports.is_empty() {
+        let macs: Vec<_> = ports.iter().filter_map(|port| port.mac.clone()).collect();
+        let mtus = ports.iter().map(|port| Ok(vmm_attach::mtu(&port.name)?.to_string()));
+        let mtus = mtus.collect::<Result<Vec<_>, _>>().map_err(|e| hand_over(ports, e))?;
+        add("--taps", "{fds}".into());
+        add("--macs", macs.join(",").into());
+        add("--mtus", mtus.join(",").into());
+    }
+    Ok(line)
+}
+
+/// A NIC on a tap that `guest run` has opened for this process.
+fn nic(tap: RawFd, mac: &str, mtu: u16) -> Result<config::Nic, Error> {
+    let bytes = mac.split(':').map(|byte| u8::from_str_radix(byte, 16).ok());
+    let bytes = bytes.collect::<Option<Vec<_>>>().and_then(|bytes| bytes.try_into().ok());
+    let what = || portcullis_vmm::Error::Config { what: format!("{mac:?} is no MAC") };
+    Ok(config::Nic::inherited(tap, bytes.ok_or_else(what)?, mtu)?)
+}
+
+/// Runs a guest in this process, and ends with it.
+fn monitor(machine: &MachineArgs, nics: Vec<config::Nic>) -> Result<Outcome, Error> {
+    let disks = machine.disk.iter().map(|path| disk(path, true));
+    let disks = disks.chain(machine.disk_read_only.iter().map(|path| disk(path, false)));
+    let config = Config {
+        kernel: machine.kernel.clone(),
+        initramfs: machine.initrd.clone(),
+        command_line: machine.append.clone(),
+        processors: machine.cpus,
+        memory_mib: machine.memory,
+        nics,
+        disks: disks.collect::<Result<_, _>>()?,
+    };
+    let console = io::stdout().as_fd().try_clone_to_owned();
+    let console = console.map_err(|source| Error::Monitor { action: "write for", source })?;
+    let machine = Machine::new(config, Box::new(File::from(console)))?;
+    sandbox::enter()?;
+    let running = Arc::new(machine.start()?);
+    let console = Arc::clone(&running);
+    thread::spawn(move || type_in(&console));
+    running.resume();
+    let status = match running.wait() {
+        End::Off => 0,
+        End::Reboot => REBOOT,
+        End::Failed { what } => {
+            remark(&format!("the guest cannot go on: {what}"));
+            2
+        }
+    };
+    // A thread waits for somebody to type, and nothing is left to put in order.
+    process::exit(status)
+}
+
+fn disk(path: &Path, writable: bool) -> Result<config::Disk, Error> {
+    let file = OpenOptions::new().read(true).write(writable).open(path);
+    let file = file.map_err(|source| portcullis_vmm::Error::File { path: path.into(), source })?;
+    Ok(config::Disk { file, writable })
+}
+
+/// Types what comes from standard input into a guest's console.
+fn type_in(guest: &Running) {
+    let mut bytes = [0; 256];
+    while let Ok(count @ 1..) = io::stdin().lock().read(&mut bytes) {
+        let mut left = &bytes[..count];
+        if left.contains(&ESCAPE) {
+            process::exit(1);
+        }
+        while !left.is_empty() {
+            left = &left[guest.type_in(left)..];
+            thread::sleep(TYPING);
+        }
+    }
+}
+
+/// A terminal whose every key goes to the guest, until this is dropped.
+struct Terminal(Termios);
+
+impl Terminal {
+    /// `None` where nobody sits.
+    fn raw() -> Option<Self> {
+        let before = termios::tcgetattr(io::stdin()).ok()?;
+        let mut raw = before.clone();
+        termios::cfmakeraw(&mut raw);
+        termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &raw).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // One that has gone away needs nothing.
+        let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tap_is_called_like_its_guest_as_far_as_names_go() {
+        assert_eq!(tap_name("web1", 0), "web1");
+        assert_eq!(tap_name("web1", 2), "web1-2");
+        assert_eq!(tap_name("a-guest-with-a-long-name", 1), "a-guest-with--1");
+    }
+}
