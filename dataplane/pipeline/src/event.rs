@@ -87,6 +87,16 @@ pub fn report<T: Tables>(
     verdict
 }
 
+/// Tells that a limit of the sender's port refused a new connection: as often as those are told
+/// about which no rule speaks, whatever a rule would say.
+#[inline(always)]
+pub fn limited<T: Tables>(t: &T, q: &mut Packet, reason: DropReason) {
+    let logs = t.generation_entry(q.slot()).is_some_and(|s| s.flags & generation_flag::LOGS != 0);
+    if logs {
+        t.tell(q, 0, note(event_verdict::DENIED, reason as u16));
+    }
+}
+
 /// Hands an event about a packet over, if its rule is logged and has not had its share of this
 /// second. This is the meaning behind [`Tables::tell`]; `event` is memory to build it in.
 #[inline(always)]

@@ -75,8 +75,11 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
         limit::broadcasts(t, q)?;
         return group(t, q);
     }
-    if known.is_none() {
-        limit::knocks(t, q)?;
+    if known.is_none()
+        && let Err(reason) = limit::knocks(t, q)
+    {
+        event::limited(t, q, reason);
+        return Err(reason);
     }
     let mut found = Route::NONE;
     route::find(t, q.slot(), &i, q.dst, &mut found)?;
@@ -90,7 +93,13 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     q.lead(&found);
     let cell = if known.is_none() { judge_new(t, q, found.class())? } else { Cell::DEFAULT };
     match q.op {
-        op::OPEN => remember(t, q, cell, way(q, &found)),
+        op::OPEN => {
+            if let Err(reason) = limit::has_room(t, q) {
+                event::limited(t, q, reason);
+                return Err(reason);
+            }
+            remember(t, q, cell, way(q, &found))
+        }
         op::CONTINUE => {
             let Some(e) = known else { return Err(DropReason::Fault) };
             let own = if q.from_a != 0 { &e.a } else { &e.b };
@@ -268,7 +277,6 @@ fn side(way: u64, half: u64, sent: u64) -> FlowSide {
 /// two processors that see the first packets of one connection, the later writes the same again.
 #[inline(always)]
 fn remember<T: Tables>(t: &T, q: &Packet, cell: Cell, way: u64) -> Result<(), DropReason> {
-    limit::has_room(t, q)?;
     let own = side(way, q.half, q.sent);
     let peer = side(0, conntrack::NONE, 0);
     let (a, b) = if q.from_a != 0 { (own, peer) } else { (peer, own) };

@@ -305,3 +305,32 @@ fn a_full_log_loses_events_and_no_packet() {
         Ok(())
     });
 }
+
+const LIMITED: &str = "
+networks: { lan: { vlan: 10, subnets: [10.1.0.0/24] } }
+guests:
+  ann: { network: lan, ip: 10.1.0.1, limits: { half-open: 1, new: 3/s } }
+  bob: { network: lan, ip: 10.1.0.2 }
+rules: [{ name: all, allow: { from: ann, to: bob, for: tcp/80 } }]
+log-denied: 5/s
+";
+
+#[test]
+fn who_hits_a_limit_is_told_of_as_often_as_those_that_no_rule_is_about() {
+    tell(|| {
+        let mut s = Story::of(LIMITED, 5)?;
+        for port in 1000..1020 {
+            s.segment(ANN, (port, 80), Tcp { flags: SYN, ..Tcp::default() })?;
+        }
+        let said = |e: &EventEntry| (e.rule, u32::from(e.reason));
+        let theirs: Vec<_> = s.kernel.take_events()?.iter().map(said).collect();
+        let ours: Vec<_> = s.engine.tables.take_events().map(|e| said(&e)).collect();
+        ensure!(theirs == ours, "{theirs:?} and {ours:?}");
+        for reason in [DropReason::LimitHalfOpen, DropReason::LimitNew] {
+            ensure!(ours.contains(&(0, reason as u32)), "{reason}: {ours:?}");
+        }
+        let limits = ours.iter().filter(|(rule, _)| *rule == 0).count();
+        ensure!(limits == 5, "{limits} of some twenty: {ours:?}");
+        Ok(())
+    });
+}
