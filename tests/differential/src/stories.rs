@@ -320,7 +320,8 @@ fn who_hits_a_limit_is_told_of_as_often_as_those_that_no_rule_is_about() {
     tell(|| {
         let mut s = Story::of(LIMITED, 5)?;
         for port in 1000..1020 {
-            s.segment(ANN, (port, 80), Tcp { flags: SYN, ..Tcp::default() })?;
+            let verdict = s.segment(ANN, (port, 80), Tcp { flags: SYN, ..Tcp::default() })?;
+            ensure!(passes(&verdict) == (port == 1000), "{port}: {verdict:?}");
         }
         let said = |e: &EventEntry| (e.rule, u32::from(e.reason));
         let theirs: Vec<_> = s.kernel.take_events()?.iter().map(said).collect();
