@@ -45,6 +45,19 @@ impl Server {
         Self::start(lab, space, "http", command, port)
     }
 
+    /// iperf3's on this TCP port.
+    pub fn iperf(space: &Space, port: u16) -> Result<Self> {
+        let mut command = Command::new("iperf3");
+        command.args(["-s", "-p", &port.to_string()]).stdout(Stdio::null());
+        let server = Self { child: space.spawn(command)? };
+        // Who tries to connect is taken for a client.
+        let listeners = format!("ss -Hltn sport = {port}");
+        process::wait_for("iperf3", 10, || {
+            space.sh(&listeners).is_ok_and(|list| !list.is_empty())
+        })?;
+        Ok(server)
+    }
+
     /// OpenSSH's server with keys made for this lab.
     pub fn ssh(lab: &Lab, space: &Space) -> Result<Self> {
         let dir = directory(lab, space, "ssh")?;

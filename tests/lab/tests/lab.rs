@@ -1,11 +1,7 @@
 //! The lab itself, on a plain Linux bridge: servers, clients, the tap pump, captures and streams
 //! do what the other tests rely on.
 
-use std::{
-    net::IpAddr,
-    process::{Command, Stdio},
-    sync::atomic::Ordering,
-};
+use std::{net::IpAddr, sync::atomic::Ordering};
 
 use portcullis_lab::{
     Lab, Space,
@@ -81,15 +77,8 @@ fn clients_reach_servers_and_nothing_else() {
 fn the_pump_keeps_super_packets_whole() {
     let b = bridged("plg");
     let capture = Capture::start(&b.veth, "eth0").unwrap();
-    let mut iperf = Command::new("iperf3");
-    iperf.args(["-s", "-1"]).stdout(Stdio::null());
-    let mut server = b.tap.spawn(iperf).unwrap();
-    process::wait_for("iperf3", 10, || {
-        b.tap.sh("ss -Hltn sport = 5201").is_ok_and(|list| !list.is_empty())
-    })
-    .unwrap();
+    let _server = Server::iperf(&b.tap, 5201).unwrap();
     b.veth.sh(&format!("iperf3 -c {TAP} -t 1 --bidir")).unwrap();
-    let _ = server.wait();
     assert!(b.pump.counts().super_to_guest.load(Ordering::Relaxed) > 0);
     assert!(capture.frames().iter().any(|seen| seen.length > 1514));
     assert_eq!(b.veth.counted(&["TcpInCsumErrors"]).unwrap(), 0);

@@ -1,9 +1,9 @@
 //! The fast lane of taps: it opens for a guest that sends many small frames, closes for one that
 //! sends large ones, and what goes by it arrives as it was sent.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use portcullis_lab::{process::wait_for, small::Small, world::Nic};
+use portcullis_lab::{process::wait_for, server::Server, small::Small, world::Nic};
 use serde_json::Value;
 
 const RULES: &[&str] =
@@ -18,19 +18,9 @@ fn has_lane(small: &Small, guest: &str) -> bool {
     ports.iter().any(|p| p["guest"] == guest && p["lane"] == true)
 }
 
-fn listen(small: &Small, at: &str) -> Child {
-    let mut server = Command::new("iperf3");
-    server.args(["-s", "-1"]).stdout(Stdio::null());
-    let space = small.space(at);
-    let server = space.spawn(server).unwrap();
-    let listens = || space.sh("ss -Hltn sport = 5201").is_ok_and(|list| !list.is_empty());
-    wait_for("iperf3", 10, listens).unwrap();
-    server
-}
-
 /// Small datagrams, 40,000 a second, for some seconds; what iperf3 says of them at the end.
 fn datagrams(small: &Small, seconds: u64, meanwhile: impl Fn()) -> Value {
-    let mut server = listen(small, "r2");
+    let _server = Server::iperf(small.space("r2"), 5201).unwrap();
     let address = small.address("r2", false);
     let mut client = Command::new("iperf3");
     client
@@ -40,7 +30,6 @@ fn datagrams(small: &Small, seconds: u64, meanwhile: impl Fn()) -> Value {
     let client = small.space("r1").spawn(client).unwrap();
     meanwhile();
     let output = client.wait_with_output().unwrap();
-    let _ = server.wait();
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -79,10 +68,9 @@ fn opens(small: &Small) -> (u64, u64) {
 
 /// For large ones.
 fn closes(small: &Small) {
-    let mut bulk = listen(small, "r2");
+    let _server = Server::iperf(small.space("r2"), 5201).unwrap();
     small.space("r1").sh("ethtool -K eth0 tx on").unwrap();
     small.space("r1").sh(&format!("iperf3 -c {} -t 3", small.address("r2", false))).unwrap();
-    let _ = bulk.wait();
     wait_for("the lane to close", 5, || !has_lane(small, "r1")).unwrap();
 }
 

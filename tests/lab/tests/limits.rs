@@ -2,7 +2,6 @@
 //! notice.
 
 use std::{
-    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -13,7 +12,7 @@ use portcullis_lab::{
     frame::{self, BROADCAST, Udp},
     hammer::Hammer,
     host::Status,
-    process::wait_for,
+    server::Server,
     small::Small,
     tap::Wire,
     world::Nic,
@@ -156,30 +155,6 @@ fn a_scan_is_slowed_down() {
     assert!(refused <= 900 && refused as f64 >= 1000.0 - let_in - 1.0, "{refused} in {took:.1} s");
 }
 
-/// A server for iperf3 in a guest, until it is dropped.
-struct Sink(std::process::Child);
-
-impl Sink {
-    fn start(space: &Space, port: u16) -> Self {
-        let mut iperf = Command::new("iperf3");
-        iperf.args(["-s", "-p", &port.to_string()]).stdout(Stdio::null());
-        let server = space.spawn(iperf).unwrap();
-        let listens = || {
-            let list = space.sh(&format!("ss -Hltn sport = {port}"));
-            list.is_ok_and(|list| !list.is_empty())
-        };
-        wait_for("iperf3", 10, listens).unwrap();
-        Self(server)
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Mbit/s of TCP that arrive at the server, over `seconds`, after the start of it.
 fn rate(from: &Space, to: &str, port: u16, seconds: u32) -> f64 {
     let line = format!("iperf3 -J -c {to} -p {port} -t {seconds} -O 1");
@@ -193,9 +168,9 @@ fn bandwidth_is_what_was_said_and_the_neighbour_has_its_own() {
     let limits = [("r1", "{ out: 50Mbit/s, in: 20Mbit/s }"), ("r3", "{ out: 200Mbit/s }")];
     let small = Small::with_limits("plb", RULES, &limits, &guests).unwrap();
     let _sinks = [
-        Sink::start(small.space("r2"), 5201),
-        Sink::start(small.space("r1"), 5202),
-        Sink::start(small.space("b1"), 5203),
+        Server::iperf(small.space("r2"), 5201),
+        Server::iperf(small.space("r1"), 5202),
+        Server::iperf(small.space("b1"), 5203),
     ];
     let address = |name: &str| small.address(name, false).to_string();
     // In both directions, and the neighbour at the same time, through the gateway. More than was
@@ -228,7 +203,7 @@ fn a_flood_takes_nothing_from_a_neighbour() {
     let limits =
         [("r1", "{ flows: 500, half-open: 100, new: 1000/s }"), ("r3", "{ out: 200Mbit/s }")];
     let small = Small::with_limits("plo", RULES, &limits, &guests).unwrap();
-    let _sink = Sink::start(small.space("b1"), 5203);
+    let _sink = Server::iperf(small.space("b1"), 5203);
     let to = small.address("b1", false).to_string();
     let stream = || rate(small.space("r3"), &to, 5203, 2);
     let scan = (1..=2000).map(|port| small.datagram("r1", "r2", false, port));

@@ -1,25 +1,17 @@
 //! Segmentation and checksum offload survive the switch: bulk TCP keeps its super-packets, inside
 //! a network and through the gateway, and no checksum breaks.
 
-use std::{
-    process::{Command, Stdio},
-    sync::atomic::Ordering,
-};
+use std::sync::atomic::Ordering;
 
-use portcullis_lab::{Space, capture::Capture, process::wait_for, small::Small, world::Nic};
+use portcullis_lab::{Space, capture::Capture, server::Server, small::Small, world::Nic};
 
 const RULES: &[&str] =
     &["{ name: bulk, allow: { from: [red, blue], to: [red, blue], for: tcp/5201 } }"];
 
 /// One second of TCP from one guest to another, by address.
 fn bulk(from: &Space, to: &Space, address: &str) {
-    let mut iperf = Command::new("iperf3");
-    iperf.args(["-s", "-1"]).stdout(Stdio::null());
-    let mut server = to.spawn(iperf).unwrap();
-    wait_for("iperf3", 10, || to.sh("ss -Hltn sport = 5201").is_ok_and(|list| !list.is_empty()))
-        .unwrap();
+    let _server = Server::iperf(to, 5201).unwrap();
     from.sh(&format!("iperf3 -c {address} -t 1")).unwrap();
-    let _ = server.wait();
 }
 
 fn check(from: (&str, Nic), to: (&str, Nic), v6: bool) {

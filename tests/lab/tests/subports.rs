@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
-    process::{Command, Stdio},
 };
 
 use portcullis_lab::{
@@ -13,7 +12,7 @@ use portcullis_lab::{
     frame::{BROADCAST, Mac, Udp, holds, parse_mac},
     host::Host,
     process::wait_for,
-    server::UdpEcho,
+    server::{Server, UdpEcho},
     stream::Stream,
     sums,
     tap::Pump,
@@ -160,13 +159,8 @@ fn address(space: &Space, interface: &str, port: &Value) {
 /// One second of TCP, and how many super-packets the receiver saw.
 fn bulk(from: &Space, to: &Space, at: &str, address: &str) -> usize {
     let capture = Capture::start(to, at).unwrap();
-    let mut iperf = Command::new("iperf3");
-    iperf.args(["-s", "-1"]).stdout(Stdio::null());
-    let mut server = to.spawn(iperf).unwrap();
-    wait_for("iperf3", 10, || to.sh("ss -Hltn sport = 5201").is_ok_and(|list| !list.is_empty()))
-        .unwrap();
+    let _server = Server::iperf(to, 5201).unwrap();
     from.sh(&format!("iperf3 -c {address} -t 1")).unwrap();
-    let _ = server.wait();
     capture.frames().iter().filter(|seen| seen.length > 1514).count()
 }
 
