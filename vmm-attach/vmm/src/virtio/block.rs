@@ -96,21 +96,10 @@ impl Work for Clerk {
     }
 
     fn handle(&mut self, _: u64) {
-        let Ready { memory, rings, interrupt, .. } = &mut self.ready;
-        let ring = &mut rings[0];
-        let _ = ring.bell.read();
-        loop {
-            while let Some(chain) = ring.next(memory) {
-                let head = chain.head_index();
-                // A request without a place for its answer gets none.
-                let written = self.disk.answer(memory, chain).unwrap_or(0);
-                ring.give_back(memory, head, written);
-            }
-            if !ring.listen(memory) {
-                break;
-            }
-        }
-        ring.tell(memory, interrupt);
+        let Self { disk, ready } = self;
+        let _ = ready.rings[0].bell.read();
+        // A request without a place for its answer gets none.
+        ready.serve(0, |memory, chain| disk.answer(memory, chain).unwrap_or(0));
     }
 }
 

@@ -11,6 +11,7 @@ mod worker;
 
 use std::io;
 
+use self::ring::Chain;
 pub use self::{interrupt::Interrupt, ring::Ring};
 use crate::memory::Memory;
 
@@ -40,6 +41,31 @@ pub struct Ready {
     pub features: u64,
     /// How it calls the driver.
     pub interrupt: Interrupt,
+}
+
+impl Ready {
+    /// Takes every chain of a queue whose bell has rung; `answer` says how many bytes it has written
+    /// into one.
+    fn serve(&mut self, queue: usize, mut answer: impl FnMut(&Memory, Chain<'_>) -> u32) {
+        let Self { memory, rings, interrupt, .. } = self;
+        let ring = &mut rings[queue];
+        let mut any = false;
+        loop {
+            ring.look(memory);
+            while let Some(chain) = ring.next(memory) {
+                let head = chain.head_index();
+                let written = answer(memory, chain);
+                ring.give_back(memory, head, written);
+                any = true;
+            }
+            if !ring.listen(memory) {
+                break;
+            }
+        }
+        if any {
+            ring.tell(memory, interrupt);
+        }
+    }
 }
 
 /// Copies what `config` has at `offset`.

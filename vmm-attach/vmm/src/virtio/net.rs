@@ -240,27 +240,14 @@ impl Carrier {
 
     /// Everything that the guest wants to send.
     fn send(&mut self) {
-        let Ready { memory, rings, interrupt, .. } = &mut self.ready;
-        let ring = &mut rings[SEND];
-        let mut any = false;
-        loop {
-            ring.look(memory);
-            while let Some(chain) = ring.next(memory) {
-                let head = chain.head_index();
-                let parts: Vec<_> = buffers(memory, chain, false).into_iter().flatten().collect();
-                if (1..=PARTS_MAX).contains(&parts.len()) {
-                    // A frame that the tap does not take is lost, as on a wire.
-                    let _ = tap::write(&self.tap, &parts);
-                }
-                ring.give_back(memory, head, 0);
-                any = true;
+        let Self { tap, ready, .. } = self;
+        ready.serve(SEND, |memory, chain| {
+            let parts: Vec<_> = buffers(memory, chain, false).into_iter().flatten().collect();
+            if (1..=PARTS_MAX).contains(&parts.len()) {
+                // A frame that the tap does not take is lost, as on a wire.
+                let _ = tap::write(tap, &parts);
             }
-            if !ring.listen(memory) {
-                break;
-            }
-        }
-        if any {
-            ring.tell(memory, interrupt);
-        }
+            0
+        });
     }
 }

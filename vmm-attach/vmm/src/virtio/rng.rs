@@ -71,26 +71,17 @@ impl Work for Filler {
     }
 
     fn handle(&mut self, _: u64) {
-        let Ready { memory, rings, interrupt, .. } = &mut self.ready;
-        let ring = &mut rings[0];
-        let _ = ring.bell.read();
-        loop {
-            while let Some(chain) = ring.next(memory) {
-                let head = chain.head_index();
-                let mut written = 0;
-                let mut bytes = [0; MOST];
-                let filled = self.source.read(&mut bytes).unwrap_or(0);
-                for buffer in buffers(memory, chain, true).into_iter().flatten() {
-                    let part = buffer.len().min(filled - written);
-                    buffer.copy_from(&bytes[written..written + part]);
-                    written += part;
-                }
-                ring.give_back(memory, head, written as u32);
+        let Self { source, ready } = self;
+        let _ = ready.rings[0].bell.read();
+        ready.serve(0, |memory, chain| {
+            let mut bytes = [0; MOST];
+            let (filled, mut written) = (source.read(&mut bytes).unwrap_or(0), 0);
+            for buffer in buffers(memory, chain, true).into_iter().flatten() {
+                let part = buffer.len().min(filled - written);
+                buffer.copy_from(&bytes[written..written + part]);
+                written += part;
             }
-            if !ring.listen(memory) {
-                break;
-            }
-        }
-        ring.tell(memory, interrupt);
+            written as u32
+        });
     }
 }
