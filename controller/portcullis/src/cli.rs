@@ -518,7 +518,7 @@ mod tests {
     /// As a shell splits a line, up to a pipe or a redirection.
     fn words(line: &str) -> Vec<String> {
         let mut words = Vec::new();
-        for (i, part) in line.split('"').enumerate() {
+        for (i, part) in line.split(['"', '\'']).enumerate() {
             if i % 2 == 1 {
                 words.push(part.to_owned());
                 continue;

@@ -62,7 +62,6 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("tests/bench/src/sys.rs", "tap ioctls and clocks of the bench"),
     ("tests/lab/src/sys.rs", "tap ioctls and packet sockets of the lab"),
     ("vmm-attach/vmm/src/config.rs", "descriptors that a process inherits"),
-    ("vmm-attach/vmm/src/memory.rs", "the guest's memory, given to KVM"),
     ("vmm-attach/vmm/src/virtio/tap.rs", "frames between a tap and the guest's memory"),
 ];
 

@@ -82,6 +82,8 @@ fn every_program_has_a_verified_size() {
             "clock",
             "probe",
             "lane",
+            "gate",
+            "gate_generic",
         ];
         assert_eq!(names, all);
         assert!(programs.iter().all(|p| p.verified_instructions.is_some_and(|n| n < 1_000_000)));
