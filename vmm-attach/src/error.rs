@@ -11,21 +11,9 @@ pub enum Error {
     /// The tap itself.
     #[error(transparent)]
     Tap(#[from] portcullis_ports::Error),
-    /// The tap's frames carry another header than the one that it was made with.
-    #[error(
-        "frames of {name} carry a header of {got} bytes, not {expected}: another program has set it; detach the port and attach it again"
-    )]
-    HeaderSize {
-        /// The tap.
-        name: String,
-        /// Bytes it has.
-        got: i32,
-        /// Bytes it should have.
-        expected: i32,
-    },
-    /// The header cannot be asked for.
-    #[error("cannot look at the tap {name}: {source}")]
-    Look {
+    /// The header of a tap's frames cannot be set.
+    #[error("cannot set the header of {name}'s frames: {source}")]
+    Header {
         /// The tap.
         name: String,
         /// What the kernel said.
@@ -45,6 +33,14 @@ pub enum Error {
     /// An fd cannot be made inheritable.
     #[error("cannot let the command inherit the queues: {source}")]
     Inherit {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No descriptor has the number that was given for a socket.
+    #[error("no socket is open here as number {number}: {source}")]
+    NoSocket {
+        /// The number.
+        number: i32,
         /// What the kernel said.
         source: io::Error,
     },
@@ -72,4 +68,11 @@ pub enum Error {
     /// The message was cut by the kernel.
     #[error("the message was cut: more file descriptors or bytes than expected")]
     Cut,
+}
+
+impl Error {
+    /// Does another process hold the tap?
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Tap(portcullis_ports::Error::QueueBusy { .. }))
+    }
 }

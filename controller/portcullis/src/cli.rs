@@ -3,6 +3,7 @@
 
 mod policy;
 
+pub mod door;
 pub mod guest;
 pub mod import;
 
@@ -20,6 +21,9 @@ use crate::paths::{Paths, RUN_DIR, STATE_DIR};
 
 /// Heading of the options that every command has.
 const COMMON: &str = "Common options";
+
+/// Commands that other programs start by the path of a link.
+const DOORS: &[&str] = &["qemu-helper"];
 
 /// A firewall on every VM's port: declared in YAML, checked before it is applied, enforced in
 /// the kernel.
@@ -230,6 +234,16 @@ pub enum Command {
         after_help = "Example:\n  portcullis guest run web1 --kernel vmlinuz --initrd initrd.img"
     )]
     Guest(guest::Guest),
+    /// Pass a guest's tap to QEMU: what `-netdev tap,helper=` starts
+    #[command(
+        after_help = "The tap is attached if the guest has none yet, and stays when QEMU ends. \
+                      QEMU calls its helper with --br, which its option br= sets, --fd and \
+                      --use-vnet:\n\n  qemu-system-x86_64 -netdev \
+                      tap,id=n,helper=/usr/libexec/portcullis-qemu-helper,br=web1 ...\n\nA link \
+                      of that name to portcullis does what `portcullis qemu-helper` does.\n\n\
+                      Example:\n  portcullis qemu-helper --use-vnet --fd=3 --br=web1"
+    )]
+    QemuHelper(door::QemuHelperArgs),
     /// Take a port away; an uplink's NIC is left as it was
     #[command(after_help = "Example:\n  portcullis detach web")]
     Detach {
@@ -461,6 +475,7 @@ impl Command {
             | Self::Completions { .. }
             | Self::Man { .. }
             | Self::Guest(_)
+            | Self::QemuHelper(_)
             | Self::Daemon { .. } => Format::Human,
         }
     }
@@ -477,6 +492,19 @@ fn confirmation_time(text: &str) -> Result<u32, String> {
         Ok(End::At(_)) => Err("write how long, as in `60s` or `5m`".to_owned()),
         Err(bad) => Err(bad.help.unwrap_or_else(|| bad.why.to_owned())),
     }
+}
+
+/// The command line of this process. A program name like `portcullis-qemu-helper`, which a link
+/// may have, stands for the command `qemu-helper`: others start their helpers by path alone.
+pub fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = given.into_iter().collect();
+    let program = arguments.first().map(PathBuf::from).unwrap_or_default();
+    let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let door = name.strip_prefix("portcullis-").filter(|door| DOORS.contains(door));
+    if let Some(door) = door {
+        arguments.insert(1, door.into());
+    }
+    arguments
 }
 
 /// The definition, for the manual and the completions.
@@ -504,6 +532,20 @@ mod tests {
             }
         }
         visit(&definition());
+    }
+
+    #[test]
+    fn a_link_stands_for_its_command() {
+        let words = |line: &str| arguments(line.split(' ').map(OsString::from)).join(" ".as_ref());
+        assert_eq!(
+            words("/usr/libexec/portcullis-qemu-helper --fd=3"),
+            "/usr/libexec/portcullis-qemu-helper qemu-helper --fd=3"
+        );
+        assert_eq!(words("portcullis status"), "portcullis status");
+        assert_eq!(words("portcullis-0123abcd status"), "portcullis-0123abcd status");
+        let commands = definition();
+        let known = |door: &str| commands.get_subcommands().any(|c| c.get_name() == door);
+        assert!(DOORS.iter().all(|door| known(door)));
     }
 
     #[test]

@@ -170,6 +170,24 @@ pub enum Error {
         /// The port.
         port: String,
     },
+    /// A guest has several NICs, and none was named.
+    #[error("{guest} has NICs in several networks: {}", networks.join(", "))]
+    WhichNic {
+        /// The guest.
+        guest: String,
+        /// Networks of its NICs.
+        networks: Vec<String>,
+    },
+    /// A guest's port is of another kind than its monitor can open.
+    #[error("{guest} has port {port} already, which is no tap but a {kind}")]
+    NoTap {
+        /// The guest.
+        guest: String,
+        /// The port.
+        port: String,
+        /// Its kind.
+        kind: String,
+    },
     /// The process of a guest's monitor.
     #[error("cannot {action} the guest's monitor: {source}")]
     Monitor {
@@ -235,6 +253,8 @@ impl Error {
             Self::NoSuchNamespace { .. } => "no-such-namespace",
             Self::NoSuchGuest { .. } => "no-such-guest",
             Self::GuestRuns { .. } => "guest-runs",
+            Self::WhichNic { .. } => code::WHICH_NETWORK,
+            Self::NoTap { .. } => code::PORT_IN_USE,
             Self::Monitor { .. } | Self::Guest(_) => "guest",
             Self::HandOver { .. } => "hand-over",
             Self::Store(_) => code::STORE,
@@ -275,6 +295,14 @@ impl Error {
             Self::NoSuchNamespace { near, .. } | Self::NoSuchGuest { near, .. } => {
                 return near.clone();
             }
+            Self::WhichNic { guest, networks } => {
+                format!("name one of them, as in {guest}/{}", networks.first()?)
+            }
+            Self::NoTap { port, .. } => format!("first: portcullis detach {port}"),
+            Self::HandOver { port, source } if source.is_busy() => format!(
+                "the guest runs already, or something else holds its tap: end that, or take the \
+                 port away with: portcullis detach {port}"
+            ),
             Self::GuestRuns { port, .. } => {
                 format!("if nobody uses it any more, take it away: portcullis detach {port}")
             }

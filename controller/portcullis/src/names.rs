@@ -15,6 +15,14 @@ pub fn is_interface(name: &str) -> bool {
         && name.bytes().all(plain)
 }
 
+/// What the tap of a guest's NIC is called, by the NIC's number: the first one like the guest, if
+/// that is possible.
+pub fn tap_of(guest: &str, number: usize) -> String {
+    let suffix = if number == 0 { String::new() } else { format!("-{number}") };
+    let fits = |c: &char| c.is_ascii_graphic() && *c != '/' && *c != ':';
+    guest.chars().filter(fits).take(INTERFACE_MAX - suffix.len()).collect::<String>() + &suffix
+}
+
 /// The candidates that are near to a name, the nearest first, at most three.
 pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lower = name.to_lowercase();
@@ -64,6 +72,13 @@ mod tests {
         for bad in ["", ".", "..", "a b", "a/b", "abcdefghijklmnop", "a\n", "a:1", "-x", "ä"] {
             assert!(!is_interface(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_tap_is_called_like_its_guest_as_far_as_names_go() {
+        assert_eq!(tap_of("web1", 0), "web1");
+        assert_eq!(tap_of("web1", 2), "web1-2");
+        assert_eq!(tap_of("a-guest-with-a-long-name", 1), "a-guest-with--1");
     }
 
     #[test]

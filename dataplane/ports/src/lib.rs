@@ -18,11 +18,13 @@ pub mod netns;
 pub mod sysctl;
 pub mod tap;
 pub mod veth;
+mod watch;
 
 pub use error::{Error, Result};
 pub use interfaces::Interfaces;
 pub use link::Link;
 pub use netns::Netns;
+pub use watch::LinkWatch;
 
 /// Alias of every interface that an instance of the switch made.
 pub fn alias_of(instance: &str) -> String {

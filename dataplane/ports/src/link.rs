@@ -48,6 +48,11 @@ pub struct Link {
     pub promiscuous: bool,
     /// The XDP program in front of it.
     pub xdp: Option<Xdp>,
+    /// Index of the bridge (or other master) that it is a port of.
+    pub master: Option<u32>,
+    /// Index of the interface that it stands on (of a VLAN, a macvlan or a macvtap), or of the other
+    /// end of a veth pair, which may count in another namespace.
+    pub below: Option<u32>,
 }
 
 /// An XDP program at an interface.
@@ -142,6 +147,11 @@ pub fn set_mac(index: u32, mac: [u8; 6]) -> Result<()> {
     set(index, LinkAttribute::Address(mac.to_vec()), "set the interface's MAC")
 }
 
+/// Takes an interface out of the bridge (or other master) that it is a port of.
+pub fn leave_master(index: u32) -> Result<()> {
+    set(index, LinkAttribute::Controller(0), "take the interface out of its bridge")
+}
+
 /// Sets how many packets may wait for a reader.
 pub fn set_queue_length(index: u32, packets: u32) -> Result<()> {
     set(index, LinkAttribute::TxQueueLen(packets), "set the length of the interface's queue")
@@ -218,6 +228,8 @@ fn read(message: &LinkMessage) -> Link {
             }
             LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
             LinkAttribute::Xdp(xdp) => link.xdp = read_xdp(xdp),
+            LinkAttribute::Controller(index) => link.master = Some(*index).filter(|i| *i != 0),
+            LinkAttribute::Link(index) => link.below = Some(*index).filter(|i| *i != 0),
             _ => {}
         }
     }

@@ -90,9 +90,10 @@ fn set_interface(file: &File, name: &str, flags: i32) -> io::Result<()> {
     check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &mut request) })
 }
 
-fn set_header_size(file: &File, bytes: i32) -> io::Result<()> {
+/// Sets how many bytes of header stand in front of every frame of a tap, by one of its open queues.
+pub fn set_header_size(queue: &impl AsRawFd, bytes: i32) -> io::Result<()> {
     // SAFETY: the fd is open, TUNSETVNETHDRSZ reads one int, which lives on this frame.
-    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &bytes) })
+    check(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETVNETHDRSZ, &bytes) })
 }
 
 /// Bytes of the header in front of every frame of an open queue.

@@ -63,7 +63,7 @@ const fn kernel_kind(kind: &PortKind) -> &'static str {
     match kind {
         PortKind::Tap { .. } => "tun",
         PortKind::Veth { .. } => "veth",
-        PortKind::Uplink { .. } => "",
+        PortKind::Uplink { .. } | PortKind::Stranger { .. } => "",
     }
 }
 
@@ -87,7 +87,7 @@ fn create(spec: &PortSpec, alias: &str, mac: Option<Mac>) -> Result<Link> {
             Ok(veth::create(&spec.name, &peer, netns.as_ref(), alias)?)
         }
         PortKind::Tap { queues } => Ok(tap::create(&spec.name, *queues, alias)?),
-        PortKind::Uplink { .. } => Ok(link::get(&spec.name)?),
+        PortKind::Uplink { .. } | PortKind::Stranger { .. } => Ok(link::get(&spec.name)?),
     }
 }
 

@@ -175,6 +175,9 @@ impl<'a> Taken<'a> {
                 self.uplink(&c.spec.name, tagged, untagged.as_ref())?
             }
             PortKind::Tap { .. } | PortKind::Veth { .. } => self.guest(c.spec)?,
+            PortKind::Stranger { bridge } => {
+                return Err(Closed::Stranger { bridge: bridge.clone() });
+            }
         };
         self.indexes.insert(index, c.spec.name.clone());
         Ok(place)

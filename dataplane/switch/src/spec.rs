@@ -68,6 +68,12 @@ pub enum PortKind {
         #[serde(default)]
         xdp: Gate,
     },
+    /// An interface of somebody else that shares a bridge with a port, and that no policy knows:
+    /// never open.
+    Stranger {
+        /// The bridge.
+        bridge: String,
+    },
 }
 
 /// Whether an uplink gets a gate: an XDP program that drops what can never be allowed before there
@@ -93,6 +99,7 @@ impl PortKind {
             Self::Tap { .. } => "tap",
             Self::Veth { .. } => "veth",
             Self::Uplink { .. } => "uplink",
+            Self::Stranger { .. } => "stranger",
         }
     }
 
@@ -103,7 +110,7 @@ impl PortKind {
 
     /// Did the switch make the interface (and so deletes it)?
     pub const fn is_ours(&self) -> bool {
-        !matches!(self, Self::Uplink { .. })
+        !matches!(self, Self::Uplink { .. } | Self::Stranger { .. })
     }
 }
 

@@ -135,6 +135,11 @@ pub enum Closed {
         /// The other port.
         port: String,
     },
+    /// Nobody declared what is behind it, and it shares a bridge with a port.
+    Stranger {
+        /// The bridge.
+        bridge: String,
+    },
     /// The interface was there and is not any more.
     Gone,
     /// The interface could not be made or taken over.
@@ -167,6 +172,9 @@ impl fmt::Display for Closed {
             Self::IndexTaken { port } => {
                 write!(f, "its interface index collides with that of port {port}")
             }
+            Self::Stranger { bridge } => {
+                write!(f, "no policy knows it, and it shares the bridge {bridge} with a port")
+            }
             Self::Gone => {
                 f.write_str("its interface is gone; the port opens again when it is back")
             }
@@ -180,7 +188,7 @@ impl fmt::Display for Closed {
 pub struct PortStatus {
     /// Interface name on the switch's side; of a subport with `:` and the network behind it.
     pub name: String,
-    /// `tap`, `veth`, `uplink` or `host`; `subport` for a tagged network of the trunk before it.
+    /// `tap`, `veth`, `uplink`, `host` or `stranger`; `subport` for a tagged network of the trunk before it.
     pub kind: &'static str,
     /// The guest behind it.
     pub guest: Option<String>,

@@ -376,7 +376,7 @@ const fn is_conflict(closed: &Closed) -> bool {
 
 /// The MAC of the NIC that a spec means, where that is clear; of a trunk, of its interface.
 pub(crate) fn mac_of(image: &Image, spec: &PortSpec) -> Option<Mac> {
-    if matches!(spec.kind, PortKind::Uplink { .. }) {
+    if matches!(spec.kind, PortKind::Uplink { .. } | PortKind::Stranger { .. }) {
         return None;
     }
     let candidate = Candidate { spec, ifindex: 0 };

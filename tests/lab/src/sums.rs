@@ -73,8 +73,8 @@ fn compare(interfaces: &Value, status: &Status) -> std::result::Result<(), Strin
         let Some(own) = all.iter().find(|link| link["ifindex"] == port["ifindex"]) else {
             continue;
         };
-        // An uplink has a past before it was attached.
-        if port["kind"] != "uplink" {
+        // An interface that is not ours has a past before it was a port.
+        if port["kind"] != "uplink" && port["kind"] != "stranger" {
             agrees(&with_subports(port, ports), &own["stats64"])?;
         }
     }

@@ -26,7 +26,7 @@ use portcullis_switch::{PortKind, PortSpec};
 use portcullis_vmm::{Config, End, Machine, Running, config, sandbox};
 use serde_json::Value;
 
-use super::{Context, Outcome, remark};
+use super::{Context, Outcome, plug, remark};
 use crate::{
     api::{Nic, Port, Request, Response, Status},
     cli::guest::{Guest, MachineArgs},
@@ -42,8 +42,6 @@ const REBOOT: i32 = 10;
 const ESCAPE: u8 = 0x1d;
 /// Between two looks at a console that takes nothing more for the moment.
 const TYPING: Duration = Duration::from_millis(1);
-/// Longest name of an interface.
-const NAME_MAX: usize = 15;
 
 /// Does what is asked for.
 pub fn guest(what: Guest, context: &Context) -> Result<Outcome, Error> {
@@ -77,13 +75,11 @@ impl Drop for Ports<'_> {
 }
 
 fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, Error> {
-    let Response::Status(status) = client::ask(&context.paths, &Request::Status)? else {
-        return Err(Error::WrongAnswer);
-    };
+    let status = plug::status(context)?;
     let mut ports = Ports { context, all: Vec::new() };
     for (number, nic) in free_nics(name, &status)?.into_iter().enumerate() {
         let spec = PortSpec {
-            name: tap_name(name, number),
+            name: names::tap_of(name, number),
             kind: PortKind::Tap { queues: 1 },
             guest: Some(name.to_owned()),
             network: Some(nic.network),
@@ -132,13 +128,6 @@ fn free_nics(name: &str, status: &Status) -> Result<Vec<Nic>, Error> {
         return Err(Error::GuestRuns { guest, network, port });
     }
     Ok(own.into_iter().cloned().collect())
-}
-
-/// The first NIC's tap is called like the guest, if that is possible.
-fn tap_name(guest: &str, number: usize) -> String {
-    let suffix = if number == 0 { String::new() } else { format!("-{number}") };
-    let fits = |c: &char| c.is_ascii_graphic() && *c != '/' && *c != ':';
-    guest.chars().filter(fits).take(NAME_MAX - suffix.len()).collect::<String>() + &suffix
 }
 
 /// Runs a monitor; its exit status, or none if it was ended.
@@ -289,17 +278,5 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         // One that has gone away needs nothing.
         let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tap_is_called_like_its_guest_as_far_as_names_go() {
-        assert_eq!(tap_name("web1", 0), "web1");
-        assert_eq!(tap_name("web1", 2), "web1-2");
-        assert_eq!(tap_name("a-guest-with-a-long-name", 1), "a-guest-with--1");
     }
 }

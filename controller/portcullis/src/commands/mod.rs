@@ -10,7 +10,9 @@ mod guest;
 mod import;
 mod manual;
 mod matrix;
+mod plug;
 mod port;
+mod qemu;
 mod switch;
 
 use std::{
@@ -24,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{EventQuery, Request},
-    cli::{Cli, Command, Format},
+    cli::{self, Cli, Command, Format},
     client,
     error::Error,
     paint::{Paint, Style},
@@ -64,7 +66,7 @@ pub struct Context {
 
 /// The program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
     let context = Context {
         paths: cli.global.paths(),
         paint: Paint::new(cli.global.color, &io::stdout()),
@@ -101,6 +103,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         Command::Rollback { .. } => apply::rollback(context),
         Command::Attach(attach) => port::attach(attach, context),
         Command::Guest(what) => guest::guest(what, context),
+        Command::QemuHelper(args) => qemu::helper(&args, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),
         Command::Usage { .. } => usage(context),
@@ -113,13 +116,9 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
 }
 
 fn status(context: &Context) -> Result<Outcome, Error> {
-    match client::ask(&context.paths, &Request::Status)? {
-        crate::api::Response::Status(status) => {
-            let now = crate::daemon::log::unix_seconds();
-            Ok(Outcome::fine(crate::render::status::render(&status, now, context.paint), status))
-        }
-        _ => Err(Error::WrongAnswer),
-    }
+    let status = plug::status(context)?;
+    let now = crate::daemon::log::unix_seconds();
+    Ok(Outcome::fine(crate::render::status::render(&status, now, context.paint), status))
 }
 
 fn usage(context: &Context) -> Result<Outcome, Error> {

@@ -47,7 +47,7 @@ fn become_command(tap: &str, queues: u16, line: &[OsString]) -> vmm_attach::Erro
 }
 
 /// A port that is closed works as asked for, but somebody may wonder.
-fn notice(port: &Port, context: &Context) -> String {
+pub(super) fn notice(port: &Port, context: &Context) -> String {
     match &port.closed {
         Some(why) => {
             let closed = context.paint_aside.paint(Style::Warn, "closed:");

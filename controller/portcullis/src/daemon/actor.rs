@@ -15,6 +15,7 @@ use portcullis_host_rules::HostRules;
 use portcullis_store::Store;
 use portcullis_switch::{Config, PortSpec, StartReport};
 use tokio::sync::oneshot;
+use vmm_attach::LinkWatch;
 
 use super::{
     clock::Now,
@@ -122,7 +123,7 @@ pub struct Pace {
     pub sweep: Duration,
     /// Change of the host's addresses.
     pub host: Duration,
-    /// Events of logged rules.
+    /// Events of logged rules, and changes of the host's interfaces.
     pub events: Duration,
     /// What guests have used goes to the store.
     pub usage: Duration,
@@ -148,6 +149,7 @@ pub(super) enum Topic {
     Sweep,
     Tune,
     Usage,
+    Strangers,
 }
 
 /// The policy in force.
@@ -178,6 +180,10 @@ pub struct Actor<L: Launcher, S> {
     /// `None` until the store has told it: nothing waits for that.
     pub(super) ledger: Option<Ledger>,
     pub(super) pace: Pace,
+    /// `None` where the kernel tells nothing of its interfaces; they are looked at each time then.
+    pub(super) links: Option<LinkWatch>,
+    /// Were ports attached or detached since the interfaces of others were looked at?
+    pub(super) ports_changed: bool,
     /// When to try again what the clock demanded and what failed.
     pub(super) retry_at: Instant,
     /// The policy passed all checks at the start, and the kernel refused it.
@@ -219,10 +225,13 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             journal: Journal::default(),
             ledger: None,
             pace,
+            links: LinkWatch::new().ok(),
+            ports_changed: true,
             retry_at: Instant::now(),
             restore_again: false,
         };
         actor.host = actor.read_host().unwrap_or_default();
+        actor.expect_strangers();
         let restored = actor.restore();
         if restored.is_none() {
             actor.adopt_ports();
@@ -271,6 +280,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             self.lapse();
             if Instant::now() >= events_at {
                 self.note_events();
+                self.watch_for_strangers();
                 events_at = Instant::now() + self.pace.events;
             }
             if Instant::now() >= sweep_at {

@@ -31,6 +31,7 @@ pub fn admit(spec: &PortSpec, ports: &[PortSpec], image: Option<&Image>) -> Resu
             uplink(tagged, untagged.as_ref(), ports, image)
         }
         PortKind::Tap { .. } | PortKind::Veth { .. } => guest(spec, ports, image),
+        PortKind::Stranger { .. } => Ok(()),
     }
 }
 
@@ -48,6 +49,9 @@ fn well_formed(spec: &PortSpec) -> Result<(), Failure> {
                 .hint("add --tagged NETWORK,... or --untagged NETWORK"));
         }
         PortKind::Uplink { .. } => {}
+        PortKind::Stranger { .. } => {
+            return Err(Failure::new(code::BAD_REQUEST, "nobody attaches a stranger"));
+        }
     }
     if spec.guest.is_none() && !matches!(spec.kind, PortKind::Uplink { .. }) {
         return Err(
@@ -169,7 +173,7 @@ fn carries(port: &PortSpec, network: &str) -> bool {
         PortKind::Uplink { tagged, untagged, .. } => {
             tagged.iter().chain(untagged).any(|name| name == network)
         }
-        PortKind::Tap { .. } | PortKind::Veth { .. } => false,
+        PortKind::Tap { .. } | PortKind::Veth { .. } | PortKind::Stranger { .. } => false,
     }
 }
 

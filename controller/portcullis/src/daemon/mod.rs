@@ -15,6 +15,7 @@ pub mod ready;
 pub mod report;
 pub mod run_dir;
 pub mod server;
+mod strangers;
 pub mod trial;
 mod upkeep;
 pub mod usage;

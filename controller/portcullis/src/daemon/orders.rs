@@ -41,6 +41,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         self.problems.remove(&Topic::Store);
         log(format!("attached {} ({})", port.name, port.kind.word()));
         self.ports.push(port);
+        self.ports_changed = true;
         Ok(status.into())
     }
 
@@ -62,6 +63,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         }
         self.waiting.forget(name);
         self.ports.remove(at);
+        self.ports_changed = true;
         log(format!("detached {name}"));
         self.state.delete_port(name).map_err(|error| {
             let text = format!(

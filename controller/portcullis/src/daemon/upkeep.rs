@@ -201,7 +201,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
 fn may_exist(port: &PortSpec) -> bool {
     match &port.kind {
         PortKind::Veth { netns: Some(path), .. } => path.exists(),
-        PortKind::Uplink { .. } => {
+        PortKind::Uplink { .. } | PortKind::Stranger { .. } => {
             host::interfaces().is_ok_and(|interfaces| interfaces.contains(&port.name))
         }
         PortKind::Veth { netns: None, .. } | PortKind::Tap { .. } => true,
