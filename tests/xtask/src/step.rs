@@ -5,6 +5,7 @@ use std::{
     io::{IsTerminal, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, MutexGuard},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -114,13 +115,11 @@ impl Done {
     pub fn print_tail(&self) {
         let lines: Vec<&str> = self.output.lines().collect();
         let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-        if tail.len() < lines.len() {
-            println!("    ... {} lines before these", lines.len() - tail.len());
-        }
-        for line in tail {
-            println!("    {line}");
-        }
-        println!("    full log: {}", self.log.display());
+        let before = lines.len() - tail.len();
+        let more = (before > 0).then(|| format!("    ... {before} lines before these\n"));
+        let tail: String = tail.iter().map(|line| format!("    {line}\n")).collect();
+        // In one piece: another step may be printing too.
+        println!("{}{tail}    full log: {}", more.unwrap_or_default(), self.log.display());
     }
 }
 
@@ -130,7 +129,11 @@ struct Progress {
     started: Instant,
     said: Instant,
     terminal: bool,
+    /// Held by the step whose line it is: there is one line, and there may be several steps.
+    line: Option<MutexGuard<'static, ()>>,
 }
+
+static LINE: Mutex<()> = Mutex::new(());
 
 impl Progress {
     fn start(title: &str) -> Self {
@@ -139,12 +142,18 @@ impl Progress {
             println!("  ..  {title}");
         }
         let now = Instant::now();
-        Self { title: title.to_owned(), started: now, said: now, terminal }
+        Self { title: title.to_owned(), started: now, said: now, terminal, line: None }
     }
 
     fn tick(&mut self, log: &Path) {
         let seconds = self.started.elapsed().as_secs();
         if self.terminal {
+            if self.line.is_none() {
+                self.line = LINE.try_lock().ok();
+            }
+            if self.line.is_none() {
+                return;
+            }
             let wheel = ['|', '/', '-', '\\'];
             let turn = wheel[(self.started.elapsed().as_millis() / TICK.as_millis()) as usize % 4];
             let line: String = format!(" {turn}    {} {seconds} s  {}", self.title, last_line(log))

@@ -72,6 +72,11 @@ fn package_name(id: &str) -> String {
 }
 
 impl TestProgram {
+    /// Is it one of the lab's? They build hosts and guests, and wait for them.
+    pub fn is_lab(&self) -> bool {
+        self.name.starts_with("portcullis-lab")
+    }
+
     /// Runs all its tests.
     pub fn run(&self, long: bool) -> Result<Outcome> {
         let mut command = std::process::Command::new(&self.executable);
@@ -81,7 +86,7 @@ impl TestProgram {
             command.env("PORTCULLIS_TEST_LONG", "1");
         }
         // Tests of the lab use the whole machine: two at a time disturb each other's clocks.
-        if self.name.starts_with("portcullis-lab") {
+        if self.is_lab() {
             command.arg("--test-threads=1");
         }
         let done = Step::new(&self.name, command).finish().context("running a test program")?;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold, in one run.
 
-use std::time::Instant;
+use std::{thread, time::Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -10,7 +10,7 @@ use crate::{
     outcome::Outcome,
     packages, place, setup,
     step::Step,
-    suite,
+    suite::{self, TestProgram},
 };
 
 /// Which tests, and how long.
@@ -40,14 +40,21 @@ impl Options {
 /// What ran, and what came of it.
 #[derive(Default)]
 struct Report {
-    rows: Vec<(String, Outcome, f64)>,
+    rows: Vec<Row>,
+}
+
+/// What ran, what came of it, and the seconds that it took.
+type Row = (String, Outcome, f64);
+
+fn row(name: &str, run: impl FnOnce() -> Result<Outcome>) -> Result<Row> {
+    let started = Instant::now();
+    let outcome = run()?;
+    Ok((name.to_owned(), outcome, started.elapsed().as_secs_f64()))
 }
 
 impl Report {
     fn add(&mut self, name: &str, run: impl FnOnce() -> Result<Outcome>) -> Result<()> {
-        let started = Instant::now();
-        let outcome = run()?;
-        self.rows.push((name.to_owned(), outcome, started.elapsed().as_secs_f64()));
+        self.rows.push(row(name, run)?);
         Ok(())
     }
 
@@ -109,34 +116,53 @@ fn check(name: &str, command: std::process::Command) -> Result<Outcome> {
     Ok(Outcome::one(done.status.success()))
 }
 
-/// Test programs: pure ones first, since they say most about what is wrong; the lab last.
+/// Test programs, in two lanes: those of the lab mostly wait, so everything else, which mostly
+/// computes, goes beside them.
 fn programs(options: &Options, report: &mut Report) -> Result<()> {
-    let mut programs = match suite::build() {
+    let programs = match suite::build() {
         Ok(programs) => programs,
         Err(error) => {
             println!("      {error:#}");
             return report.add("build", || Ok(Outcome::one(false)));
         }
     };
-    programs.sort_by_key(|program| program.name.starts_with("portcullis-lab"));
-    for program in programs.iter().filter(|program| options.wants(&program.name)) {
-        report.add(&program.name, || program.run(options.long))?;
-    }
-    if options.wants("documentation examples") {
-        report.add("documentation examples", || {
-            let done = suite::doc_tests().finish()?;
-            let outcome = Outcome::of_harness(&done.output, done.status.success());
-            if outcome.failed > 0 {
-                done.print_tail();
-            }
-            Ok(outcome)
-        })?;
-    }
-    if options.wants("kernels") {
-        let form = if options.kernels { Form::Whole } else { Form::Short };
-        let only = options.only.as_deref().filter(|_| options.kernels).unwrap_or_default();
-        programs.retain(|program| program.name.contains(only));
-        report.add("kernels", || kernels::test(form, &programs))?;
-    }
+    let wanted = programs.iter().filter(|program| options.wants(&program.name));
+    let (lab, others): (Vec<_>, Vec<_>) = wanted.partition(|program| program.is_lab());
+    let (lab, others) = thread::scope(|scope| {
+        let lab = scope.spawn(|| all(&lab, options));
+        let others = all(&others, options).and_then(|mut rows| {
+            rows.extend(examples(options)?);
+            rows.extend(on_kernels(options, programs.clone())?);
+            Ok(rows)
+        });
+        (lab.join().expect("a lane that panicked has said so"), others)
+    });
+    report.rows.extend(others?);
+    report.rows.extend(lab?);
     Ok(())
+}
+
+fn all(programs: &[&TestProgram], options: &Options) -> Result<Vec<Row>> {
+    programs.iter().map(|program| row(&program.name, || program.run(options.long))).collect()
+}
+
+fn examples(options: &Options) -> Result<Option<Row>> {
+    let name = "documentation examples";
+    let run = || {
+        let done = suite::doc_tests().finish()?;
+        let outcome = Outcome::of_harness(&done.output, done.status.success());
+        if outcome.failed > 0 {
+            done.print_tail();
+        }
+        Ok(outcome)
+    };
+    options.wants(name).then(|| row(name, run)).transpose()
+}
+
+fn on_kernels(options: &Options, mut programs: Vec<TestProgram>) -> Result<Option<Row>> {
+    let form = if options.kernels { Form::Whole } else { Form::Short };
+    let only = options.only.as_deref().filter(|_| options.kernels).unwrap_or_default();
+    programs.retain(|program| program.name.contains(only));
+    let run = || kernels::test(form, &programs);
+    options.wants("kernels").then(|| row("kernels", run)).transpose()
 }
