@@ -16,6 +16,25 @@ pub const TRIPLE_FAULT: &[u8] = &[0x0f, 0x0b];
 /// Goes round for ever.
 pub const FOR_EVER: &[u8] = &[0xeb, 0xfe];
 
+/// Keeps `m` in its page [`KEPT`] and `r` in a register, says `a`, waits for a key, and writes the
+/// key and both, and another letter into the page.
+pub const WAIT_FOR_A_KEY: &[u8] = &[
+    0xc6, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00, b'm', // mov byte [0x200000], 'm'
+    0xb3, b'r', // mov bl, 'r'
+    0x66, 0xba, 0xf8, 0x03, // mov dx, 0x3f8
+    0xb0, b'a', 0xee, // mov al, 'a'; out dx, al
+    0x66, 0xba, 0xfd, 0x03, // again: mov dx, 0x3fd
+    0xec, 0xa8, 0x01, // in al, dx; test al, 1
+    0x74, 0xf7, // jz again
+    0x66, 0xba, 0xf8, 0x03, // mov dx, 0x3f8
+    0xec, 0xee, // in al, dx; out dx, al
+    0x88, 0xd8, 0xee, // mov al, bl; out dx, al
+    0x8a, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00, 0xee, // mov al, [0x200000]; out dx, al
+    0x88, 0x04, 0x25, 0x01, 0x00, 0x20, 0x00, // mov [0x200001], al
+];
+/// Number of that page, of 4 KiB.
+pub const KEPT: u64 = 0x200;
+
 /// Writes a byte to a port, in protected mode as in long mode: `mov dx, port; mov al, byte; out
 /// dx, al`.
 pub fn out(port: u16, byte: u8) -> Vec<u8> {

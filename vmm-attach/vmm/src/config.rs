@@ -2,13 +2,14 @@
 
 use std::{
     fs::File,
-    os::fd::{BorrowedFd, RawFd},
+    os::fd::{BorrowedFd, OwnedFd, RawFd},
     path::PathBuf,
 };
 
 use crate::{
     error::{Error, Result},
     layout::{COMMAND_LINE_MAX, VIRTIO_MAX},
+    snapshot::{Snapshot, State},
 };
 
 /// Least and most memory of a guest, MiB.
@@ -17,14 +18,9 @@ const MEMORY_MIB: std::ops::RangeInclusive<u32> = 1..=1 << 20;
 const PROCESSORS_MAX: u8 = 254;
 
 /// A machine.
-#[derive(Debug)]
 pub struct Config {
-    /// A bzImage, or an ELF file with a PVH note or for the 64-bit boot protocol of Linux.
-    pub kernel: PathBuf,
-    /// Its first file system.
-    pub initramfs: Option<PathBuf>,
-    /// Its command line.
-    pub command_line: String,
+    /// What it begins with.
+    pub start: Start,
     /// Virtual processors.
     pub processors: u8,
     /// Memory, MiB.
@@ -33,6 +29,25 @@ pub struct Config {
     pub nics: Vec<Nic>,
     /// Disks.
     pub disks: Vec<Disk>,
+}
+
+/// What is in a machine's memory and processors when it first runs.
+pub enum Start {
+    /// A kernel at its beginning.
+    Kernel(Kernel),
+    /// What another machine was when it stood still.
+    Snapshot(Box<Snapshot>),
+}
+
+/// A kernel, and what it is given.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// A bzImage, or an ELF file with a PVH note or for the 64-bit boot protocol of Linux.
+    pub image: PathBuf,
+    /// Its first file system.
+    pub initramfs: Option<PathBuf>,
+    /// Its command line.
+    pub command_line: String,
 }
 
 /// A network card.
@@ -51,13 +66,20 @@ impl Nic {
     ///
     /// # Errors
     /// If nothing is open there.
-    #[allow(unsafe_code)]
     pub fn inherited(tap: RawFd, mac: [u8; 6], mtu: u16) -> Result<Self> {
-        // SAFETY: borrowed for one call, which fails for a number that names nothing.
-        let tap = unsafe { BorrowedFd::borrow_raw(tap) }.try_clone_to_owned();
-        let tap = tap.map_err(Error::system("an inherited tap"))?;
-        Ok(Self { tap: tap.into(), mac, mtu })
+        Ok(Self { tap: inherited(tap)?.into(), mac, mtu })
     }
+}
+
+/// What somebody has opened for this process, under this number.
+///
+/// # Errors
+/// If nothing is open there.
+#[allow(unsafe_code)]
+pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: borrowed for one call, which fails for a number that names nothing.
+    let own = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
+    own.map_err(Error::system("an inherited file"))
 }
 
 /// A disk.
@@ -80,14 +102,42 @@ impl Config {
         if !(1..=PROCESSORS_MAX).contains(&self.processors) {
             return wrong(format!("{} processors: say 1 to {PROCESSORS_MAX}", self.processors));
         }
-        let devices = self.nics.len() + self.disks.len() + 1;
+        let devices = self.devices();
         if devices > VIRTIO_MAX {
             return wrong(format!("{devices} devices: there is room for {VIRTIO_MAX}"));
         }
-        if self.command_line.len() >= COMMAND_LINE_MAX || self.command_line.contains('\0') {
-            let most = COMMAND_LINE_MAX - 1;
-            return wrong(format!("a command line has at most {most} bytes, none of them zero"));
+        match &self.start {
+            Start::Kernel(kernel) => kernel.check(),
+            Start::Snapshot(snapshot) => self.fits(&snapshot.state),
+        }
+    }
+
+    /// Complains if it is not what the other machine was.
+    fn fits(&self, state: &State) -> Result<()> {
+        let own = [self.memory_mib as usize, self.processors.into(), self.devices()];
+        let other = [state.memory_mib as usize, state.processors.len(), state.devices.len()];
+        let names = ["MiB of memory", "processors", "devices"];
+        for ((own, other), name) in own.into_iter().zip(other).zip(names) {
+            if own != other {
+                return Err(Error::state(format!("it had {other} {name}, and here are {own}")));
+            }
         }
         Ok(())
+    }
+
+    /// Virtio devices: one is the source of entropy.
+    fn devices(&self) -> usize {
+        self.nics.len() + self.disks.len() + 1
+    }
+}
+
+impl Kernel {
+    fn check(&self) -> Result<()> {
+        if self.command_line.len() < COMMAND_LINE_MAX && !self.command_line.contains('\0') {
+            return Ok(());
+        }
+        let most = COMMAND_LINE_MAX - 1;
+        let what = format!("a command line has at most {most} bytes, none of them zero");
+        Err(Error::Config { what })
     }
 }

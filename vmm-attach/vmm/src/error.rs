@@ -44,6 +44,12 @@ pub enum Error {
         /// What does not fit, or does not work.
         what: String,
     },
+    /// A snapshot that this machine cannot be.
+    #[error("this snapshot cannot be restored: {what}")]
+    Snapshot {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A configuration that makes no sense.
     #[error("{what}")]
     Config {
@@ -72,6 +78,11 @@ impl Error {
     /// For `map_err` on what goes wrong around the guest.
     pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
+    }
+
+    /// For a snapshot that cannot be taken over.
+    pub(crate) fn state(what: impl Into<String>) -> Self {
+        Self::Snapshot { what: what.into() }
     }
 
     /// For `map_err` on what does not fit into the guest's memory.

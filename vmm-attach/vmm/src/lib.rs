@@ -17,9 +17,11 @@ mod memory;
 mod power;
 pub mod sandbox;
 mod serial;
+pub mod snapshot;
 mod vcpu;
 mod virtio;
 
 pub use config::Config;
 pub use error::{Error, Result};
 pub use machine::{End, Machine, Running};
+pub use snapshot::Snapshot;

@@ -1,14 +1,15 @@
 //! A virtual machine, from its configuration to its end.
 
 use std::{
+    fs::File,
     io::Write,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, Sender},
     },
 };
 
-use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
+use kvm_bindings::{CpuId, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -16,7 +17,7 @@ use crate::{
     acpi, boot,
     boot::registers,
     bus::Bus,
-    config::Config,
+    config::{Config, Disk, Nic, Start},
     cpuid,
     error::{Error, Result},
     layout::{
@@ -25,7 +26,8 @@ use crate::{
     },
     memory::{self, Memory},
     power::{Keyboard, Power},
-    serial::Serial,
+    serial::{self, Serial},
+    snapshot::{Snapshot, State, chips, processor},
     vcpu::{Buses, Processors},
     virtio::{Device, block::Block, mmio::Transport, net::Net, rng::Rng},
 };
@@ -49,19 +51,33 @@ pub enum End {
 pub struct Machine {
     vcpus: Vec<VcpuFd>,
     buses: Buses,
-    serial: Arc<Mutex<Serial>>,
+    parts: Parts,
     sender: Sender<End>,
     ends: Receiver<End>,
-    vm: VmFd,
 }
 
 /// A guest that runs, or can.
 pub struct Running {
     // First: processors stop before what they use goes away.
     processors: Processors,
-    serial: Arc<Mutex<Serial>>,
+    parts: Parts,
     ends: Mutex<Receiver<End>>,
-    _vm: VmFd,
+}
+
+/// A virtual processor, and what it was told that it can.
+type Vcpu = (VcpuFd, CpuId);
+
+/// What a machine has beside its processors.
+struct Parts {
+    vm: VmFd,
+    memory: Memory,
+    memory_mib: u32,
+    serial: Arc<Mutex<Serial>>,
+    devices: Vec<Arc<Mutex<Transport>>>,
+    /// What each processor was told that it can.
+    abilities: Vec<CpuId>,
+    /// Model-specific registers that a processor may have.
+    specific: Vec<u32>,
 }
 
 /// What is being put together.
@@ -70,7 +86,7 @@ struct Board {
     memory: Memory,
     ports: Bus,
     mmio: Bus,
-    devices: usize,
+    devices: Vec<Arc<Mutex<Transport>>>,
 }
 
 impl Machine {
@@ -79,39 +95,89 @@ impl Machine {
         config.check()?;
         let kvm = Kvm::new().map_err(|source| Error::NoKvm { source })?;
         let (sender, ends) = mpsc::channel();
-        let mut board = Board::new(&kvm, config.memory_mib)?;
-        let entry = boot::load(&board.memory, &config)?;
-        let serial = board.add_ports(console, &sender)?;
-        let processors = config.processors;
-        board.add_devices(config)?;
-        acpi::write(&board.memory, processors, board.devices)?;
-        let vcpus = board.processors(&kvm, processors, entry)?;
-        let buses = Buses { ports: Arc::new(board.ports), memory: Arc::new(board.mmio) };
-        Ok(Self { vcpus, buses, serial, sender, ends, vm: board.vm })
+        let Config { start, processors, memory_mib, nics, disks } = config;
+        let mut board = Board::new(&kvm, memory_mib)?;
+        let state = match &start {
+            Start::Kernel(_) => None,
+            Start::Snapshot(snapshot) => Some(&snapshot.state),
+        };
+        let serial = board.add_ports(console, &sender, state.map(|state| &state.serial))?;
+        board.add_devices(nics, disks)?;
+        let vcpus = match &start {
+            Start::Kernel(kernel) => {
+                let entry = boot::load(&board.memory, memory_mib, kernel)?;
+                acpi::write(&board.memory, processors, board.devices.len())?;
+                board.processors(&kvm, processors, entry)?
+            }
+            Start::Snapshot(snapshot) => board.restore(&kvm, snapshot)?,
+        };
+        let specific = kvm.get_msr_index_list().map_err(Error::kvm("asking for its registers"))?;
+        let specific = specific.as_slice().to_vec();
+        let Board { vm, memory, ports, mmio, devices } = board;
+        let buses = Buses { ports: Arc::new(ports), memory: Arc::new(mmio) };
+        let (vcpus, abilities) = vcpus.into_iter().unzip();
+        let parts = Parts { vm, memory, memory_mib, serial, devices, abilities, specific };
+        Ok(Self { vcpus, buses, parts, sender, ends })
     }
 
     /// Starts its processors; the guest waits to be [resumed](Running::resume).
     pub fn start(self) -> Result<Running> {
-        let Self { vcpus, buses, serial, sender, ends, vm } = self;
+        let Self { vcpus, buses, parts, sender, ends } = self;
         let processors = Processors::new(vcpus, &buses, &sender)?;
-        Ok(Running { processors, serial, ends: Mutex::new(ends), _vm: vm })
+        Ok(Running { processors, parts, ends: Mutex::new(ends) })
     }
 }
 
 impl Running {
     /// Lets the guest run.
     pub fn resume(&self) {
+        self.parts.devices(Transport::go_on);
         self.processors.resume();
     }
 
-    /// Stops it; returns when it stands still.
+    /// Stops it; returns when it stands still, and its devices with it.
     pub fn pause(&self) {
         self.processors.pause();
+        self.parts.devices(Transport::stand_still);
+    }
+
+    /// What it is, all but its memory; it stands still then.
+    pub fn state(&self) -> Result<State> {
+        self.pause();
+        let mut abilities = self.parts.abilities.iter();
+        let save = |vcpu: &VcpuFd| {
+            let own = abilities.next().expect("each has its own");
+            processor::save(vcpu, own, &self.parts.specific)
+        };
+        Ok(State::new(
+            self.parts.memory_mib,
+            self.processors.each(save)?,
+            chips::save(&self.parts.vm)?,
+            lock(&self.parts.serial).save(),
+            self.parts.devices(|device| device.save()),
+        ))
+    }
+
+    /// Writes what is in its memory into a file that is empty so far; it stands still then.
+    pub fn save_memory(&self, file: &File) -> Result<()> {
+        self.pause();
+        memory::save(&self.parts.memory, file).map_err(Error::system("writing its memory"))
+    }
+
+    /// From now on it is known which pages are written.
+    pub fn track(&self) -> Result<()> {
+        memory::track(&self.parts.vm, &self.parts.memory)
+    }
+
+    /// Pages (of [`memory::PAGE`] bytes, by physical address) that were written since it was asked last, or
+    /// since they are [tracked](Self::track): by the guest, and by its devices.
+    pub fn written(&self) -> Result<Vec<u64>> {
+        memory::written(&self.parts.vm, &self.parts.memory)
     }
 
     /// Types into its console; how many of the bytes it took.
     pub fn type_in(&self, bytes: &[u8]) -> usize {
-        let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut serial = lock(&self.parts.serial);
         let taken = bytes.len().min(serial.room());
         serial.type_in(&bytes[..taken]);
         taken
@@ -119,9 +185,20 @@ impl Running {
 
     /// Waits until the guest ends.
     pub fn wait(&self) -> End {
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.recv().unwrap_or(End::Failed { what: "no processor is left".into() })
+        lock(&self.ends).recv().unwrap_or(End::Failed { what: "no processor is left".into() })
     }
+}
+
+impl Parts {
+    /// Does something with each device.
+    fn devices<T>(&self, mut work: impl FnMut(&mut Transport) -> T) -> Vec<T> {
+        self.devices.iter().map(|device| work(&mut lock(device))).collect()
+    }
+}
+
+/// What somebody left who panicked is as good as what was there before.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Board {
@@ -133,7 +210,7 @@ impl Board {
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..kvm_pit_config::default() };
         vm.create_pit2(pit).map_err(Error::kvm("a timer"))?;
         let memory = memory::create(&vm, memory_mib)?;
-        Ok(Self { vm, memory, ports: Bus::default(), mmio: Bus::default(), devices: 0 })
+        Ok(Self { vm, memory, ports: Bus::default(), mmio: Bus::default(), devices: Vec::new() })
     }
 
     fn interrupt(&self, number: u32) -> Result<EventFd> {
@@ -146,8 +223,13 @@ impl Board {
         &mut self,
         console: Box<dyn Write + Send>,
         ends: &Sender<End>,
+        was: Option<&serial::State>,
     ) -> Result<Arc<Mutex<Serial>>> {
-        let serial = Serial::new(self.interrupt(SERIAL_IRQ)?, console);
+        let line = self.interrupt(SERIAL_IRQ)?;
+        let serial = match was {
+            None => Serial::new(line, console),
+            Some(was) => Serial::restored(line, console, was)?,
+        };
         let serial = Arc::new(Mutex::new(serial));
         self.ports.add(SERIAL, 8, Arc::clone(&serial) as _);
         self.ports.add(SLEEP, RESET - SLEEP + 1, Arc::new(Mutex::new(Power(ends.clone()))));
@@ -155,12 +237,12 @@ impl Board {
         Ok(serial)
     }
 
-    fn add_devices(&mut self, config: Config) -> Result<()> {
-        for nic in config.nics {
+    fn add_devices(&mut self, nics: Vec<Nic>, disks: Vec<Disk>) -> Result<()> {
+        for nic in nics {
             let nic = Net::new(nic).map_err(Error::system("a network card's tap"))?;
             self.add(Box::new(nic))?;
         }
-        for disk in config.disks {
+        for disk in disks {
             let disk = Block::new(disk).map_err(Error::system("a disk"))?;
             self.add(Box::new(disk))?;
         }
@@ -169,28 +251,49 @@ impl Board {
     }
 
     fn add(&mut self, device: Box<dyn Device>) -> Result<()> {
-        let start = VIRTIO + VIRTIO_SIZE * self.devices as u64;
-        let line = self.interrupt(VIRTIO_IRQ + self.devices as u32)?;
+        let number = self.devices.len();
+        let start = VIRTIO + VIRTIO_SIZE * number as u64;
+        let line = self.interrupt(VIRTIO_IRQ + number as u32)?;
         let transport = Transport::new(device, self.memory.clone(), line);
         let transport = transport.map_err(Error::system("an eventfd"))?;
         transport.register(&self.vm, start).map_err(Error::kvm("a device's doorbell"))?;
-        self.mmio.add(start, VIRTIO_SIZE, Arc::new(Mutex::new(transport)));
-        self.devices += 1;
+        let transport = Arc::new(Mutex::new(transport));
+        self.mmio.add(start, VIRTIO_SIZE, Arc::clone(&transport) as _);
+        self.devices.push(transport);
         Ok(())
     }
 
+    /// Makes everything what it was, and processors like those that were there.
+    fn restore(&self, kvm: &Kvm, snapshot: &Snapshot) -> Result<Vec<Vcpu>> {
+        let Snapshot { state, memory } = snapshot;
+        memory::restore(&self.memory, memory).map_err(Error::system("reading its memory"))?;
+        let supported = cpuid::supported(kvm)?;
+        let mut all = Vec::with_capacity(state.processors.len());
+        for (id, state) in state.processors.iter().enumerate() {
+            let vcpu = self.vm.create_vcpu(id as u64).map_err(Error::kvm("making a processor"))?;
+            let abilities = cpuid::restore(&vcpu, &supported, &state.cpuid)?;
+            processor::restore(&vcpu, state)?;
+            all.push((vcpu, abilities));
+        }
+        chips::restore(&self.vm, &state.chips)?;
+        for (device, state) in self.devices.iter().zip(&state.devices) {
+            lock(device).restore(state)?;
+        }
+        Ok(all)
+    }
+
     /// The first one begins at `entry`; the others wait until it wakes them.
-    fn processors(&self, kvm: &Kvm, count: u8, entry: boot::Entry) -> Result<Vec<VcpuFd>> {
+    fn processors(&self, kvm: &Kvm, count: u8, entry: boot::Entry) -> Result<Vec<Vcpu>> {
         let supported = cpuid::supported(kvm)?;
         let mut all = Vec::with_capacity(count.into());
         for id in 0..count {
             let vcpu = self.vm.create_vcpu(id.into()).map_err(Error::kvm("making a processor"))?;
-            cpuid::set(&vcpu, &supported, id)?;
+            let abilities = cpuid::set(&vcpu, &supported, id)?;
             if id == 0 {
                 registers::set_msrs(&vcpu)?;
                 registers::set(&vcpu, &self.memory, entry)?;
             }
-            all.push(vcpu);
+            all.push((vcpu, abilities));
         }
         Ok(all)
     }

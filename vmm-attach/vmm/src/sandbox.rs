@@ -20,9 +20,10 @@ use crate::error::{Error, Result};
 /// `nobody`: owns nothing.
 const NOBODY: u32 = 65_534;
 
-/// What a running monitor calls: reading and writing, waiting, memory, and the threads of devices
-/// that start and end with their drivers.
+/// What a running monitor calls: reading and writing, waiting, memory, orders from the socket that
+/// it was given, and the threads of devices that start and end with their drivers.
 const CALLS: &[libc::c_long] = &[
+    libc::SYS_accept4,
     libc::SYS_brk,
     libc::SYS_clock_nanosleep,
     libc::SYS_clone,
@@ -37,6 +38,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_exit_group,
     libc::SYS_fcntl,
     libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
     libc::SYS_futex,
     libc::SYS_getpid,
     libc::SYS_getrandom,
@@ -53,6 +55,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_pwrite64,
     libc::SYS_read,
     libc::SYS_readv,
+    libc::SYS_recvmsg,
     libc::SYS_restart_syscall,
     libc::SYS_rseq,
     libc::SYS_rt_sigaction,
@@ -60,6 +63,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
+    libc::SYS_sendmsg,
     libc::SYS_set_robust_list,
     libc::SYS_sigaltstack,
     libc::SYS_tgkill,
@@ -68,8 +72,30 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_writev,
 ];
 
-/// `KVM_RUN`, and what the kernel does with a tap's frames.
-const IOCTLS: &[u64] = &[0xae80, libc::TUNSETOFFLOAD];
+/// What the kernel does with a tap's frames, and what is asked of KVM (`linux/kvm.h`).
+const IOCTLS: &[u64] = &[
+    libc::TUNSETOFFLOAD,
+    // KVM_RUN.
+    0xae80,
+    // Registers: KVM_GET_REGS, _SREGS, _MSRS, _CPUID2, _LAPIC, _MP_STATE, _VCPU_EVENTS, _DEBUGREGS, _XSAVE, _XCRS.
+    0x8090_ae81,
+    0x8138_ae83,
+    0xc008_ae88,
+    0xc008_ae91,
+    0x8400_ae8e,
+    0x8004_ae98,
+    0x8040_ae9f,
+    0x8080_aea1,
+    0x9000_aea4,
+    0x8188_aea6,
+    // Chips: KVM_GET_IRQCHIP, _PIT2, _CLOCK.
+    0xc208_ae62,
+    0x8070_ae9f,
+    0x8030_ae7c,
+    // Written pages: KVM_SET_USER_MEMORY_REGION, KVM_GET_DIRTY_LOG.
+    0x4020_ae46,
+    0x4010_ae42,
+];
 /// The name of a thread.
 const PRCTLS: &[u64] = &[libc::PR_SET_NAME as u64];
 

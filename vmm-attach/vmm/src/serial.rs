@@ -2,10 +2,17 @@
 
 use std::io::{self, Write};
 
-use vm_superio::{Serial as Uart, Trigger, serial::NoEvents};
+use serde::{Deserialize, Serialize};
+use vm_superio::{
+    Serial as Uart, Trigger,
+    serial::{NoEvents, SerialState},
+};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::bus::Device;
+use crate::{
+    bus::Device,
+    error::{Error, Result},
+};
 
 /// Raises the console's interrupt.
 pub struct Interrupt(pub EventFd);
@@ -24,10 +31,59 @@ pub type Output = Box<dyn Write + Send>;
 /// A 16550A: eight ports.
 pub struct Serial(Uart<Interrupt, NoEvents, Output>);
 
+/// What a console is at one moment: its registers, and what was typed and not yet read.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    divisor: [u8; 2],
+    interrupt_enable: u8,
+    interrupt_identification: u8,
+    line_control: u8,
+    line_status: u8,
+    modem_control: u8,
+    modem_status: u8,
+    scratch: u8,
+    typed: Vec<u8>,
+}
+
 impl Serial {
     /// A console whose guest writes to `output`.
     pub fn new(interrupt: EventFd, output: Output) -> Self {
         Self(Uart::new(Interrupt(interrupt), output))
+    }
+
+    /// A console that was another one.
+    pub fn restored(interrupt: EventFd, output: Output, state: &State) -> Result<Self> {
+        let state = SerialState {
+            baud_divisor_low: state.divisor[0],
+            baud_divisor_high: state.divisor[1],
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            in_buffer: state.typed.clone(),
+        };
+        let uart = Uart::from_state(&state, Interrupt(interrupt), NoEvents, output);
+        uart.map(Self).map_err(|error| Error::state(format!("its console: {error:?}")))
+    }
+
+    /// What it is now.
+    pub fn save(&self) -> State {
+        let state = self.0.state();
+        State {
+            divisor: [state.baud_divisor_low, state.baud_divisor_high],
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            typed: state.in_buffer,
+        }
     }
 
     /// Room for bytes to the guest.

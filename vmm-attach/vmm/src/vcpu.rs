@@ -42,7 +42,15 @@ struct Post {
 /// The processors of a machine.
 pub struct Processors {
     post: Arc<Post>,
-    threads: Vec<(JoinHandle<()>, Arc<AtomicBool>)>,
+    threads: Vec<Thread>,
+}
+
+/// Where one of them runs.
+struct Thread {
+    handle: JoinHandle<()>,
+    vcpu: Arc<Mutex<VcpuFd>>,
+    /// It is not inside the guest, and will not enter before it has looked at the post.
+    outside: Arc<AtomicBool>,
 }
 
 /// Where a processor's reads and writes go.
@@ -71,18 +79,19 @@ impl Processors {
         let mut all = Self { post, threads: Vec::with_capacity(vcpus.len()) };
         for (id, vcpu) in vcpus.into_iter().enumerate() {
             let outside = Arc::new(AtomicBool::new(true));
+            let vcpu = Arc::new(Mutex::new(vcpu));
             let processor = Processor {
-                vcpu,
+                vcpu: Arc::clone(&vcpu),
                 buses: buses.clone(),
                 post: Arc::clone(&all.post),
                 outside: Arc::clone(&outside),
                 ends: ends.clone(),
             };
-            let thread = thread::Builder::new()
+            let handle = thread::Builder::new()
                 .name(format!("vcpu{id}"))
                 .spawn(|| processor.work())
                 .map_err(Error::system("a thread for a processor"))?;
-            all.threads.push((thread, outside));
+            all.threads.push(Thread { handle, vcpu, outside });
         }
         Ok(all)
     }
@@ -98,6 +107,13 @@ impl Processors {
         self.knock();
     }
 
+    /// Asks each of them for something, while all stand still.
+    pub fn each<T>(&self, mut ask: impl FnMut(&VcpuFd) -> Result<T>) -> Result<Vec<T>> {
+        let lock =
+            |thread: &'_ Thread| ask(&thread.vcpu.lock().unwrap_or_else(PoisonError::into_inner));
+        self.threads.iter().map(lock).collect()
+    }
+
     fn order(&self, order: Order) {
         *self.post.lock() = order;
         self.post.runs.store(order == Order::Run, Ordering::SeqCst);
@@ -106,9 +122,9 @@ impl Processors {
 
     /// One that was just about to enter the guest does not see the first knock.
     fn knock(&self) {
-        for (thread, outside) in &self.threads {
-            while !outside.load(Ordering::SeqCst) && !thread.is_finished() {
-                let _ = thread.kill(SIGRTMIN());
+        for Thread { handle, outside, .. } in &self.threads {
+            while !outside.load(Ordering::SeqCst) && !handle.is_finished() {
+                let _ = handle.kill(SIGRTMIN());
                 thread::sleep(KNOCK);
             }
         }
@@ -119,9 +135,9 @@ impl Drop for Processors {
     fn drop(&mut self) {
         self.order(Order::End);
         self.knock();
-        for (thread, _) in self.threads.drain(..) {
+        for thread in self.threads.drain(..) {
             // One that panicked has said so.
-            let _ = thread.join();
+            let _ = thread.handle.join();
         }
     }
 }
@@ -143,47 +159,70 @@ impl Post {
 
 /// One processor.
 struct Processor {
-    vcpu: VcpuFd,
+    /// Locked while it runs.
+    vcpu: Arc<Mutex<VcpuFd>>,
     buses: Buses,
     post: Arc<Post>,
-    /// It is not inside the guest, and will not enter before it has looked at the post.
     outside: Arc<AtomicBool>,
     ends: Sender<End>,
 }
 
+/// Why a processor is not inside the guest any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// The guest wanted something, and has it.
+    Served,
+    /// A signal came, or there is nothing that it could run.
+    Interrupted,
+}
+
 impl Processor {
-    fn work(mut self) {
+    fn work(self) {
         loop {
             self.outside.store(true, Ordering::SeqCst);
             if !self.post.wait() {
                 return;
             }
             self.outside.store(false, Ordering::SeqCst);
-            while self.post.runs.load(Ordering::SeqCst) {
-                if let Err(end) = self.enter() {
-                    self.outside.store(true, Ordering::SeqCst);
-                    let _ = self.ends.send(end);
-                    return;
-                }
+            if let Err(end) = self.run() {
+                self.outside.store(true, Ordering::SeqCst);
+                let _ = self.ends.send(end);
+                return;
             }
         }
     }
 
+    /// Runs the guest until somebody wants it to stand still.
+    fn run(&self) -> std::result::Result<(), End> {
+        let mut vcpu = self.vcpu.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.post.runs.load(Ordering::SeqCst) {
+            self.enter(&mut vcpu)?;
+        }
+        // An answer that it has been given reaches its registers when it enters next.
+        vcpu.set_kvm_immediate_exit(1);
+        while self.enter(&mut vcpu)? != Left::Interrupted {}
+        vcpu.set_kvm_immediate_exit(0);
+        Ok(())
+    }
+
     /// Runs the guest until it wants something of us.
-    fn enter(&mut self) -> std::result::Result<(), End> {
+    fn enter(&self, vcpu: &mut VcpuFd) -> std::result::Result<Left, End> {
         let Buses { ports, memory } = &self.buses;
-        match self.vcpu.run() {
+        match vcpu.run() {
             Ok(VcpuExit::IoIn(port, data)) => ports.read(port.into(), data),
             Ok(VcpuExit::IoOut(port, data)) => ports.write(port.into(), data),
             Ok(VcpuExit::MmioRead(address, data)) => memory.read(address, data),
             Ok(VcpuExit::MmioWrite(address, data)) => memory.write(address, data),
-            Ok(VcpuExit::Hlt | VcpuExit::Intr) => {}
+            Ok(VcpuExit::Hlt) => {}
+            Ok(VcpuExit::Intr) => return Ok(Left::Interrupted),
             // A triple fault: on a real machine the processor's reset line.
             Ok(VcpuExit::Shutdown) => return Err(End::Reboot),
             Ok(other) => return Err(End::Failed { what: format!("{other:?}") }),
-            Err(error) if [libc::EINTR, libc::EAGAIN].contains(&error.errno()) => {}
+            Err(error) if [libc::EINTR, libc::EAGAIN].contains(&error.errno()) => {
+                return Ok(Left::Interrupted);
+            }
             Err(error) => return Err(End::Failed { what: format!("KVM_RUN: {error}") }),
         }
-        Ok(())
+        Ok(Left::Served)
     }
 }

@@ -15,7 +15,7 @@ use linux_loader::{
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend};
 
 use crate::{
-    config::Config,
+    config::Kernel,
     error::{Error, Result},
     layout::{ACPI_END, COMMAND_LINE, COMMAND_LINE_MAX, GAP, KERNEL, LOW_END},
     memory::{self, Memory},
@@ -61,17 +61,17 @@ enum RangeKind {
 }
 
 /// Loads everything; where the guest begins.
-pub fn load(memory: &Memory, config: &Config) -> Result<Entry> {
-    let (entry, header, end) = kernel(memory, &config.kernel)?;
-    let initramfs = config.initramfs.as_deref().map(|path| initramfs(memory, path, end));
+pub fn load(memory: &Memory, memory_mib: u32, given: &Kernel) -> Result<Entry> {
+    let (entry, header, end) = kernel(memory, &given.image)?;
+    let initramfs = given.initramfs.as_deref().map(|path| initramfs(memory, path, end));
     let initramfs = initramfs.transpose()?.unwrap_or_default();
     let mut line = Cmdline::new(COMMAND_LINE_MAX).map_err(Error::memory("a command line"))?;
-    line.insert_str(&config.command_line).map_err(Error::memory("the command line"))?;
+    line.insert_str(&given.command_line).map_err(Error::memory("the command line"))?;
     load_cmdline(memory, COMMAND_LINE, &line).map_err(Error::memory("the command line"))?;
-    let map = map(config.memory_mib);
+    let map = map(memory_mib);
     match entry {
         Entry::Linux64(_) => {
-            linux::write(memory, header, initramfs, config.command_line.len(), &map)?;
+            linux::write(memory, header, initramfs, given.command_line.len(), &map)?;
         }
         Entry::Pvh(_) => pvh::write(memory, initramfs, &map)?,
     }

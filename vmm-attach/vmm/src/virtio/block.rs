@@ -20,7 +20,7 @@ use virtio_bindings::{
 use virtio_queue::{Reader, Writer};
 
 use super::{
-    Device, Ready, read_from,
+    Device, Ready, Ring, read_from,
     ring::Chain,
     worker::{Work, Worker},
 };
@@ -79,8 +79,9 @@ impl Device for Block {
         Ok(())
     }
 
-    fn stop(&mut self) {
-        self.worker.take().map(Worker::stop);
+    fn stop(&mut self) -> Vec<Ring> {
+        let work = self.worker.take().and_then(Worker::stop);
+        work.map(|work| work.ready.rings).unwrap_or_default()
     }
 }
 

@@ -37,6 +37,11 @@ impl Interrupt {
         let _ = self.line.write(1);
     }
 
+    /// It was raised for these reasons, somewhere else.
+    pub fn restore(&self, status: u32) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
     /// Why it was raised.
     pub fn status(&self) -> u32 {
         self.status.load(Ordering::SeqCst)

@@ -1,5 +1,7 @@
 //! The transport: registers in memory (section 4.2.2) in front of a device.
 
+mod state;
+
 use std::io;
 
 use kvm_ioctls::{IoEventAddress, VmFd};
@@ -13,6 +15,7 @@ use virtio_bindings::{
 use virtio_queue::{Queue, QueueT};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+pub use self::state::State;
 use super::{Device, Interrupt, Ready, Ring};
 use crate::{bus, memory::Memory};
 
@@ -64,6 +67,8 @@ pub struct Transport {
     device_select: u32,
     driver_select: u32,
     queue_select: u32,
+    /// It does no work, whatever its driver thinks.
+    still: bool,
 }
 
 impl Transport {
@@ -83,6 +88,7 @@ impl Transport {
             device_select: 0,
             driver_select: 0,
             queue_select: 0,
+            still: false,
         })
     }
 

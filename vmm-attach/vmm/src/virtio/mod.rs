@@ -27,8 +27,9 @@ pub trait Device: Send {
     fn read_config(&self, offset: u64, data: &mut [u8]);
     /// The driver is ready.
     fn start(&mut self, ready: Ready) -> io::Result<()>;
-    /// Touches the guest's memory no more when this returns.
-    fn stop(&mut self);
+    /// Touches the guest's memory no more when this returns: its queues, where they stand now. None
+    /// if it did not work, or failed.
+    fn stop(&mut self) -> Vec<Ring>;
 }
 
 /// What a device works with.

@@ -19,7 +19,7 @@ use virtio_bindings::{
 };
 
 use super::{
-    Device, Ready, read_from,
+    Device, Ready, Ring, read_from,
     ring::{Buffer, buffers},
     tap,
     worker::{Work, Worker},
@@ -130,8 +130,9 @@ impl Device for Net {
         Ok(())
     }
 
-    fn stop(&mut self) {
-        self.worker.take().map(Worker::stop);
+    fn stop(&mut self) -> Vec<Ring> {
+        let work = self.worker.take().and_then(Worker::stop);
+        work.map(|work| work.ready.rings).unwrap_or_default()
     }
 }
 

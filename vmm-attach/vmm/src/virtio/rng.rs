@@ -9,7 +9,7 @@ use std::{
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
 use super::{
-    Device, Ready,
+    Device, Ready, Ring,
     ring::buffers,
     worker::{Work, Worker},
 };
@@ -55,8 +55,9 @@ impl Device for Rng {
         Ok(())
     }
 
-    fn stop(&mut self) {
-        self.worker.take().map(Worker::stop);
+    fn stop(&mut self) -> Vec<Ring> {
+        let work = self.worker.take().and_then(Worker::stop);
+        work.map(|work| work.ready.rings).unwrap_or_default()
     }
 }
 
