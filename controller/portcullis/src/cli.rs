@@ -471,10 +471,10 @@ impl Command {
             | Self::Detach { output, .. }
             | Self::Usage { output }
             | Self::Status { output, .. } => output.format,
+            Self::Guest(guest) => guest.format(),
             Self::Schema
             | Self::Completions { .. }
             | Self::Man { .. }
-            | Self::Guest(_)
             | Self::QemuHelper(_)
             | Self::Daemon { .. } => Format::Human,
         }

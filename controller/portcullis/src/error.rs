@@ -188,6 +188,12 @@ pub enum Error {
         /// Its kind.
         kind: String,
     },
+    /// A guest that is to do something is not there.
+    #[error("no guest {guest} of `portcullis guest run` runs on this host")]
+    GuestDoesNotRun {
+        /// The guest.
+        guest: String,
+    },
     /// The process of a guest's monitor.
     #[error("cannot {action} the guest's monitor: {source}")]
     Monitor {
@@ -255,6 +261,7 @@ impl Error {
             Self::GuestRuns { .. } => "guest-runs",
             Self::WhichNic { .. } => code::WHICH_NETWORK,
             Self::NoTap { .. } => code::PORT_IN_USE,
+            Self::GuestDoesNotRun { .. } => "guest-does-not-run",
             Self::Monitor { .. } | Self::Guest(_) => "guest",
             Self::HandOver { .. } => "hand-over",
             Self::Store(_) => code::STORE,

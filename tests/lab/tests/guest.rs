@@ -1,6 +1,10 @@
 //! Guests in our own monitor, on ports of the switch.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::Stdio,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -9,7 +13,7 @@ use nix::{
 use portcullis_lab::{
     process::wait_for,
     small::Small,
-    tiny::{FOR_EVER, HALT, kernel, off, say},
+    tiny::{FOR_EVER, HALT, WAIT_FOR_A_KEY, kernel, off, say},
 };
 
 /// Runs a test on a machine that has KVM.
@@ -64,6 +68,37 @@ fn a_monitor_has_given_up_what_it_does_not_need() {
         kill(Pid::from_raw(ran.id() as i32), Signal::SIGTERM).unwrap();
         assert_eq!(ran.wait().unwrap().code(), Some(1));
         assert!(small.host.status().unwrap().port("r1").is_none());
+    });
+}
+
+#[test]
+fn a_guest_goes_on_from_its_snapshot() {
+    with_kvm(|small| {
+        let file = write(small, &[WAIT_FOR_A_KEY, &off(), HALT].concat());
+        let into = small.lab.dir().join("snapshot").to_string_lossy().into_owned();
+        let (typed, output) = (small.lab.dir().join("typed"), small.lab.dir().join("output"));
+        fs::write(&typed, "x").unwrap();
+        let mut command = small.host.command(&["guest", "run", "r1", "--kernel", &file]);
+        command.stdin(Stdio::null()).stdout(File::create(&output).unwrap());
+        let mut ran = small.host.space().spawn(command).unwrap();
+        let said = || fs::read_to_string(&output).unwrap();
+        wait_for("its first letter", 20, || said() == "a").unwrap();
+        for order in ["pause", "resume"] {
+            let done = small.host.run(&["guest", order, "r1"]).unwrap();
+            assert_eq!(done.code(), 0, "{order}: {}", done.stderr);
+        }
+        let done = small.host.run(&["guest", "snapshot", "r1", &into, "--end"]).unwrap();
+        assert!(done.code() == 0 && done.stdout.contains("has ended"), "{done:?}");
+        assert_eq!(ran.wait().unwrap().code(), Some(1));
+        let gone = small.host.run(&["guest", "pause", "r1"]).unwrap();
+        assert!(gone.code() == 2 && gone.stderr.contains("no guest r1"), "{gone:?}");
+        // Its tap is another one now, with the same MAC.
+        let mut command = small.host.command(&["guest", "run", "r1", "--restore", &into]);
+        command.stdin(File::open(&typed).unwrap()).stdout(File::create(&output).unwrap());
+        assert_eq!(small.host.space().spawn(command).unwrap().wait().unwrap().code(), Some(0));
+        assert_eq!(said(), "xrm");
+        let twice = small.host.run(&["guest", "snapshot", "r1", &into]).unwrap();
+        assert!(twice.code() == 2 && twice.stderr.contains("exists"), "{twice:?}");
     });
 }
 

@@ -4,6 +4,8 @@ use std::{os::fd::RawFd, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::{Format, Output};
+
 /// What can be done with guests of our own monitor.
 #[derive(Debug, Subcommand)]
 pub enum Guest {
@@ -25,15 +27,56 @@ pub enum Guest {
         #[command(flatten)]
         machine: MachineArgs,
     },
+    /// Let a running guest stand still, and its devices with it
+    #[command(after_help = "Example:\n  portcullis guest pause web1")]
+    Pause {
+        /// The guest, as the policy calls it
+        #[arg(value_name = "GUEST")]
+        name: String,
+        /// How the result is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let a guest that stands still go on
+    #[command(after_help = "Example:\n  portcullis guest resume web1")]
+    Resume {
+        /// The guest, as the policy calls it
+        #[arg(value_name = "GUEST")]
+        name: String,
+        /// How the result is printed.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write what a running guest is, its memory too, into a new directory
+    #[command(
+        after_help = "The guest stands still meanwhile. Its disks are not copied: with --end they \
+                      stay as the snapshot knows them.\n\nExample:\n  portcullis guest snapshot \
+                      web1 web1.snapshot --end\n  portcullis guest run web1 --restore \
+                      web1.snapshot"
+    )]
+    Snapshot {
+        /// The guest, as the policy calls it
+        #[arg(value_name = "GUEST")]
+        name: String,
+        /// Made anew
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// It does not go on here
+        #[arg(long)]
+        end: bool,
+        /// How the result is printed.
+        #[command(flatten)]
+        output: Output,
+    },
     /// The monitor of one guest: what `guest run` starts
     #[command(hide = true)]
     Monitor {
         /// What the guest is made of.
         #[command(flatten)]
         machine: MachineArgs,
-        /// Taps that are open already.
+        /// Taps that are open already, and the socket for orders.
         #[arg(long, value_delimiter = ':')]
-        taps: Vec<RawFd>,
+        fds: Vec<RawFd>,
         /// MACs of its NICs, in the order of the taps.
         #[arg(long, value_delimiter = ',')]
         macs: Vec<String>,
@@ -43,12 +86,27 @@ pub enum Guest {
     },
 }
 
+impl Guest {
+    /// The format of its result.
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Pause { output, .. }
+            | Self::Resume { output, .. }
+            | Self::Snapshot { output, .. } => output.format,
+            Self::Run { .. } | Self::Monitor { .. } => Format::Human,
+        }
+    }
+}
+
 /// What a machine is made of.
 #[derive(Clone, Debug, Args)]
 pub struct MachineArgs {
     /// A bzImage, or an ELF kernel with a PVH note or for Linux' 64-bit boot protocol
-    #[arg(long, value_name = "FILE")]
-    pub kernel: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "restore")]
+    pub kernel: Option<PathBuf>,
+    /// A directory of `guest snapshot`: go on as it was there, with the same NICs and disks
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "initrd", "append", "memory", "cpus"])]
+    pub restore: Option<PathBuf>,
     /// Its first file system
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,

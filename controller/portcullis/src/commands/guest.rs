@@ -3,11 +3,16 @@
 //! Two processes: one asks the daemon for ports, waits, and takes them away again; the other, which
 //! a guest might break out of, has nothing but the guest's memory and files that are open already.
 
+mod control;
+
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
     io::{self, Read},
-    os::fd::{AsFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, OwnedFd, RawFd},
+        unix::net::UnixListener,
+    },
     path::Path,
     process::{self, Child},
     sync::Arc,
@@ -23,9 +28,14 @@ use nix::{
     unistd::Pid,
 };
 use portcullis_switch::{PortKind, PortSpec};
-use portcullis_vmm::{Config, End, Machine, Running, config, sandbox};
+use portcullis_vmm::{
+    Config, End, Machine, Running, Snapshot,
+    config::{self, Kernel, Start},
+    sandbox,
+};
 use serde_json::Value;
 
+use self::control::Door;
 use super::{Context, Outcome, plug, remark};
 use crate::{
     api::{Nic, Port, Request, Response, Status},
@@ -36,7 +46,9 @@ use crate::{
     paint::Style,
 };
 
-/// How a monitor says that its guest wants to start anew.
+/// How a monitor says that it was told to end its guest.
+const ENDED: i32 = 1;
+/// How it says that its guest wants to start anew.
 const REBOOT: i32 = 10;
 /// Ctrl-]: the way out of a console.
 const ESCAPE: u8 = 0x1d;
@@ -47,12 +59,17 @@ const TYPING: Duration = Duration::from_millis(1);
 pub fn guest(what: Guest, context: &Context) -> Result<Outcome, Error> {
     match what {
         Guest::Run { name, machine } => run(&name, &machine, context),
-        Guest::Monitor { machine, taps, macs, mtus } => {
-            // The taps were opened for this process, by `guest run`.
-            let nics = taps.iter().zip(macs).zip(mtus);
+        Guest::Pause { name, .. } => control::pause(&context.paths, &name, true),
+        Guest::Resume { name, .. } => control::pause(&context.paths, &name, false),
+        Guest::Snapshot { name, directory, end, .. } => {
+            control::save_into(&context.paths, &name, &directory, end)
+        }
+        Guest::Monitor { machine, fds, macs, mtus } => {
+            // These were opened for this process, by `guest run`.
+            let nics = fds.iter().zip(macs).zip(mtus);
             let nics =
                 nics.map(|((tap, mac), mtu)| nic(*tap, &mac, mtu)).collect::<Result<_, _>>()?;
-            monitor(&machine, nics)
+            monitor(&machine, nics, fds.last().copied())
         }
     }
 }
@@ -92,10 +109,11 @@ fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, 
     for port in &ports.all {
         remark(&format!("{name} has port {}{}", port.name, closed(port, context)));
     }
+    let door = Door::new(&context.paths, name)?;
     let terminal = Terminal::raw();
     let ended = loop {
-        match supervise(machine, &ports.all)? {
-            Some(REBOOT) => {}
+        match supervise(machine, &ports.all, &door)? {
+            Some(REBOOT) if machine.restore.is_none() => {}
             other => break other,
         }
     };
@@ -103,7 +121,7 @@ fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, 
     let status = match ended {
         Some(0) => 0,
         // A signal, or the way out of the console.
-        None | Some(1) => 1,
+        None | Some(ENDED) => 1,
         Some(_) => 2,
     };
     Ok(Outcome { status, ..Outcome::fine("", Value::Null) })
@@ -131,19 +149,21 @@ fn free_nics(name: &str, status: &Status) -> Result<Vec<Nic>, Error> {
 }
 
 /// Runs a monitor; its exit status, or none if it was ended.
-fn supervise(machine: &MachineArgs, ports: &[Port]) -> Result<Option<i32>, Error> {
+fn supervise(machine: &MachineArgs, ports: &[Port], door: &Door) -> Result<Option<i32>, Error> {
     let hand_over = |source| hand_over(ports, source);
     let opened = ports.iter().map(|port| vmm_attach::open_queues(&port.name, 1));
-    let queues: Vec<OwnedFd> =
+    let mut fds: Vec<OwnedFd> =
         opened.collect::<Result<Vec<_>, _>>().map_err(hand_over)?.into_iter().flatten().collect();
+    let listener = door.listener.as_fd().try_clone_to_owned();
+    fds.push(listener.map_err(|source| Error::Monitor { action: "listen for", source })?);
     let line = monitor_line(machine, ports)?;
-    let mut command = vmm_attach::inherit(&line, &queues).map_err(hand_over)?;
+    let mut command = vmm_attach::inherit(&line, &fds).map_err(hand_over)?;
     let ends = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
     let ends: SigSet = ends.into_iter().collect();
     let failed = |action| move |source| Error::Monitor { action, source };
     ends.thread_block().map_err(|error| failed("wait for")(error.into()))?;
     let child = command.spawn().map_err(failed("start"))?;
-    drop(queues);
+    drop(fds);
     let status = wait(child, &ends).map_err(failed("wait for"));
     // Only fails for a signal that does not exist.
     let _ = ends.thread_unblock();
@@ -177,24 +197,28 @@ fn monitor_line(machine: &MachineArgs, ports: &[Port]) -> Result<Vec<OsString>, 
     let own = own.map_err(|source| Error::Monitor { action: "find", source })?;
     let mut line: Vec<OsString> = vec![own.into(), "guest".into(), "monitor".into()];
     let mut add = |option: &str, value: OsString| line.extend([option.into(), value]);
-    let MachineArgs { kernel, initrd, append, memory, cpus, disk, disk_read_only } = machine;
-    add("--kernel", kernel.into());
-    if let Some(initrd) = initrd {
-        add("--initrd", initrd.into());
+    let MachineArgs { kernel, restore, initrd, append, memory, cpus, disk, disk_read_only } =
+        machine;
+    if let Some(restore) = restore {
+        add("--restore", restore.into());
+    } else {
+        add("--append", append.into());
+        add("--memory", memory.to_string().into());
+        add("--cpus", cpus.to_string().into());
     }
-    add("--append", append.into());
-    add("--memory", memory.to_string().into());
-    add("--cpus", cpus.to_string().into());
+    for (option, file) in [("--kernel", kernel), ("--initrd", initrd)] {
+        file.iter().for_each(|file| add(option, file.into()));
+    }
     disk.iter().for_each(|disk| add("--disk", disk.into()));
     disk_read_only.iter().for_each(|disk| add("--disk-read-only", disk.into()));
     if !ports.is_empty() {
         let macs: Vec<_> = ports.iter().filter_map(|port| port.mac.clone()).collect();
         let mtus = ports.iter().map(|port| Ok(vmm_attach::mtu(&port.name)?.to_string()));
         let mtus = mtus.collect::<Result<Vec<_>, _>>().map_err(|e| hand_over(ports, e))?;
-        add("--taps", "{fds}".into());
         add("--macs", macs.join(",").into());
         add("--mtus", mtus.join(",").into());
     }
+    add("--fds", "{fds}".into());
     Ok(line)
 }
 
@@ -206,29 +230,52 @@ fn nic(tap: RawFd, mac: &str, mtu: u16) -> Result<config::Nic, Error> {
     Ok(config::Nic::inherited(tap, bytes.ok_or_else(what)?, mtu)?)
 }
 
-/// Runs a guest in this process, and ends with it.
-fn monitor(machine: &MachineArgs, nics: Vec<config::Nic>) -> Result<Outcome, Error> {
-    let disks = machine.disk.iter().map(|path| disk(path, true));
-    let disks = disks.chain(machine.disk_read_only.iter().map(|path| disk(path, false)));
-    let config = Config {
-        kernel: machine.kernel.clone(),
+/// What a guest begins with, its processors, and its memory in MiB.
+fn start(machine: &MachineArgs) -> Result<(Start, u8, u32), Error> {
+    if let Some(directory) = &machine.restore {
+        let snapshot = Box::new(Snapshot::open(directory)?);
+        let (processors, memory) = (snapshot.state.processors.len(), snapshot.state.memory_mib);
+        // A number that is too large is one that the machine refuses, whatever it is.
+        return Ok((Start::Snapshot(snapshot), processors.try_into().unwrap_or(u8::MAX), memory));
+    }
+    let kernel = Kernel {
+        image: machine.kernel.clone().unwrap_or_default(),
         initramfs: machine.initrd.clone(),
         command_line: machine.append.clone(),
-        processors: machine.cpus,
-        memory_mib: machine.memory,
-        nics,
-        disks: disks.collect::<Result<_, _>>()?,
     };
+    Ok((Start::Kernel(kernel), machine.cpus, machine.memory))
+}
+
+/// Runs a guest in this process, and ends with it.
+fn monitor(
+    machine: &MachineArgs,
+    nics: Vec<config::Nic>,
+    orders: Option<RawFd>,
+) -> Result<Outcome, Error> {
+    let orders = orders.map(config::inherited).transpose()?.map(UnixListener::from);
+    let (start, processors, memory_mib) = start(machine)?;
+    let disks = machine.disk.iter().map(|path| disk(path, true));
+    let disks = disks.chain(machine.disk_read_only.iter().map(|path| disk(path, false)));
+    let config =
+        Config { start, processors, memory_mib, nics, disks: disks.collect::<Result<_, _>>()? };
     let console = io::stdout().as_fd().try_clone_to_owned();
     let console = console.map_err(|source| Error::Monitor { action: "write for", source })?;
-    let machine = Machine::new(config, Box::new(File::from(console)))?;
+    let made = Machine::new(config, Box::new(File::from(console)))?;
     sandbox::enter()?;
-    let running = Arc::new(machine.start()?);
+    let running = Arc::new(made.start()?);
     let console = Arc::clone(&running);
     thread::spawn(move || type_in(&console));
+    if let Some(orders) = orders {
+        let guest = Arc::clone(&running);
+        thread::spawn(move || control::serve(&orders, &guest));
+    }
     running.resume();
     let status = match running.wait() {
         End::Off => 0,
+        End::Reboot if machine.restore.is_some() => {
+            remark("the guest wants to start anew: run it with --kernel");
+            2
+        }
         End::Reboot => REBOOT,
         End::Failed { what } => {
             remark(&format!("the guest cannot go on: {what}"));
@@ -251,7 +298,7 @@ fn type_in(guest: &Running) {
     while let Ok(count @ 1..) = io::stdin().lock().read(&mut bytes) {
         let mut left = &bytes[..count];
         if left.contains(&ESCAPE) {
-            process::exit(1);
+            process::exit(ENDED);
         }
         while !left.is_empty() {
             left = &left[guest.type_in(left)..];
