@@ -1,11 +1,17 @@
 //! Compiles `ebpf/` with Debian's rustc-web (whose sources for `core` are packaged) and
 //! bpf-linker, both installed by `cargo xtask setup`.
 
+mod nested;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use nested::{RUSTC, fail, var};
+
+const TRIPLE: &str = "bpfel-unknown-none";
 
 /// Objects that the crate `ebpf` makes.
 const OBJECTS: [&str; 2] = ["switch", "yardstick"];
@@ -18,8 +24,7 @@ fn main() {
     }
     println!("cargo::rerun-if-env-changed=XDG_CACHE_HOME");
     let linker = toolchain().join("bin/bpf-linker");
-    let rustc = Path::new("/usr/bin/rustc");
-    if !linker.exists() || !rustc.exists() {
+    if !linker.exists() || !Path::new(RUSTC).exists() {
         fail("the eBPF toolchain is not installed: run `cargo xtask setup` first");
     }
     let target = out.join("ebpf");
@@ -27,7 +32,7 @@ fn main() {
         // What an earlier run left must not pass for the result of this one.
         let _ = fs::remove_file(built(&target, object));
     }
-    compile(&root.join("ebpf"), &target, rustc, &linker);
+    compile(&root.join("ebpf"), &target, &linker);
     for object in OBJECTS {
         let to = out.join(object);
         fs::copy(built(&target, object), &to).unwrap_or_else(|e| fail(&format!("{object}: {e}")));
@@ -46,10 +51,10 @@ fn toolchain() -> PathBuf {
 }
 
 fn built(target: &Path, object: &str) -> PathBuf {
-    target.join("bpfel-unknown-none/release").join(object)
+    target.join(TRIPLE).join("release").join(object)
 }
 
-fn compile(source: &Path, target: &Path, rustc: &Path, linker: &Path) {
+fn compile(source: &Path, target: &Path, linker: &Path) {
     let flags = [
         "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
         "-Cdebuginfo=2".to_owned(),
@@ -59,40 +64,10 @@ fn compile(source: &Path, target: &Path, rustc: &Path, linker: &Path) {
         // Without it every packet word is assembled from bytes.
         "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
     ];
-    let mut cargo = Command::new(var("CARGO"));
-    // Nothing of the outer build may leak into the inner one: another compiler, another target.
-    for (name, _) in env::vars_os() {
-        let n = name.to_string_lossy();
-        let cargos = n.starts_with("CARGO") && n != "CARGO_HOME";
-        if cargos || n.starts_with("RUST") && n != "RUSTUP_HOME" && n != "RUSTUP_TOOLCHAIN" {
-            cargo.env_remove(&name);
-        }
-    }
-    let status = cargo
-        .current_dir(source)
-        .args(["build", "--locked", "--release", "--target", "bpfel-unknown-none"])
-        .args(["-Z", "build-std=core", "--target-dir"])
-        .arg(target)
-        .env("RUSTC", rustc)
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
-        .status()
-        .unwrap_or_else(|e| fail(&format!("cargo does not start: {e}")));
-    if !status.success() {
-        fail("the eBPF programs do not compile; the messages above say why");
-    }
+    nested::build(source, target, TRIPLE, &flags, &[]);
 }
 
 /// Leaves BTF, drops DWARF: only size is lost when there is no strip tool.
 fn strip(object: &Path) {
     let _ = Command::new("llvm-strip").arg("-g").arg(object).status();
-}
-
-fn var(name: &str) -> String {
-    env::var(name).unwrap_or_else(|e| fail(&format!("{name}: {e}")))
-}
-
-fn fail(message: &str) -> ! {
-    println!("cargo::error={message}");
-    std::process::exit(1)
 }

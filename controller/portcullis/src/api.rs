@@ -417,6 +417,9 @@ pub struct Network {
     pub host_leg: Option<String>,
     /// The uplink that carries it.
     pub uplink: Option<String>,
+    /// Its subnets, as `address/length`.
+    #[serde(default)]
+    pub subnets: Vec<String>,
     /// Addresses of its gateway.
     pub gateway: Vec<IpAddr>,
     /// Open guest ports in it.

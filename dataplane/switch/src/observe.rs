@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use aya::maps::{MapError, PerCpuArray};
 use portcullis_image::{Image, Shared};
 use portcullis_pipeline::{
+    addr::Addr,
     layout::{HolderKey, RULES},
     policy::Cell,
     reason::DropReason,
@@ -181,6 +182,7 @@ impl Switch {
             vlan: network.vlan,
             host_leg: leg.map(|(_, l)| portcullis_ports::host_leg::host_name(&l.network)),
             uplink: self.state.ports.iter().find(carries).map(|p| p.spec.name.clone()),
+            subnets: network.subnets.iter().map(subnet).collect(),
             gateway: network.gateway.iter().map(|(a, _)| (*a).into()).collect(),
             ports: self.state.ports.iter().filter(is_member).count(),
         }
@@ -316,6 +318,12 @@ fn rule_hits(image: &Image, id: u32, hits: u64) -> RuleHits {
             hits,
         },
     }
+}
+
+/// A subnet as `address/length`; an image counts the bits of the mapped form.
+fn subnet((address, length): &(Addr, u8)) -> String {
+    let length = if address.is_v4() { length.saturating_sub(96) } else { *length };
+    format!("{address}/{length}")
 }
 
 /// A counter over all processors.

@@ -349,6 +349,8 @@ pub struct NetworkStatus {
     pub host_leg: Option<String>,
     /// The uplink that carries it.
     pub uplink: Option<String>,
+    /// Its subnets, as `address/length`.
+    pub subnets: Vec<String>,
     /// Addresses of its gateway.
     pub gateway: Vec<IpAddr>,
     /// Open guest ports in it.

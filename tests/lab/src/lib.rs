@@ -31,6 +31,7 @@ pub mod timed;
 pub mod timeline;
 pub mod tiny;
 pub mod vlan;
+pub mod vm;
 pub mod world;
 
 pub use error::{Error, Result};

@@ -92,15 +92,24 @@ pub fn run(options: &Options) -> Result<bool> {
 fn style(options: &Options, report: &mut Report) -> Result<()> {
     let mut format = place::cargo();
     format.args(["fmt", "--all", "--check"]);
-    let mut ebpf = place::cargo();
-    ebpf.args(["fmt", "--check", "--manifest-path", "ebpf/Cargo.toml"]);
-    for command in [&mut format, &mut ebpf] {
+    let other = |manifest| {
+        let mut other = place::cargo();
+        other.args(["fmt", "--check", "--manifest-path", manifest]);
+        other
+    };
+    let (mut ebpf, mut guest) = (other("ebpf/Cargo.toml"), other("vmm-attach/guest/Cargo.toml"));
+    for command in [&mut format, &mut ebpf, &mut guest] {
         // Or the diff in the log is full of colours.
         command.env("TERM", "dumb");
     }
     let mut clippy = place::cargo();
     clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-    for (name, command) in [("format", format), ("format of ebpf", ebpf), ("clippy", clippy)] {
+    for (name, command) in [
+        ("format", format),
+        ("format of ebpf", ebpf),
+        ("format of the guest", guest),
+        ("clippy", clippy),
+    ] {
         if options.wants(name) {
             report.add(name, || check(name, command))?;
         }

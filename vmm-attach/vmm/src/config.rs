@@ -42,12 +42,23 @@ pub enum Start {
 /// A kernel, and what it is given.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// A bzImage, or an ELF file with a PVH note or for the 64-bit boot protocol of Linux.
-    pub image: PathBuf,
+    /// What boots.
+    pub image: Image,
     /// Its first file system.
     pub initramfs: Option<PathBuf>,
     /// Its command line.
     pub command_line: String,
+}
+
+/// What boots.
+#[derive(Clone, Debug)]
+pub enum Image {
+    /// A bzImage, or an ELF file with a PVH note or for the 64-bit boot protocol of Linux.
+    File(PathBuf),
+    /// An ELF kernel for that protocol that knows no ACPI: its command line says where its devices
+    /// are (`virtio_mmio.device=`, as Linux has it), and how it switches itself off
+    /// (`power_off=PORT:VALUE`).
+    BuiltIn(&'static [u8]),
 }
 
 /// A network card.

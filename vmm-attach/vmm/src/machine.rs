@@ -105,7 +105,7 @@ impl Machine {
         board.add_devices(nics, disks)?;
         let vcpus = match &start {
             Start::Kernel(kernel) => {
-                let entry = boot::load(&board.memory, memory_mib, kernel)?;
+                let entry = boot::load(&board.memory, memory_mib, kernel, board.devices.len())?;
                 acpi::write(&board.memory, processors, board.devices.len())?;
                 board.processors(&kvm, processors, entry)?
             }

@@ -8,6 +8,8 @@ use crate::{bus::Device, machine::End};
 const SLEEP_ENABLE: u8 = 1 << 5;
 /// The sleep type of "off": what `_S5` says.
 pub const SLEEP_OFF: u8 = 5;
+/// What is written to the sleep control register to switch the machine off.
+pub const SWITCH_OFF: u8 = SLEEP_ENABLE | SLEEP_OFF << 2;
 /// What the reset register wants (our FADT says so).
 pub const RESET_VALUE: u8 = 1;
 /// Offset of the command register of the keyboard controller.
@@ -25,7 +27,7 @@ impl Device for Power {
 
     fn write(&mut self, offset: u64, data: &[u8]) {
         let end = match (offset, data.first()) {
-            (0, Some(byte)) if *byte == SLEEP_ENABLE | SLEEP_OFF << 2 => End::Off,
+            (0, Some(&SWITCH_OFF)) => End::Off,
             (8, Some(&RESET_VALUE)) => End::Reboot,
             _ => return,
         };

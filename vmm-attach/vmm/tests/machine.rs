@@ -13,7 +13,7 @@ use portcullis_lab::{
 };
 use portcullis_vmm::{
     Config, End, Error, Machine, Running, Snapshot,
-    config::{Kernel, Start},
+    config::{Image, Kernel, Start},
     snapshot::State,
 };
 
@@ -35,7 +35,7 @@ impl Write for Paper {
 fn config(kernel: &Path) -> Config {
     Config {
         start: Start::Kernel(Kernel {
-            image: kernel.into(),
+            image: Image::File(kernel.into()),
             initramfs: None,
             command_line: "console=ttyS0".into(),
         }),

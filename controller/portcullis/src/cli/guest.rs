@@ -13,10 +13,13 @@ pub enum Guest {
     #[command(
         after_help = "Every NIC that the policy gives the guest and that has no port yet gets a tap, \
                       closed until the policy is in force, and taken away at the end. The terminal \
-                      is the guest's serial console; Ctrl-] ends it.\n\nExit status: 0 the guest \
+                      is the guest's serial console; Ctrl-] ends it. Without a kernel, it is a \
+                      test guest that takes orders on its console, one on a line (`status`, `ping \
+                      10.10.0.5`, `http 10.20.0.10`, `off`; any other word prints all), and answers \
+                      in JSON.\n\nExit status: 0 the guest \
                       switched itself off; 1 it was ended; 2 it could not run, or could not go \
-                      on.\n\nExample:\n  portcullis guest run web1 --kernel vmlinuz --initrd \
-                      initrd.img\n  portcullis guest run web1 --kernel vmlinuz --disk web1.img \
+                      on.\n\nExample:\n  portcullis guest run web1\n  portcullis guest run web1 \
+                      --kernel vmlinuz --initrd initrd.img\n  portcullis guest run web1 --kernel vmlinuz --disk web1.img \
                       --append 'console=ttyS0 root=/dev/vda' --memory 1024 --cpus 2"
     )]
     Run {
@@ -101,21 +104,22 @@ impl Guest {
 /// What a machine is made of.
 #[derive(Clone, Debug, Args)]
 pub struct MachineArgs {
-    /// A bzImage, or an ELF kernel with a PVH note or for Linux' 64-bit boot protocol
-    #[arg(long, value_name = "FILE", required_unless_present = "restore")]
+    /// A bzImage, or an ELF kernel with a PVH note or for Linux' 64-bit boot protocol; without one,
+    /// the built-in test guest
+    #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
     /// A directory of `guest snapshot`: go on as it was there, with the same NICs and disks
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "initrd", "append", "memory", "cpus"])]
     pub restore: Option<PathBuf>,
     /// Its first file system
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "kernel")]
     pub initrd: Option<PathBuf>,
     /// Its command line
     #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
     pub append: String,
-    /// Its memory, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 256)]
-    pub memory: u32,
+    /// Its memory, MiB [default: 256; of the test guest 4]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u32>,
     /// Its processors
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub cpus: u8,
@@ -125,4 +129,15 @@ pub struct MachineArgs {
     /// A disk that the guest may not write; stands behind the others
     #[arg(long, value_name = "FILE")]
     pub disk_read_only: Vec<PathBuf>,
+}
+
+/// MiB of a guest with a kernel of somebody's, and of the test guest.
+const MEMORY_MIB: [u32; 2] = [256, 4];
+
+impl MachineArgs {
+    /// Its memory, MiB.
+    pub fn memory_mib(&self) -> u32 {
+        let [usual, test] = MEMORY_MIB;
+        self.memory.unwrap_or(if self.kernel.is_some() { usual } else { test })
+    }
 }

@@ -30,7 +30,7 @@ use nix::{
 use portcullis_switch::{PortKind, PortSpec};
 use portcullis_vmm::{
     Config, End, Machine, Running, Snapshot,
-    config::{self, Kernel, Start},
+    config::{self, Image, Kernel, Start},
     sandbox,
 };
 use serde_json::Value;
@@ -109,6 +109,7 @@ fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, 
     for port in &ports.all {
         remark(&format!("{name} has port {}{}", port.name, closed(port, context)));
     }
+    let machine = &told(machine, &ports.all, &status);
     let door = Door::new(&context.paths, name)?;
     let terminal = Terminal::raw();
     let ended = loop {
@@ -125,6 +126,28 @@ fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, 
         Some(_) => 2,
     };
     Ok(Outcome { status, ..Outcome::fine("", Value::Null) })
+}
+
+/// The test guest knows no DHCPv6 and asks no router: its IPv6 is on its command line. It has one
+/// NIC.
+fn told(machine: &MachineArgs, ports: &[Port], status: &Status) -> MachineArgs {
+    let mut told = machine.clone();
+    if machine.kernel.is_some() || machine.restore.is_some() {
+        return told;
+    }
+    let Some(port) = ports.first() else { return told };
+    let network = status.networks.iter().find(|network| port.networks.contains(&network.name));
+    let Some(network) = network else { return told };
+    let subnet = network.subnets.iter().find(|subnet| subnet.contains(':'));
+    let length = subnet.and_then(|subnet| Some(subnet.rsplit_once('/')?.1));
+    let address = port.addresses.iter().find(|address| address.is_ipv6());
+    if let (Some(length), Some(address)) = (length, address) {
+        told.append += &format!(" ip={address}/{length}");
+    }
+    if let Some(gateway) = network.gateway.iter().find(|address| address.is_ipv6()) {
+        told.append += &format!(" gateway={gateway}");
+    }
+    told
 }
 
 fn closed(port: &Port, context: &Context) -> String {
@@ -197,13 +220,12 @@ fn monitor_line(machine: &MachineArgs, ports: &[Port]) -> Result<Vec<OsString>, 
     let own = own.map_err(|source| Error::Monitor { action: "find", source })?;
     let mut line: Vec<OsString> = vec![own.into(), "guest".into(), "monitor".into()];
     let mut add = |option: &str, value: OsString| line.extend([option.into(), value]);
-    let MachineArgs { kernel, restore, initrd, append, memory, cpus, disk, disk_read_only } =
-        machine;
+    let MachineArgs { kernel, restore, initrd, append, cpus, disk, disk_read_only, .. } = machine;
     if let Some(restore) = restore {
         add("--restore", restore.into());
     } else {
         add("--append", append.into());
-        add("--memory", memory.to_string().into());
+        add("--memory", machine.memory_mib().to_string().into());
         add("--cpus", cpus.to_string().into());
     }
     for (option, file) in [("--kernel", kernel), ("--initrd", initrd)] {
@@ -239,11 +261,14 @@ fn start(machine: &MachineArgs) -> Result<(Start, u8, u32), Error> {
         return Ok((Start::Snapshot(snapshot), processors.try_into().unwrap_or(u8::MAX), memory));
     }
     let kernel = Kernel {
-        image: machine.kernel.clone().unwrap_or_default(),
+        image: match &machine.kernel {
+            Some(file) => Image::File(file.clone()),
+            None => Image::BuiltIn(portcullis_guest_image::IMAGE),
+        },
         initramfs: machine.initrd.clone(),
         command_line: machine.append.clone(),
     };
-    Ok((Start::Kernel(kernel), machine.cpus, machine.memory))
+    Ok((Start::Kernel(kernel), machine.cpus, machine.memory_mib()))
 }
 
 /// Runs a guest in this process, and ends with it.

@@ -131,6 +131,7 @@ impl From<portcullis_switch::NetworkStatus> for Network {
             vlan: n.vlan,
             host_leg: n.host_leg,
             uplink: n.uplink,
+            subnets: n.subnets,
             gateway: n.gateway,
             ports: n.ports,
             outside: None,

@@ -356,6 +356,7 @@ mod tests {
                 vlan: 20,
                 host_leg: Some("pc-dmz".into()),
                 uplink: None,
+                subnets: vec!["10.20.0.0/24".into()],
                 gateway: vec!["10.20.0.1".parse().unwrap()],
                 ports: 1,
                 outside: Some("masquerade".into()),

@@ -4,7 +4,11 @@ mod linux;
 mod pvh;
 pub mod registers;
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    io::{Cursor, Read, Seek},
+    path::Path,
+};
 
 use linux_loader::{
     cmdline::Cmdline,
@@ -12,13 +16,17 @@ use linux_loader::{
         BzImage, Elf, KernelLoader, PvhBootCapability, bootparam::setup_header, load_cmdline,
     },
 };
-use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend};
+use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, ReadVolatile};
 
 use crate::{
-    config::Kernel,
+    config::{Image, Kernel},
     error::{Error, Result},
-    layout::{ACPI_END, COMMAND_LINE, COMMAND_LINE_MAX, GAP, KERNEL, LOW_END},
+    layout::{
+        ACPI_END, COMMAND_LINE, COMMAND_LINE_MAX, GAP, KERNEL, LOW_END, SLEEP, VIRTIO, VIRTIO_IRQ,
+        VIRTIO_SIZE,
+    },
     memory::{self, Memory},
+    power::SWITCH_OFF,
 };
 
 /// From the beginning of a bzImage's protected-mode part to its 64-bit entry (Linux'
@@ -60,18 +68,23 @@ enum RangeKind {
     Reserved = 2,
 }
 
-/// Loads everything; where the guest begins.
-pub fn load(memory: &Memory, memory_mib: u32, given: &Kernel) -> Result<Entry> {
+/// Loads everything, for a machine of so many virtio devices; where the guest begins.
+pub fn load(memory: &Memory, memory_mib: u32, given: &Kernel, devices: usize) -> Result<Entry> {
     let (entry, header, end) = kernel(memory, &given.image)?;
     let initramfs = given.initramfs.as_deref().map(|path| initramfs(memory, path, end));
     let initramfs = initramfs.transpose()?.unwrap_or_default();
     let mut line = Cmdline::new(COMMAND_LINE_MAX).map_err(Error::memory("a command line"))?;
     line.insert_str(&given.command_line).map_err(Error::memory("the command line"))?;
+    if let Image::BuiltIn(_) = given.image {
+        line.insert_str(places(devices)).map_err(Error::memory("the command line"))?;
+    }
     load_cmdline(memory, COMMAND_LINE, &line).map_err(Error::memory("the command line"))?;
     let map = map(memory_mib);
     match entry {
         Entry::Linux64(_) => {
-            linux::write(memory, header, initramfs, given.command_line.len(), &map)?;
+            let length =
+                line.as_cstring().map_err(Error::memory("the command line"))?.count_bytes();
+            linux::write(memory, header, initramfs, length, &map)?;
         }
         Entry::Pvh(_) => pvh::write(memory, initramfs, &map)?,
     }
@@ -79,20 +92,44 @@ pub fn load(memory: &Memory, memory_mib: u32, given: &Kernel) -> Result<Entry> {
 }
 
 /// The entry, what the file says to its loader, and the end of the kernel.
-fn kernel(memory: &Memory, path: &Path) -> Result<(Entry, setup_header, GuestAddress)> {
+fn kernel(memory: &Memory, image: &Image) -> Result<(Entry, setup_header, GuestAddress)> {
+    let path = match image {
+        Image::File(path) => path,
+        Image::BuiltIn(image) => {
+            return elf(memory, &mut Cursor::new(*image), Path::new("built in"));
+        }
+    };
     let mut file = open(path)?;
-    let wrong = |source| Error::Kernel { path: path.into(), source };
     if let Ok(loaded) = BzImage::load(memory, None, &mut file, Some(KERNEL)) {
         let entry = Entry::Linux64(loaded.kernel_load.unchecked_add(ENTRY_64));
         let header = loaded.setup_header.unwrap_or_default();
         return Ok((entry, header, GuestAddress(loaded.kernel_end)));
     }
-    let loaded = Elf::load(memory, None, &mut file, Some(KERNEL)).map_err(wrong)?;
+    elf(memory, &mut file, path)
+}
+
+fn elf<F: Read + ReadVolatile + Seek>(
+    memory: &Memory,
+    file: &mut F,
+    path: &Path,
+) -> Result<(Entry, setup_header, GuestAddress)> {
+    let wrong = |source| Error::Kernel { path: path.into(), source };
+    let loaded = Elf::load(memory, None, file, Some(KERNEL)).map_err(wrong)?;
     let entry = match loaded.pvh_boot_cap {
         PvhBootCapability::PvhEntryPresent(entry) => Entry::Pvh(entry),
         _ => Entry::Linux64(loaded.kernel_load),
     };
     Ok((entry, setup_header::default(), GuestAddress(loaded.kernel_end)))
+}
+
+/// Where so many devices are, and how the machine is switched off: what ACPI tables would say.
+fn places(devices: usize) -> String {
+    let device = |number: usize| {
+        let at = VIRTIO + VIRTIO_SIZE * number as u64;
+        format!("virtio_mmio.device={VIRTIO_SIZE:#x}@{at:#x}:{} ", VIRTIO_IRQ as usize + number)
+    };
+    let devices: String = (0..devices).map(device).collect();
+    format!("{devices}power_off={SLEEP:#x}:{SWITCH_OFF:#x}")
 }
 
 /// Puts the first file system at the end of the memory that is below the gap: behind the kernel,

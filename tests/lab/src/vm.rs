@@ -1,0 +1,152 @@
+//! Guests of the built-in test guest, in our own monitor: orders go in by their console, answers
+//! come out of it.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    path::Path,
+    process::{Child, ChildStdin, Stdio},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::{Error, Result, host::Host, patience};
+
+/// How long an answer may take: more than the guest itself waits for others.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A silence that tells that nothing comes.
+const SILENCE: Duration = Duration::from_millis(700);
+
+/// Is there a KVM for virtual machines?
+pub fn possible() -> bool {
+    Path::new("/dev/kvm").exists()
+}
+
+/// A guest that runs. Dropping it ends it, and its port goes.
+#[derive(Debug)]
+pub struct Vm {
+    name: String,
+    child: Child,
+    orders: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // Asked to end, it takes its port away.
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+impl Vm {
+    /// Starts the guest of this name, with more words for its command line: `tcp=22,445`.
+    pub fn start(host: &Host, name: &str, words: &str) -> Result<Self> {
+        let mut command = host.command(&["guest", "run", name, "--append", words]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = host.space().spawn(command)?;
+        let (sender, lines) = mpsc::channel();
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(orders), Some(output), Some(errors)) = pipes else {
+            return Err(Error::Thread { space: host.space().name().to_owned() });
+        };
+        listen(output, sender.clone());
+        listen(errors, sender);
+        let mut vm = Self { name: name.to_owned(), child, orders, lines };
+        vm.wait(patience::limit(ANSWER) / 2)?;
+        Ok(vm)
+    }
+
+    /// How long it waits for others from now on.
+    fn wait(&mut self, long: Duration) -> Result<()> {
+        self.order(&format!("wait {}", long.as_millis())).map(drop)
+    }
+
+    /// Gives an order to call somebody, who must answer; what comes of it.
+    pub fn works(&mut self, order: &str) -> Result<Value> {
+        self.call(order, true)
+    }
+
+    /// Gives an order to call somebody, who must not answer; what comes of it.
+    pub fn fails(&mut self, order: &str) -> Result<Value> {
+        self.wait(patience::silence(SILENCE))?;
+        let answer = self.call(order, false)?;
+        self.wait(patience::limit(ANSWER) / 2)?;
+        Ok(answer)
+    }
+
+    fn call(&mut self, order: &str, works: bool) -> Result<Value> {
+        let answer = self.order(order)?;
+        if answer["works"] == works {
+            return Ok(answer);
+        }
+        Err(Error::Output { command: order.to_owned(), output: answer.to_string() })
+    }
+
+    /// Waits until it says something with this member; what it says.
+    pub fn says(&self, key: &str, value: &str) -> Result<Value> {
+        let mut all = String::new();
+        let end = Instant::now() + patience::limit(ANSWER);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                let command = format!("{}: {key} {value}", self.name);
+                return Err(Error::Output { command, output: all });
+            };
+            let said: Value = serde_json::from_str(&line).unwrap_or_default();
+            if said[key] == value {
+                return Ok(said);
+            }
+            all += &line;
+            all.push('\n');
+        }
+    }
+
+    /// Waits until DHCP has given it an address; the address with its length.
+    pub fn address(&self) -> Result<String> {
+        let said = self.says("event", "address")?;
+        Ok(said["address"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Gives an order; its answer.
+    pub fn order(&mut self, order: &str) -> Result<Value> {
+        let word = order.split(' ').next().unwrap_or_default();
+        self.tell(order)?;
+        self.says("order", word)
+    }
+
+    /// Gives an order that has no answer.
+    pub fn tell(&mut self, order: &str) -> Result<()> {
+        writeln!(self.orders, "{order}").map_err(Error::system("writing to a console"))
+    }
+
+    /// Waits until it has ended; its exit status.
+    pub fn ended(&mut self) -> Result<Option<i32>> {
+        let mut status = None;
+        let child = &mut self.child;
+        crate::process::wait_for("the end of a guest", 20, || {
+            status = child.try_wait().ok().flatten();
+            status.is_some()
+        })?;
+        Ok(status.and_then(|status| status.code()))
+    }
+}
+
+/// Passes on what comes, line by line, until nothing comes any more.
+fn listen(from: impl Read + Send + 'static, to: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines() {
+            let Ok(line) = line else { return };
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
