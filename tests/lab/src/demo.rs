@@ -122,7 +122,10 @@ impl Row {
 pub fn perform(dmz: &Dmz, mut seen: impl FnMut(&Row)) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for play in PLAYS {
-        let row = attempt(dmz, *play)?;
+        // Test guests have no servers but plain ones.
+        let plain = || Play { probe: play.probe.plain(), ..*play };
+        let play = if dmz.machines.is_empty() { *play } else { plain() };
+        let row = attempt(dmz, play)?;
         seen(&row);
         rows.push(row);
     }
@@ -133,7 +136,7 @@ fn attempt(dmz: &Dmz, play: Play) -> Result<Row> {
     let ruling = ruling(dmz, play)?;
     let to = dmz.address(play.from, play.to, play.v6)?;
     let before = dmz.host.status()?;
-    let worked = play.probe.reaches(dmz.space(play.from)?, to)?;
+    let worked = dmz.tries(play.from, play.probe, to)?;
     let drops = if worked { Vec::new() } else { new_drops(&before, &dmz.host.status()?) };
     Ok(Row { play, worked, ruling, drops })
 }

@@ -42,6 +42,11 @@ impl fmt::Display for Probe {
     }
 }
 
+/// Ports of what [`Probe::plain`] makes a connection of.
+pub const SSH: u16 = 22;
+/// Likewise.
+pub const SMB: u16 = 445;
+
 /// How long a client waits for an answer.
 fn wait() -> Duration {
     patience::silence(Duration::from_millis(1000))
@@ -62,6 +67,15 @@ impl Probe {
             Self::Smb => smb(space, to),
             Self::Udp(port) => udp(space, to, port),
             Self::Tcp(port) => tcp(space, to, port),
+        }
+    }
+
+    /// The same for guests that have no such server: a connection to its port.
+    pub fn plain(self) -> Self {
+        match self {
+            Self::Ssh => Self::Tcp(SSH),
+            Self::Smb => Self::Tcp(SMB),
+            other => other,
         }
     }
 
@@ -99,7 +113,7 @@ fn ssh(space: &Space, to: IpAddr) -> Result<bool> {
 
 fn smb(space: &Space, to: IpAddr) -> Result<bool> {
     // smbclient has no limit on the time that a connection may take to come about.
-    if !tcp(space, to, 445)? {
+    if !tcp(space, to, SMB)? {
         return Ok(false);
     }
     let mut command = Command::new("smbclient");

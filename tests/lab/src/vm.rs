@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
+    net::IpAddr,
     path::Path,
     process::{Child, ChildStdin, Stdio},
     sync::mpsc::{self, Receiver, Sender},
@@ -16,13 +17,22 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::{Error, Result, host::Host, patience};
+use crate::{
+    Error, Result,
+    host::Host,
+    patience,
+    probe::Probe,
+    server::{FILE, GREETING},
+};
 
 /// How long an answer may take: more than the guest itself waits for others.
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// A silence that tells that nothing comes.
 const SILENCE: Duration = Duration::from_millis(700);
+
+/// How long an answer that may come or not is waited for.
+const TRY: Duration = Duration::from_millis(1500);
 
 /// Is there a KVM for virtual machines?
 pub fn possible() -> bool {
@@ -80,6 +90,22 @@ impl Vm {
         let answer = self.call(order, false)?;
         self.wait(patience::limit(ANSWER) / 2)?;
         Ok(answer)
+    }
+
+    /// Tries to reach an address: did the answer come?
+    pub fn tries(&mut self, probe: Probe, to: IpAddr) -> Result<bool> {
+        let order = match probe.plain() {
+            Probe::Ping => format!("ping {to}"),
+            Probe::Http => format!("http {to} /{FILE}"),
+            Probe::Udp(port) => format!("udp {to} {port} hello"),
+            Probe::Tcp(port) => format!("tcp {to} {port}"),
+            // What `plain` has replaced.
+            Probe::Ssh | Probe::Smb => return Ok(false),
+        };
+        self.wait(patience::silence(TRY))?;
+        let answer = self.order(&order)?;
+        let page = probe != Probe::Http || answer["body"] == GREETING;
+        Ok(answer["works"] == true && page)
     }
 
     fn call(&mut self, order: &str, works: bool) -> Result<Value> {

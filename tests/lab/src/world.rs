@@ -2,6 +2,7 @@
 //! behind an uplink.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -12,9 +13,11 @@ use serde_json::Value;
 use crate::{
     Error, Lab, Result, Space,
     host::Host,
+    probe::{Probe, SMB, SSH},
     server::{Server, UdpEcho},
     sums,
     tap::Pump,
+    vm::Vm,
 };
 
 /// The host's end of the cable to the world.
@@ -60,9 +63,19 @@ pub struct Guest {
     pub pump: Option<Pump>,
 }
 
+/// A guest that is a virtual machine of our own monitor.
+#[derive(Debug)]
+pub struct Machine {
+    vm: RefCell<Vm>,
+    addresses: Vec<IpAddr>,
+    gateway: Vec<IpAddr>,
+}
+
 /// All of it. Dropping it removes all of it.
 #[derive(Debug)]
 pub struct Dmz {
+    /// Guests that are virtual machines, by name.
+    pub machines: BTreeMap<String, Machine>,
     servers: Vec<Server>,
     echoes: Vec<UdpEcho>,
     /// Guests by name.
@@ -94,17 +107,47 @@ impl Dmz {
 
     /// The same with a policy of one's own, for the same guests and networks.
     pub fn build_with(lab: Lab, policy: &Path) -> Result<Self> {
+        let mut dmz = Self::empty(lab, policy)?;
+        for (name, nic) in GUESTS {
+            dmz.guests.insert(name.to_owned(), attach(&dmz.lab, &dmz.host, name, nic)?);
+        }
+        Ok(dmz)
+    }
+
+    /// The same whose guests are virtual machines of our own monitor, with the built-in test guest:
+    /// each has its address from DHCP, and answers on the ports of all servers.
+    pub fn build_of_machines(lab: Lab) -> Result<Self> {
+        let mut dmz = Self::empty(lab, &example())?;
+        let echoes = ECHO_PORTS.map(|port| port.to_string()).join(",");
+        let words = format!("tcp={SSH},{SMB} udp={echoes}");
+        for (name, _) in GUESTS {
+            let vm = Vm::start(&dmz.host, name, &words)?;
+            vm.address()?;
+            let Facts { addresses, gateway, .. } = Facts::of(&dmz.host, name)?;
+            let machine = Machine { vm: RefCell::new(vm), addresses, gateway };
+            dmz.machines.insert(name.to_owned(), machine);
+        }
+        Ok(dmz)
+    }
+
+    /// Everything but guests.
+    fn empty(lab: Lab, policy: &Path) -> Result<Self> {
         let host = Host::new(&lab, "host")?;
         let world = cable(&lab, host.space())?;
         host.up()?;
         host.apply(policy)?;
         host.portcullis(&["attach", "uplink", UPLINK, "--untagged", "wan"])?;
-        let mut guests = BTreeMap::new();
-        for (name, nic) in GUESTS {
-            guests.insert(name.to_owned(), attach(&lab, &host, name, nic)?);
+        let (policy, guests, machines) = (policy.to_path_buf(), BTreeMap::new(), BTreeMap::new());
+        let (servers, echoes) = (Vec::new(), Vec::new());
+        Ok(Self { machines, servers, echoes, guests, world, host, policy, lab })
+    }
+
+    /// Tries to reach an address from a guest, `host` or `world`: did the answer come?
+    pub fn tries(&self, from: &str, probe: Probe, to: IpAddr) -> Result<bool> {
+        match self.machines.get(from) {
+            Some(machine) => machine.vm.borrow_mut().tries(probe, to),
+            None => probe.reaches(self.space(from)?, to),
         }
-        let policy = policy.to_path_buf();
-        Ok(Self { servers: Vec::new(), echoes: Vec::new(), guests, world, host, policy, lab })
     }
 
     /// Starts every server everywhere: a refusal is then the switch's, never a missing server.
@@ -118,8 +161,8 @@ impl Dmz {
                 self.echoes.push(UdpEcho::start(space, port)?);
             }
         }
-        for name in ["files", "pc1"] {
-            self.servers.push(Server::smb(&self.lab, &self.guest(name)?.space)?);
+        for guest in ["files", "pc1"].iter().filter_map(|name| self.guests.get(*name)) {
+            self.servers.push(Server::smb(&self.lab, &guest.space)?);
         }
         Ok(())
     }
@@ -147,9 +190,15 @@ impl Dmz {
         let parse = |all: &[&str]| all.iter().filter_map(|a| a.parse().ok()).collect();
         let addresses: Vec<IpAddr> = match (from, to) {
             ("world", "host") => parse(&WORLD_GATEWAY),
-            (guest, "host") => self.guest(guest)?.gateway.clone(),
+            (guest, "host") => match self.machines.get(guest) {
+                Some(machine) => machine.gateway.clone(),
+                None => self.guest(guest)?.gateway.clone(),
+            },
             (_, "world") => parse(&WORLD),
-            (_, guest) => self.guest(guest)?.addresses.clone(),
+            (_, guest) => match self.machines.get(guest) {
+                Some(machine) => machine.addresses.clone(),
+                None => self.guest(guest)?.addresses.clone(),
+            },
         };
         addresses.into_iter().find(|address| address.is_ipv6() == v6).ok_or_else(|| {
             Error::TimedOut { what: format!("an address of {to}, IPv6 {v6}"), seconds: 0 }

@@ -13,6 +13,9 @@ pub struct Options {
     /// Leave it running to play with
     #[arg(long)]
     keep: bool,
+    /// With virtual machines of our own monitor and test guest (needs /dev/kvm), not namespaces
+    #[arg(long, conflicts_with_all = ["keep", "down"])]
+    vm: bool,
     /// End a demo that was left running
     #[arg(long, conflicts_with = "keep")]
     down: bool,
@@ -28,13 +31,14 @@ pub fn run(options: &Options) -> Result<bool> {
         build.args(["build", "-p", "portcullis", "-p", "portcullis-lab", "--bins"]);
         Step::new("build", build).succeed()?;
     }
-    let action = match (options.down, options.keep) {
-        (true, _) => "down",
-        (false, true) => "keep",
-        (false, false) => "play",
+    let action: &[&str] = match (options.down, options.keep, options.vm) {
+        (true, ..) => &["down"],
+        (false, true, _) => &["keep"],
+        (false, false, true) => &["play", "--vm"],
+        (false, false, false) => &["play"],
     };
     let mut demo = Command::new(program);
-    let status = demo.arg(action).current_dir(place::root()).status().context("the demo")?;
+    let status = demo.args(action).current_dir(place::root()).status().context("the demo")?;
     match status.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),

@@ -17,6 +17,7 @@ use nix::{
 use portcullis_lab::{
     Lab, demo, lab,
     process::{lives, start_time, wait_for},
+    vm,
     world::{self, Dmz},
 };
 
@@ -36,7 +37,11 @@ struct Arguments {
 #[derive(Clone, Copy, Subcommand)]
 enum Action {
     /// Build it, play, clean up
-    Play,
+    Play {
+        /// With virtual machines of our own monitor as guests
+        #[arg(long)]
+        vm: bool,
+    },
     /// Build it, play, leave it running
     Keep,
     /// End one that was left running
@@ -48,7 +53,7 @@ enum Action {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Action::Play => play(),
+        Action::Play { vm } => play(vm),
         Action::Keep => keep(),
         Action::Down => down().map(|()| true),
         Action::Keeper => keeper(),
@@ -64,15 +69,17 @@ fn main() -> ExitCode {
 }
 
 /// Builds, plays, cleans up; false when a row differs. Ctrl-C ends it as an error would.
-fn play() -> Result<bool> {
+fn play(vm: bool) -> Result<bool> {
     let signals = block_signals()?;
     std::thread::spawn(move || {
         let _ = signals.wait();
         lab::remove(NAME);
         std::process::exit(130);
     });
-    let dmz = build()?;
+    let mut dmz = build(vm)?;
     let fine = perform(&dmz)?;
+    // Virtual machines take their ports with them.
+    dmz.machines.clear();
     dmz.host.down().context("portcullis down")?;
     let left = dmz.host.space().interfaces()?;
     if left != [world::UPLINK] {
@@ -90,13 +97,18 @@ fn block_signals() -> Result<SigSet> {
     Ok(signals)
 }
 
-fn build() -> Result<Dmz> {
+fn build(vm: bool) -> Result<Dmz> {
+    if vm && !vm::possible() {
+        bail!("there is no /dev/kvm: switch virtualisation on, or leave --vm away for namespaces");
+    }
     if let Some(pid) = lab::owner(NAME) {
         bail!("a demo is running already (process {pid}): end it with `cargo xtask demo --down`");
     }
     let started = Instant::now();
-    println!("bringing up a lan, a dmz, a host and a world ...");
-    let mut dmz = Dmz::build(Lab::named(NAME)?)?;
+    let guests = if vm { "virtual machines" } else { "namespaces" };
+    println!("bringing up a lan, a dmz, a host and a world, guests are {guests} ...");
+    let lab = Lab::named(NAME)?;
+    let mut dmz = if vm { Dmz::build_of_machines(lab)? } else { Dmz::build(lab)? };
     println!("starting web, ssh, smb and udp servers ...");
     dmz.serve()?;
     println!("ready after {:.1} s\n", started.elapsed().as_secs_f64());
@@ -136,7 +148,7 @@ fn keep() -> Result<bool> {
 /// Builds, plays, and holds everything until it is told to end.
 fn keeper() -> Result<bool> {
     let signals = block_signals()?;
-    let dmz = build()?;
+    let dmz = build(false)?;
     let fine = perform(&dmz)?;
     println!("\n{}", how_to_play(&dmz));
     println!("{KEPT} {}", if fine { "fine" } else { "differs" });
