@@ -6,6 +6,8 @@
 //! filtered before.
 
 pub mod command;
+pub mod container;
+pub mod discover;
 mod error;
 pub mod helper;
 pub mod pass;

@@ -1,6 +1,6 @@
 //! Rules of other firewalls as a policy of ours, proved equal.
 //!
-//! A source is read ([`proxmox`], [`nwfilter`], [`iptables`]), brought into chains and gates
+//! A source is read ([`proxmox`], [`libvirt`], [`iptables`]), brought into chains and gates
 //! (`program`), written out (`flatten`) on a grid of everything that is told apart
 //! (`grid`), freed of its order (`unorder`), said in our words (`words`, `yaml`), and
 //! compiled. A judge of the source format, which shares nothing with all this, is then asked
@@ -11,6 +11,7 @@
 //! on a condition without equal accepts nothing, a line that denies on one denies always.
 
 mod bits;
+pub mod domain;
 pub mod finding;
 mod flatten;
 mod grid;
@@ -33,7 +34,7 @@ mod yaml;
 pub use crate::{
     finding::{Finding, JsonFinding, Remark, Weight},
     iptables::import as iptables,
-    nwfilter::import as nwfilter,
+    nwfilter::import as libvirt,
     program::Place,
     prove::Difference,
     proxmox::import as proxmox,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Largest VLAN id.
-const VLAN_MAX: u16 = 4094;
+pub const VLAN_MAX: u16 = 4094;
 
 /// Where the switch routes for a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Network {
     pub gateway: Gateway,
     /// Does what is not declared in it belong to the world?
     pub external: bool,
+    /// How the host's own stack carries it outside, as the policy says it.
+    pub outside: Option<&'static str>,
     /// What interfaces it is behind.
     pub interfaces: Vec<String>,
     /// Where it comes from, for a comment.

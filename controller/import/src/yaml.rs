@@ -64,6 +64,7 @@ fn network_body(network: &Network) -> String {
     if network.external {
         parts.push("kind: external".into());
     }
+    parts.extend(network.outside.map(|way| format!("outside: {way}")));
     format!("{{ {} }}", parts.join(", "))
 }
 

@@ -23,7 +23,7 @@ use crate::paths::{Paths, RUN_DIR, STATE_DIR};
 const COMMON: &str = "Common options";
 
 /// Commands that other programs start by the path of a link.
-const DOORS: &[&str] = &["qemu-helper"];
+const DOORS: &[&str] = &["cni", "libvirt-hook", "qemu-helper"];
 
 /// A firewall on every VM's port: declared in YAML, checked before it is applied, enforced in
 /// the kernel.
@@ -234,6 +234,19 @@ pub enum Command {
         after_help = "Example:\n  portcullis guest run web1 --kernel vmlinuz --initrd initrd.img"
     )]
     Guest(guest::Guest),
+    /// Find guests of this host, and say which of them the policy does not know
+    #[command(
+        after_help = "Looks for taps, veths, macvtaps and Xen's interfaces, for guests of QEMU, \
+                      Firecracker, cloud-hypervisor and others, their vhost-user sockets, and \
+                      libvirt's domains: where each is attached, whether the policy in force knows \
+                      it, and what to write for it. Only this network namespace is looked \
+                      at.\n\nExample:\n  portcullis discover\n  portcullis discover --format json"
+    )]
+    Discover {
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Pass a guest's tap to QEMU: what `-netdev tap,helper=` starts
     #[command(
         after_help = "The tap is attached if the guest has none yet, and stays when QEMU ends. \
@@ -244,6 +257,27 @@ pub enum Command {
                       Example:\n  portcullis qemu-helper --use-vnet --fd=3 --br=web1"
     )]
     QemuHelper(door::QemuHelperArgs),
+    /// Give a container its port: a plugin of the Container Network Interface (CNI 1.1)
+    #[command(after_help = "A link /opt/cni/bin/portcullis-cni to portcullis is the plugin. Its \
+                      configuration:\n\n  { \"cniVersion\": \"1.1.0\", \"name\": \"pods\", \
+                      \"plugins\": [\n      { \"type\": \"portcullis-cni\", \"guest\": \
+                      \"web1\" } ] }\n\nThe guest of the policy is GUEST of CNI_ARGS, or \
+                      \"guest\" there, or the pod's name; \"network\" says which, where it has \
+                      several. The addresses are the policy's, so no \"ipam\" is needed.\n\n\
+                      Example:\n  portcullis cni < pods.json")]
+    Cni,
+    /// Attach a libvirt domain's interfaces before it starts, and detach them at its end
+    #[command(
+        after_help = "A hook of libvirt: a link /etc/libvirt/hooks/qemu.d/portcullis-libvirt-hook to \
+                      portcullis. It reads the domain's XML from standard input. Each interface \
+                      like\n\n  <interface type='ethernet'>\n    <mac \
+                      address='52:54:00:12:34:56'/>\n    <target dev='web1' managed='no'/>\n  \
+                      </interface>\n\ngets the NIC with that MAC, which the policy must give to \
+                      the guest of the domain's name. A domain with a MAC of another guest does \
+                      not start.\n\nExample:\n  portcullis libvirt-hook web1 prepare begin - < \
+                      web1.xml"
+    )]
+    LibvirtHook(door::HookArgs),
     /// Take a port away; an uplink's NIC is left as it was
     #[command(after_help = "Example:\n  portcullis detach web")]
     Detach {
@@ -470,12 +504,15 @@ impl Command {
             )
             | Self::Detach { output, .. }
             | Self::Usage { output }
+            | Self::Discover { output }
             | Self::Status { output, .. } => output.format,
             Self::Guest(guest) => guest.format(),
             Self::Schema
             | Self::Completions { .. }
             | Self::Man { .. }
             | Self::QemuHelper(_)
+            | Self::Cni
+            | Self::LibvirtHook(_)
             | Self::Daemon { .. } => Format::Human,
         }
     }
@@ -565,7 +602,7 @@ mod tests {
                 words.push(part.to_owned());
                 continue;
             }
-            let end = part.find(['|', '>']).unwrap_or(part.len());
+            let end = part.find(['|', '>', '<']).unwrap_or(part.len());
             words.extend(part[..end].split_whitespace().map(str::to_owned));
             if end < part.len() {
                 break;

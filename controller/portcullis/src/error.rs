@@ -194,6 +194,48 @@ pub enum Error {
         /// The guest.
         guest: String,
     },
+    /// What libvirt says of a domain cannot be read.
+    #[error("what libvirt says of {name} cannot be used: {why}")]
+    BadDomain {
+        /// The domain.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A domain that cannot be looked at without a policy.
+    #[error("{name} does not start: no policy is in force that says what its MACs are")]
+    NoPolicyYet {
+        /// The domain.
+        name: String,
+    },
+    /// A MAC that belongs to another guest.
+    #[error("{name} does not start: its MAC {mac} is {owner}'s")]
+    ForeignMac {
+        /// The domain.
+        name: String,
+        /// The MAC.
+        mac: String,
+        /// The guest that the policy gives it to.
+        owner: String,
+    },
+    /// A MAC that the policy does not give to this guest.
+    #[error("{name} does not start: the policy gives it {}, and not {mac}", macs.join(" and "))]
+    OtherMac {
+        /// The domain.
+        name: String,
+        /// The MAC.
+        mac: String,
+        /// Those that it has.
+        macs: Vec<String>,
+    },
+    /// An interface whose device has no name.
+    #[error("{name} does not start: its interface with MAC {mac} has no <target dev='...'/>")]
+    NoTarget {
+        /// The domain.
+        name: String,
+        /// The MAC.
+        mac: String,
+    },
     /// The process of a guest's monitor.
     #[error("cannot {action} the guest's monitor: {source}")]
     Monitor {
@@ -220,6 +262,12 @@ pub enum Error {
         port: String,
         /// Why.
         source: Box<vmm_attach::Error>,
+    },
+    /// The host's interfaces cannot be looked at.
+    #[error("the host's interfaces cannot be looked at: {source}")]
+    Look {
+        /// Why.
+        source: vmm_attach::Error,
     },
     /// The store refused.
     #[error(transparent)]
@@ -259,11 +307,15 @@ impl Error {
             Self::NoSuchNamespace { .. } => "no-such-namespace",
             Self::NoSuchGuest { .. } => "no-such-guest",
             Self::GuestRuns { .. } => "guest-runs",
+            Self::BadDomain { .. } | Self::NoTarget { .. } => "bad-domain",
+            Self::NoPolicyYet { .. } => "no-policy",
+            Self::ForeignMac { .. } | Self::OtherMac { .. } => "not-its-mac",
             Self::WhichNic { .. } => code::WHICH_NETWORK,
             Self::NoTap { .. } => code::PORT_IN_USE,
             Self::GuestDoesNotRun { .. } => "guest-does-not-run",
             Self::Monitor { .. } | Self::Guest(_) => "guest",
             Self::HandOver { .. } => "hand-over",
+            Self::Look { .. } => "interfaces",
             Self::Store(_) => code::STORE,
             Self::Failed(failure) => &failure.code,
         }
@@ -302,6 +354,13 @@ impl Error {
             Self::NoSuchNamespace { near, .. } | Self::NoSuchGuest { near, .. } => {
                 return near.clone();
             }
+            Self::NoPolicyYet { .. } => "apply one first: portcullis apply FILE".into(),
+            Self::ForeignMac { .. } | Self::OtherMac { .. } => {
+                "write the guest's own MAC into the domain (virsh edit), or the domain's into the \
+                 policy"
+                    .into()
+            }
+            Self::NoTarget { .. } => "give it one with virsh edit, and managed='no'".into(),
             Self::WhichNic { guest, networks } => {
                 format!("name one of them, as in {guest}/{}", networks.first()?)
             }
@@ -333,6 +392,7 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Refused { refused } if refused.violated => 1,
+            Self::ForeignMac { .. } | Self::OtherMac { .. } => 1,
             _ => 2,
         }
     }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod commands;
 pub mod daemon;
 pub mod dataplane;
+pub mod discovery;
 pub mod error;
 pub mod host;
 pub mod names;

@@ -64,7 +64,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// FNV-1a (draft-eastlake-fnv): stable over versions of Rust, as `Hasher` is not.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     })

@@ -106,8 +106,12 @@ pub struct Interface {
     pub text: String,
     /// The domain's name.
     pub domain: String,
-    /// The network or bridge.
-    pub network: String,
+    /// The network, bridge or NIC; none where somebody else plugs it in.
+    pub network: Option<String>,
+    /// The port group of the network.
+    pub portgroup: Option<String>,
+    /// Its VLAN tags.
+    pub tags: Vec<u16>,
     /// Its MAC.
     pub mac: Option<String>,
     /// Its filter.

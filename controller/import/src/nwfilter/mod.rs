@@ -1,4 +1,4 @@
-//! libvirt's nwfilter: filters, and the domains that use them.
+//! libvirt: domains, the networks that they are in, and the filters that they use (nwfilter).
 //!
 //! A filter is about one NIC. Its rules about frames (`mac`, `ip`, `ipv6`) and its rules about
 //! connections (`tcp`, `udp`, `icmp`, `all`, ...) have to let a connection pass both; what no
@@ -9,6 +9,7 @@ mod draft;
 mod filter;
 mod instance;
 mod judge;
+mod network;
 mod parse;
 
 use filter::{Instance, Interface, Reference};
@@ -24,7 +25,7 @@ use crate::{
     translate::{Draft, ImportError, Imported, Source, translate},
 };
 
-/// Translates filters and domains.
+/// Translates filters, domains and networks.
 ///
 /// # Errors
 /// [`ImportError`].
@@ -60,7 +61,8 @@ pub fn import(files: &[SourceText], options: &Options) -> Result<Imported, Impor
         findings.push(Finding::anywhere(Remark::NotSaid { what }).help(help));
     }
     let names = read.filters.iter().map(|f| f.name.clone()).collect();
-    translate(&Nwfilter { instances, names }, &site, findings)
+    let guests = site.guests.iter().map(|guest| guest.name.clone()).collect();
+    translate(&Nwfilter { instances, names, guests }, &site, findings)
 }
 
 /// A NIC and the filter that is for it.
@@ -126,6 +128,7 @@ fn ports(
     }
     let mut names = Names::default();
     site.networks.iter().for_each(|network| drop(names.take(&network.name, "network")));
+    network::declare(&read.networks, site, &mut names, findings);
     let mut domains: Vec<(String, String)> = Vec::new();
     for interface in &read.interfaces {
         let name = match domains.iter().find(|(domain, _)| *domain == interface.domain) {
@@ -136,7 +139,7 @@ fn ports(
                 name
             }
         };
-        if let Some((guest, nic)) = plug_in(site, interface, &name, findings) {
+        if let Some((guest, nic)) = plug_in(site, interface, &name, &read.networks, findings) {
             let (place, text) = (interface.place.clone(), interface.text.clone());
             ports.push(Port { guest, nic, place, text, filter: interface.filter.clone() });
         }
@@ -149,20 +152,23 @@ fn plug_in(
     site: &mut Site,
     interface: &Interface,
     name: &str,
+    networks: &[network::Network],
     findings: &mut Vec<Finding>,
 ) -> Option<(usize, usize)> {
-    let wanted = &interface.network;
-    let known = |n: &&site::Network| n.name == *wanted || n.interfaces.contains(wanted);
-    let Some(network) = site.networks.iter().find(known).map(|n| n.name.clone()) else {
-        let what = format!("which VLAN and subnets {wanted} has");
-        let help = format!("say it by `--network {wanted}=VLAN,SUBNET`");
-        let finding = Finding::new(Remark::NotSaid { what }, &interface.place, &interface.text);
-        findings.push(finding.help(help));
-        return None;
+    let network = match network::find(interface, name, site, networks) {
+        Ok(network) => network.name.clone(),
+        Err(finding) => {
+            findings.push(*finding);
+            return None;
+        }
     };
     let parameters = interface.filter.iter().flat_map(|f| &f.variables);
     let addrs = parameters.filter(|(name, _)| name == "IP").filter_map(|(_, ip)| ip.parse().ok());
-    let mut nic = site::Nic { network, mac: interface.mac.clone(), addrs: addrs.collect() };
+    let mut addrs: Vec<_> = addrs.collect();
+    if let (true, Some(mac)) = (addrs.is_empty(), &interface.mac) {
+        addrs = network::leased(networks, mac);
+    }
+    let mut nic = site::Nic { network, mac: interface.mac.clone(), addrs };
     let Some(guest) = site.guests.iter().position(|guest| guest.name == name) else {
         let remark = format!("{}: {}", interface.place, interface.text);
         let guest = site::Guest { name: name.into(), nics: vec![nic], labels: vec![], remark };
@@ -189,12 +195,18 @@ fn plug_in(
 /// What was read.
 struct Nwfilter {
     instances: Vec<Instance>,
+    /// Of the filters.
     names: Vec<String>,
+    guests: Vec<String>,
 }
 
 impl Source for Nwfilter {
     fn title(&self) -> Vec<String> {
-        vec![format!("Imported from libvirt's filters {}.", self.names.join(", "))]
+        let (what, names) = match self.names.as_slice() {
+            [] => ("domains", &self.guests),
+            _ => ("filters", &self.names),
+        };
+        vec![format!("Imported from libvirt's {what} {}.", names.join(", "))]
     }
 
     fn draft(&self, site: &Site, realm: &Realm, findings: &mut Vec<Finding>) -> Draft {

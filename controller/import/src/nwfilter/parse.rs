@@ -1,12 +1,17 @@
-//! Reads the XML of filters and domains.
+//! Reads the XML of filters, domains and networks.
 
-use std::sync::Arc;
+use std::{net::IpAddr, str::FromStr, sync::Arc};
 
+use ipnet::IpNet;
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::filter::{Action, Attribute, Direction, Filter, Interface, Item, Reference, Rule};
+use super::{
+    filter::{Action, Attribute, Direction, Filter, Interface, Item, Reference, Rule},
+    network::{Network, PortGroup},
+};
 use crate::{
     SourceText,
+    domain::{Domain, child, tags},
     finding::{Finding, Remark, did_you_mean},
     program::Place,
 };
@@ -51,6 +56,9 @@ const CHAINS: &[(&str, i32)] = &[
 ];
 /// More is no filter.
 const NODES_MAX: u32 = 100_000;
+/// Types of interfaces whose guests may be in a network of ours; where none is said, its source says
+/// enough.
+const KINDS: &[&str] = &["", "network", "bridge", "direct", "ethernet", "vhostuser"];
 /// Priority of rules that have none.
 const PRIORITY: i32 = 500;
 
@@ -61,6 +69,8 @@ pub struct Read {
     pub filters: Vec<Filter>,
     /// Interfaces of domains.
     pub interfaces: Vec<Interface>,
+    /// Networks.
+    pub networks: Vec<Network>,
 }
 
 /// Reads one file.
@@ -83,8 +93,9 @@ pub fn parse(source: &SourceText, read: &mut Read, findings: &mut Vec<Finding>) 
     match root.tag_name().name() {
         "filter" => read.filters.extend(reader.filter(root)),
         "domain" => reader.domain(root, read),
+        "network" => read.networks.extend(reader.network(root)),
         other => {
-            let expected = "a <filter> or a <domain>";
+            let expected = "a <filter>, a <domain> or a <network>";
             let remark = Remark::BadWord { got: format!("<{other}>"), expected };
             let finding = reader.finding(root, remark);
             reader.findings.push(finding);
@@ -265,41 +276,113 @@ impl<'r> Reader<'r> {
     }
 
     fn domain(&mut self, node: Element<'r>, read: &mut Read) {
-        let child = |node: Element<'r>, name: &str| {
-            node.children().find(|c| c.is_element() && c.tag_name().name() == name)
-        };
-        let name = child(node, "name").and_then(|n| n.text()).map(str::trim);
-        let Some(name) = name.filter(|name| !name.is_empty()) else {
+        let Some(Domain { name, interfaces }) = Domain::of(node) else {
             self.push(node, Remark::Missing { what: "the <name> of the domain".into() }, None);
             return;
         };
-        let Some(devices) = child(node, "devices") else { return };
-        let interfaces = devices.children().filter(|c| c.tag_name().name() == "interface");
-        for interface in interfaces {
-            let source = child(interface, "source");
-            let network =
-                source.and_then(|s| s.attribute("network").or_else(|| s.attribute("bridge")));
-            let Some(network) = network else {
-                let what = "the network or bridge of the interface".to_owned();
-                self.push(interface, Remark::Missing { what }, None);
+        let elements = child(node, "devices")
+            .into_iter()
+            .flat_map(|devices| devices.children().filter(|c| c.tag_name().name() == "interface"));
+        for (element, interface) in elements.zip(interfaces) {
+            if !KINDS.contains(&interface.kind.as_str()) {
+                let what = format!("an interface of type `{}`", interface.kind);
+                let help = "give the guest a NIC in a network, and a port of ours";
+                self.push(element, Remark::LeftOut { what }, Some(help.into()));
                 continue;
-            };
-            let filter = match child(interface, "filterref") {
+            }
+            let filter = match child(element, "filterref") {
                 None => None,
                 Some(node) => match self.reference(node) {
                     Some(reference) => Some(reference),
                     None => continue,
                 },
             };
-            let mac = child(interface, "mac").and_then(|m| m.attribute("address"));
+            let on = interface.source.as_deref().or(interface.target.as_deref());
+            let on = on.map_or_else(String::new, |on| format!(" on {on}"));
             read.interfaces.push(Interface {
-                place: self.place(interface),
-                text: format!("the interface of {name} on {network}"),
-                domain: name.to_owned(),
-                network: network.to_owned(),
-                mac: mac.map(str::to_lowercase),
+                place: self.place(element),
+                text: format!("the interface of {name}{on}"),
+                domain: name.clone(),
+                network: interface.source.filter(|_| interface.kind != "vhostuser"),
+                portgroup: interface.portgroup,
+                tags: interface.tags,
+                mac: interface.mac,
                 filter,
             });
         }
+    }
+
+    fn network(&mut self, node: Element<'r>) -> Option<Network> {
+        let name = child(node, "name").and_then(|n| n.text()).map(str::trim).unwrap_or_default();
+        if name.is_empty() {
+            self.push(node, Remark::Missing { what: "the <name> of the network".into() }, None);
+            return None;
+        }
+        let mut network = Network {
+            place: self.place(node),
+            name: name.to_owned(),
+            bridge: child(node, "bridge").and_then(|b| b.attribute("name")).map(str::to_owned),
+            // Without a word, `<forward/>` is `nat`.
+            forward: child(node, "forward")
+                .map(|f| f.attribute("mode").unwrap_or("nat").to_owned()),
+            subnets: Vec::new(),
+            gateways: Vec::new(),
+            leases: Vec::new(),
+            tags: tags(node),
+            portgroups: Vec::new(),
+        };
+        for element in node.children().filter(Node::is_element) {
+            match element.tag_name().name() {
+                "ip" => self.subnet(element, &mut network)?,
+                "portgroup" => {
+                    let name = self.need(element, "name")?.to_owned();
+                    let default = element.attribute("default") == Some("yes");
+                    network.portgroups.push(PortGroup { name, default, tags: tags(element) });
+                }
+                _ => {}
+            }
+        }
+        Some(network)
+    }
+
+    fn subnet(&mut self, node: Element<'r>, network: &mut Network) -> Option<()> {
+        let text = self.need(node, "address")?;
+        let address = self.value::<IpAddr>(node, text, "an address")?;
+        let mask = match (node.attribute("prefix"), node.attribute("netmask")) {
+            (Some(prefix), _) => self
+                .value::<u8>(node, prefix, "a prefix length")
+                .and_then(|p| IpNet::new(address, p).ok()),
+            (None, Some(mask)) => {
+                let mask = self.value::<IpAddr>(node, mask, "a netmask")?;
+                IpNet::with_netmask(address, mask).ok()
+            }
+            (None, None) => None,
+        };
+        let Some(net) = mask else {
+            let what = format!("the prefix or netmask of {address}");
+            self.push(node, Remark::Missing { what }, None);
+            return None;
+        };
+        network.subnets.push(net.trunc());
+        network.gateways.push(address);
+        for host in child(node, "dhcp").into_iter().flat_map(|dhcp| dhcp.children()) {
+            if let (Some(mac), Some(ip)) = (host.attribute("mac"), host.attribute("ip")) {
+                network.leases.push((mac.to_lowercase(), self.value(host, ip, "an address")?));
+            }
+        }
+        Some(())
+    }
+
+    fn value<T: FromStr>(
+        &mut self,
+        node: Element<'r>,
+        text: &str,
+        expected: &'static str,
+    ) -> Option<T> {
+        let value = text.parse().ok();
+        if value.is_none() {
+            self.push(node, Remark::BadWord { got: text.to_owned(), expected }, None);
+        }
+        value
     }
 }

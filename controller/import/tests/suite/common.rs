@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use portcullis_import::{ImportError, Imported, Options, SourceText, iptables, nwfilter, proxmox};
+use portcullis_import::{ImportError, Imported, Options, SourceText, iptables, libvirt, proxmox};
 
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,25 @@ pub fn examples() -> Vec<Example> {
             },
         },
         Example {
+            name: "libvirt",
+            format: Format::Nwfilter,
+            folder: "libvirt",
+            files: &[
+                "default.xml",
+                "isolated.xml",
+                "switch.xml",
+                "web.xml",
+                "db.xml",
+                "build.xml",
+                "web-only.xml",
+                "no-way-out.xml",
+            ],
+            options: Options {
+                networks: list(&["engineering=42,10.42.0.0/24,gateway,ovs"]),
+                ..Options::default()
+            },
+        },
+        Example {
             name: "server",
             format: Format::Iptables,
             folder: "iptables",
@@ -120,7 +139,7 @@ pub fn import(
     match format {
         Format::Iptables => iptables(files, options),
         Format::Proxmox => proxmox(files, options),
-        Format::Nwfilter => nwfilter(files, options),
+        Format::Nwfilter => libvirt(files, options),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{fs, net::IpAddr, path::Path};
 
 use crate::common::{Example, examples, files, import};
-use portcullis_import::{Finding, Imported, Weight};
+use portcullis_import::{Finding, ImportError, Imported, Options, Weight};
 use portcullis_policy::{Compiled, Sources, compile, model::Protocol, oracle};
 
 fn example(name: &str) -> (Example, Imported) {
@@ -124,6 +124,56 @@ fn filters_mean_what_libvirt_means() {
             ("10.0.0.30", "8.8.8.8", Tcp, 22, true),
         ],
     );
+}
+
+#[test]
+fn domains_mean_what_libvirt_means() {
+    use Protocol::{Tcp, Udp};
+    let (_, imported) = example("libvirt");
+    holds(
+        &imported.yaml,
+        &[
+            // By the address that libvirt's DHCP gives it, through its filter.
+            ("8.8.8.8", "192.168.122.10", Tcp, 443, true),
+            ("8.8.8.8", "192.168.122.10", Tcp, 22, false),
+            ("192.168.122.10", "9.9.9.9", Udp, 53, true),
+            ("192.168.122.10", "9.9.9.9", Tcp, 80, false),
+            ("10.77.0.30", "10.77.0.20", Tcp, 5432, true),
+            ("10.77.0.30", "10.77.0.20", Tcp, 22, false),
+            ("10.77.0.20", "10.77.0.30", Tcp, 80, false),
+        ],
+    );
+    let yaml = &imported.yaml;
+    for line in [
+        "default: { vlan: 1, subnets: [192.168.122.0/24], gateway: [192.168.122.1], outside: masquerade }",
+        "back-end: { vlan: 2, subnets: [10.77.0.0/24, \"fd00:77::/64\"], gateway: [10.77.0.1, \"fd00:77::1\"] }",
+        "build: { network: engineering, ip: auto, mac: \"52:54:00:0a:0b:05\" }",
+        "db-1: { network: back-end, ip: 10.77.0.20, mac: \"52:54:00:0a:0b:03\" }",
+    ] {
+        assert!(yaml.contains(line), "{line}\n{yaml}");
+    }
+    let said: Vec<&str> = imported.findings.iter().map(|f| f.remark.code()).collect();
+    // The trunk and the interface of type `user` are left out.
+    assert_eq!(said.iter().filter(|code| **code == "PI0104").count(), 2);
+}
+
+#[test]
+fn what_domains_do_not_say_is_asked_for() {
+    let domain = |interface: &str| {
+        let text = format!("<domain><name>a</name><devices>{interface}</devices></domain>");
+        let files = [crate::common::file("a.xml", &text)];
+        let refused = import(crate::common::Format::Nwfilter, &files, &Options::default());
+        let Err(ImportError::Refused { findings }) = refused else { panic!("{refused:?}") };
+        findings.iter().map(Finding::render).collect::<String>()
+    };
+    let tagged = domain(
+        "<interface type='bridge'><source bridge='br0'/><vlan><tag id='30'/></vlan></interface>",
+    );
+    assert!(tagged.contains("--network NAME=30,SUBNET,br0"), "{tagged}");
+    let group = domain("<interface type='network'><source network='n' portgroup='g'/></interface>");
+    assert!(group.contains("port group `g` of n"), "{group}");
+    let bare = domain("<interface type='ethernet'><target dev='a0' managed='no'/></interface>");
+    assert!(bare.contains("--guest a=NETWORK,ADDRESS"), "{bare}");
 }
 
 #[test]

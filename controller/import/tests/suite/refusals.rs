@@ -194,7 +194,12 @@ fn filters_of_libvirt() {
             "address",
         ),
         ("<filter name='x'>\n<filterref filter='x'/></filter>", "PI0006", 2, "deep"),
-        ("<domain><name>a</name><devices>\n<interface/></devices></domain>", "PI0004", 2, "bridge"),
+        (
+            "<domain><name>a</name><devices>\n<interface/></devices></domain>",
+            "PI0007",
+            2,
+            "--guest a=NETWORK",
+        ),
         (
             "<domain><name>a</name><devices>\n<interface><source bridge='br9'/></interface></devices></domain>",
             "PI0007",

@@ -1,4 +1,4 @@
-//! What other programs start: `qemu-helper`.
+//! What other programs start: `qemu-helper`, `libvirt-hook`.
 
 use std::{os::fd::RawFd, str::FromStr};
 
@@ -40,6 +40,55 @@ pub struct QemuHelperArgs {
     /// QEMU says so where it wants offloads; the tap has them in any case
     #[arg(long)]
     pub use_vnet: bool,
+}
+
+/// As libvirt calls its hooks.
+#[derive(Clone, Debug, Args)]
+pub struct HookArgs {
+    /// The domain
+    #[arg(value_name = "DOMAIN")]
+    pub domain: String,
+    /// What happens to it
+    #[arg(value_name = "OPERATION")]
+    pub operation: String,
+    /// When: `begin`, `end` or `-`; and what libvirt says besides
+    #[arg(value_name = "WORD", allow_hyphen_values = true)]
+    pub more: Vec<String>,
+}
+
+/// What happens to a domain, as far as it concerns its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is about to start.
+    Prepare,
+    /// It is about to come from another host.
+    Migrate,
+    /// It is about to come from a file.
+    Restore,
+    /// libvirt has started anew, and finds it running.
+    Reconnect,
+    /// libvirt takes over a QEMU that it has not started.
+    Attach,
+    /// It has ended.
+    Stopped,
+    /// All that it had is given up.
+    Release,
+}
+
+impl HookArgs {
+    /// What happens, if it matters: libvirt tells more, and later versions yet more.
+    pub fn operation(&self) -> Option<Operation> {
+        match self.operation.as_str() {
+            "prepare" => Some(Operation::Prepare),
+            "migrate" => Some(Operation::Migrate),
+            "restore" => Some(Operation::Restore),
+            "reconnect" => Some(Operation::Reconnect),
+            "attach" => Some(Operation::Attach),
+            "stopped" => Some(Operation::Stopped),
+            "release" => Some(Operation::Release),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

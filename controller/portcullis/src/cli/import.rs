@@ -27,6 +27,30 @@ pub enum Import {
         #[command(flatten)]
         into: IntoArgs,
     },
+    /// Take over libvirt's domains: guests, their networks, and the filters that they use
+    #[command(
+        after_help = "Give the domains (virsh dumpxml GUEST), the networks that they are in (virsh \
+                      net-dumpxml NAME), and every filter that is referred to (virsh \
+                      nwfilter-dumpxml NAME). Networks without subnets there, like bridges, are \
+                      said by --network; a VLAN tag by its VLAN id, and by the bridge behind \
+                      it.\n\nExample:\n  portcullis import libvirt default.xml web.xml \
+                      web-filter.xml --out policies/libvirt.yaml\n  portcullis import libvirt \
+                      build.xml --network dev=42,10.42.0.0/24,gateway,br0"
+    )]
+    Libvirt {
+        /// XML of domains, networks and filters
+        #[arg(required = true, value_name = "XML")]
+        files: Vec<PathBuf>,
+        /// A variable's value in filters; again for a list
+        #[arg(long = "variable", value_name = "NAME=VALUE")]
+        variables: Vec<String>,
+        /// What the files do not say.
+        #[command(flatten)]
+        site: SiteArgs,
+        /// Where it goes.
+        #[command(flatten)]
+        into: IntoArgs,
+    },
     /// Take over libvirt's network filters
     #[command(
         after_help = "Give every filter that is referred to (virsh nwfilter-dumpxml NAME), and \
@@ -105,6 +129,7 @@ impl Import {
     pub fn into_args(&self) -> &IntoArgs {
         match self {
             Self::Proxmox { into, .. }
+            | Self::Libvirt { into, .. }
             | Self::Nwfilter { into, .. }
             | Self::IptablesSave { into, .. } => into,
         }

@@ -34,9 +34,10 @@ pub fn import(import: &Import, context: &Context) -> Result<Outcome, Error> {
             let options = Options { node: node.clone(), ..options(site) };
             portcullis_import::proxmox(&below(path)?, &options)
         }
-        Import::Nwfilter { files, variables, site, .. } => {
+        Import::Libvirt { files, variables, site, .. }
+        | Import::Nwfilter { files, variables, site, .. } => {
             let options = Options { variables: variables.clone(), ..options(site) };
-            portcullis_import::nwfilter(&read(files)?, &options)
+            portcullis_import::libvirt(&read(files)?, &options)
         }
         Import::IptablesSave { files, site, .. } => {
             portcullis_import::iptables(&read(files)?, &options(site))

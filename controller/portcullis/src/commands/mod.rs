@@ -3,11 +3,14 @@
 mod apply;
 mod background;
 mod check;
+mod cni;
 mod diff;
+mod discover;
 mod events;
 mod explain;
 mod guest;
 mod import;
+mod libvirt;
 mod manual;
 mod matrix;
 mod plug;
@@ -103,6 +106,9 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         Command::Rollback { .. } => apply::rollback(context),
         Command::Attach(attach) => port::attach(attach, context),
         Command::Guest(what) => guest::guest(what, context),
+        Command::Discover { .. } => discover::discover(context),
+        Command::Cni => Ok(cni::cni(context)),
+        Command::LibvirtHook(args) => libvirt::hook(&args, context),
         Command::QemuHelper(args) => qemu::helper(&args, context),
         Command::Detach { name, .. } => port::detach(name, context),
         Command::Status { .. } => status(context),

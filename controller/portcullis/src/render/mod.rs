@@ -1,5 +1,6 @@
 //! Results for people.
 
+pub mod discovery;
 pub mod events;
 pub mod lapse;
 pub mod outside;
