@@ -379,6 +379,9 @@ pub struct Port {
     /// The XDP program of an uplink.
     #[serde(default)]
     pub xdp: Option<Box<Gate>>,
+    /// The socket of a vhost-user port, and who is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost: Option<Box<switch::VhostStatus>>,
     /// What has passed it since its interface was made; only `status` tells.
     pub traffic: Option<Traffic>,
     /// What it has of the flow table; only `status` tells.
@@ -400,6 +403,7 @@ impl From<switch::PortStatus> for Port {
             closed_by: p.closed.as_ref().and_then(|c| serde_json::to_value(c).ok()),
             lane: p.lane,
             xdp: p.gate.map(|gate| Box::new(gate.into())),
+            vhost: p.vhost.map(Box::new),
             traffic: p.traffic.map(Into::into),
             connections: p.connections.map(Into::into),
         }

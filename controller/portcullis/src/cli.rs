@@ -341,6 +341,9 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// The engine of vhost-user ports: what the daemon starts
+    #[command(hide = true)]
+    Engine,
     /// The daemon in the foreground: what `up` starts
     #[command(hide = true)]
     Daemon {
@@ -393,6 +396,27 @@ pub enum Attach {
         /// A command to run with the tap's queues open
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<OsString>,
+    },
+    /// A socket for a virtual machine whose monitor speaks vhost-user; frames stay in user space
+    #[command(
+        after_help = "Its socket is vhost/NAME.sock in the run directory, as `status` says. The \
+                      monitor connects to it and has to share the guest's memory; of QEMU these are \
+                      -object memory-backend-memfd,id=m,size=1G,share=on, -machine \
+                      memory-backend=m, -chardev socket,id=c,path=SOCKET,reconnect=1, -netdev \
+                      vhost-user,id=n,chardev=c and -device virtio-net-pci,netdev=n,mac=MAC with the \
+                      MAC that `status` says.\n\nExample:\n  portcullis attach vhost-user web \
+                      --guest web1\n  portcullis attach vhost-user web --guest web1 --network dmz"
+    )]
+    VhostUser {
+        /// Name of the port, at most 15 characters
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Whose it is.
+        #[command(flatten)]
+        nic: NicArgs,
+        /// How it is printed.
+        #[command(flatten)]
+        output: Output,
     },
     /// A veth pair whose other end goes into a network namespace, configured for the guest
     #[command(after_help = "Example:\n  portcullis attach veth app --guest app1 --netns app1\n  \
@@ -499,6 +523,7 @@ impl Command {
             | Self::Events { output, .. }
             | Self::Attach(
                 Attach::Tap { output, .. }
+                | Attach::VhostUser { output, .. }
                 | Attach::Veth { output, .. }
                 | Attach::Uplink { output, .. },
             )
@@ -513,6 +538,7 @@ impl Command {
             | Self::QemuHelper(_)
             | Self::Cni
             | Self::LibvirtHook(_)
+            | Self::Engine
             | Self::Daemon { .. } => Format::Human,
         }
     }

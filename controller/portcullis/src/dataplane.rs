@@ -1,12 +1,13 @@
 //! The switch as the daemon sees it: a seam, so that the daemon can be tested without a kernel.
 
-use std::{error::Error, net::IpAddr, sync::Arc};
+use std::{error::Error, net::IpAddr, path::PathBuf, sync::Arc};
 
 use portcullis_image::Image;
 use portcullis_switch::{
     self as switch, Config, Event, EventCounts, Flow, Installed, LaneChange, PortSpec, PortStatus,
-    RemoveReport, StartReport, SweepReport, Switch, SwitchStatus,
+    RemoveReport, StartReport, SweepReport, Switch, SwitchStatus, peer::Peer as _,
 };
+use portcullis_vhost_user::Client;
 
 /// A switch that is running. All calls block.
 pub trait DataPlane {
@@ -75,6 +76,12 @@ pub trait DataPlane {
     /// The kernel refused.
     fn sweep(&mut self) -> Result<SweepReport, Self::Error>;
 
+    /// Starts the engine of vhost-user ports again if it has ended; true: it had.
+    ///
+    /// # Errors
+    /// It does not start; those ports are closed.
+    fn look_after_engine(&mut self) -> Result<bool, Self::Error>;
+
     /// Opens and closes the fast lane of taps as it pays; says what changed.
     ///
     /// # Errors
@@ -111,12 +118,25 @@ impl Launcher for Kernel {
     type Error = switch::Error;
 
     fn start(&self, config: Config) -> Result<(Switch, StartReport), switch::Error> {
-        Switch::start(config)
+        let engine = engine(&config);
+        let (mut switch, report) = Switch::start(config)?;
+        switch.join(Box::new(engine));
+        Ok((switch, report))
     }
 
     fn remove(&self, config: &Config) -> Result<RemoveReport, switch::Error> {
+        // What it holds open goes with it.
+        engine(config).end();
         Switch::remove(config)
     }
+}
+
+/// The engine of a switch: this program, told where the switch is.
+fn engine(config: &Config) -> Client {
+    let program = PathBuf::from("/proc/self/exe");
+    let run_dir = config.run_dir.to_string_lossy().into_owned();
+    let arguments = vec!["engine".to_owned(), "--run-dir".to_owned(), run_dir];
+    Client::new(&config.run_dir, program, arguments)
 }
 
 impl DataPlane for Switch {
@@ -161,6 +181,10 @@ impl DataPlane for Switch {
 
     fn flows(&self, each: &mut dyn FnMut(Flow)) -> Result<(), switch::Error> {
         Switch::flows(self, each)
+    }
+
+    fn look_after_engine(&mut self) -> Result<bool, switch::Error> {
+        Switch::look_after_other_half(self)
     }
 
     fn tune(&mut self) -> Result<Vec<LaneChange>, switch::Error> {

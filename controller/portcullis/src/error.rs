@@ -269,6 +269,9 @@ pub enum Error {
         /// Why.
         source: vmm_attach::Error,
     },
+    /// The engine of vhost-user ports does not run.
+    #[error(transparent)]
+    Engine(portcullis_vhost_user::engine::Error),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] portcullis_store::Error),
@@ -316,6 +319,7 @@ impl Error {
             Self::Monitor { .. } | Self::Guest(_) => "guest",
             Self::HandOver { .. } => "hand-over",
             Self::Look { .. } => "interfaces",
+            Self::Engine(_) => "engine",
             Self::Store(_) => code::STORE,
             Self::Failed(failure) => &failure.code,
         }

@@ -12,7 +12,7 @@ mod prefixes;
 mod tables;
 
 use portcullis_pipeline::{
-    Answer, DropReason, Frame as _, Scratch, Tables as _, Verdict, account, answer, decide,
+    Answer, DropReason, Frame, Scratch, Tables as _, Verdict, account, answer, decide,
     decide::flood as may_have,
     gate, lane, notice,
     subport::{self, is_subport},
@@ -23,7 +23,7 @@ pub use crate::{
     buffer::Buffer,
     flows::Flows,
     prefixes::Prefixes,
-    tables::{Slot, Tables},
+    tables::{Slot, Tables, words},
 };
 
 /// A switch in user space.
@@ -40,7 +40,7 @@ impl Engine {
     }
 
     /// Decides about a frame from port `ingress`; the verdict before answers and copies.
-    pub fn decide(&mut self, frame: &mut Buffer, ingress: u32) -> Verdict {
+    pub fn decide<F: Frame>(&mut self, frame: &mut F, ingress: u32) -> Verdict {
         decide(frame, &self.tables, ingress, &mut self.scratch)
     }
 

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use portcullis_pipeline::{
     DropReason,
     addr::Addr,
+    conntrack::{self, GRACE},
     event::Budget,
     layout::{
         AddressEntry, COVERED, DENIED_WORDS, Datagram, DeniedChunk, EVENT_RING, EventEntry,
@@ -13,6 +14,7 @@ use portcullis_pipeline::{
         NoticeKey, PORTS, PortEntry, PortReturns, PortState, PrefixEntry, RuleEntry, ServiceTable,
         Traffic,
     },
+    limit,
     reason::REASONS,
     route::NEIGHBOUR_FRESH,
     shared::is_shared,
@@ -83,7 +85,7 @@ pub struct Tables {
     /// Of any generation so far, by network and MAC.
     holders: HashMap<(u32, u64), Holder>,
     drops: Box<[Cell<u64>]>,
-    /// By place in the port table.
+    /// By place in the port table; behind the last one what ports had that are gone.
     traffic: Box<[Traffic]>,
     /// By place in the port table.
     states: Box<[PortState]>,
@@ -111,7 +113,7 @@ impl Tables {
             neighbours: RefCell::default(),
             holders: HashMap::new(),
             drops: (0..REASONS).map(|_| Cell::new(0)).collect(),
-            traffic: (0..PORTS).map(|_| Traffic::default()).collect(),
+            traffic: (0..=PORTS).map(|_| Traffic::default()).collect(),
             states: (0..PORTS).map(|_| PortState::default()).collect(),
             returns: (0..PORTS).map(|_| PortReturns::default()).collect(),
             port_drops: RefCell::default(),
@@ -127,6 +129,18 @@ impl Tables {
     pub fn install(&mut self, generation: u32, slot: Slot) {
         self.load(generation & 1, slot);
         self.put_in_force(generation);
+    }
+
+    /// As [`Tables::install`]; what stood in the slot comes back, for somebody else to free. A
+    /// policy that is another one begins to count its rules anew.
+    pub fn exchange(&mut self, generation: u32, slot: Slot) -> Slot {
+        let at = generation & 1;
+        let old = std::mem::take(&mut self.slots[at as usize]);
+        if at != self.generation & 1 {
+            self.rule_hits.get_mut().retain(|(slot, _), _| *slot != at);
+        }
+        self.install(generation, slot);
+        old
     }
 
     /// Puts the generation in force that its slot was filled with.
@@ -187,6 +201,56 @@ impl Tables {
         self.port_drops.borrow().get(&(port & (PORTS - 1), reason)).copied().unwrap_or(0)
     }
 
+    /// Every port and reason for which frames were dropped, by place in the port table; what ports
+    /// had that are gone stands at [`PORTS`].
+    pub fn all_port_drops(&self) -> Vec<(u32, DropReason, u64)> {
+        let drops = self.port_drops.borrow();
+        drops.iter().map(|((place, reason), frames)| (*place, *reason, *frames)).collect()
+    }
+
+    /// What has passed the ports that are gone.
+    pub fn gone_traffic(&self) -> &Traffic {
+        &self.traffic[PORTS as usize]
+    }
+
+    /// A port goes: what has passed it is added to what has passed those that went before.
+    pub fn retire(&mut self, port: u32) {
+        let place = port & (PORTS - 1);
+        let past = std::mem::take(&mut self.traffic[place as usize]);
+        let gone = &self.traffic[PORTS as usize];
+        for (sum, word) in words(gone).into_iter().zip(words(&past)) {
+            sum.add(word.get());
+        }
+        let drops = self.port_drops.get_mut();
+        for reason in DropReason::ALL {
+            if let Some(frames) = drops.remove(&(place, *reason)) {
+                *drops.entry((PORTS, *reason)).or_default() += frames;
+            }
+        }
+    }
+
+    /// Decisions by the rules (0: the default) of the generation in force.
+    pub fn all_rule_hits(&self) -> Vec<(u32, u64)> {
+        let hits = self.rule_hits.borrow();
+        let own = hits.iter().filter(|((slot, _), _)| *slot == self.generation & 1);
+        own.map(|((_, rule), hits)| (*rule, *hits)).collect()
+    }
+
+    /// Removes idle connections among `count` places of their table from `from` on; where to go on.
+    pub fn sweep(&mut self, from: usize, count: usize) -> usize {
+        let Self { flows, returns, now, .. } = self;
+        flows.sweep(from, count, |key, entry| {
+            let idle = entry.is_expired_by(key.protocol, *now, GRACE);
+            if idle {
+                let (place, half) = limit::owner(entry);
+                let returned = &returns[place as usize];
+                returned.flows.add(1);
+                returned.half_open.add(conntrack::is_half_open(half).into());
+            }
+            !idle
+        })
+    }
+
     /// Decisions by a rule (0: the default) of a slot.
     pub fn rule_hits(&self, slot: u32, rule: u32) -> u64 {
         self.rule_hits.borrow().get(&(slot, rule)).copied().unwrap_or(0)
@@ -195,6 +259,28 @@ impl Tables {
     fn slot(&self, slot: u32) -> &Slot {
         &self.slots[(slot & 1) as usize]
     }
+}
+
+/// Every word of a port's counters, in their order.
+pub fn words(t: &Traffic) -> [&Word; 16] {
+    [
+        &t.in_packets,
+        &t.in_bytes,
+        &t.out_packets,
+        &t.out_bytes,
+        &t.forwarded,
+        &t.flooded,
+        &t.answered,
+        &t.dropped,
+        &t.in_routed.packets,
+        &t.in_routed.bytes,
+        &t.out_routed.packets,
+        &t.out_routed.bytes,
+        &t.in_outside.packets,
+        &t.in_outside.bytes,
+        &t.out_outside.packets,
+        &t.out_outside.bytes,
+    ]
 }
 
 fn copy_side(s: &FlowSide) -> FlowSide {

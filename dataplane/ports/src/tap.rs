@@ -104,6 +104,13 @@ pub fn header_size(queue: &OwnedFd) -> io::Result<i32> {
     Ok(bytes)
 }
 
+/// Says what the reader of an open queue does by itself (`TUN_F_*`).
+pub fn set_offloads(queue: &File, flags: libc::c_uint) -> io::Result<()> {
+    let flags = libc::c_ulong::from(flags);
+    // SAFETY: the fd is open, and TUNSETOFFLOAD takes its argument by value.
+    check(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, flags) })
+}
+
 fn set_persistent(file: &File) -> io::Result<()> {
     let on: libc::c_ulong = 1;
     // SAFETY: the fd is open, and TUNSETPERSIST takes its argument by value.

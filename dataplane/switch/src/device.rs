@@ -61,7 +61,7 @@ pub fn ensure(
 /// The kernel's word for what we make.
 const fn kernel_kind(kind: &PortKind) -> &'static str {
     match kind {
-        PortKind::Tap { .. } => "tun",
+        PortKind::Tap { .. } | PortKind::VhostUser {} => "tun",
         PortKind::Veth { .. } => "veth",
         PortKind::Uplink { .. } | PortKind::Stranger { .. } => "",
     }
@@ -87,6 +87,7 @@ fn create(spec: &PortSpec, alias: &str, mac: Option<Mac>) -> Result<Link> {
             Ok(veth::create(&spec.name, &peer, netns.as_ref(), alias)?)
         }
         PortKind::Tap { queues } => Ok(tap::create(&spec.name, *queues, alias)?),
+        PortKind::VhostUser {} => Ok(tap::create(&spec.name, 1, alias)?),
         PortKind::Uplink { .. } | PortKind::Stranger { .. } => Ok(link::get(&spec.name)?),
     }
 }

@@ -15,6 +15,9 @@ pub enum Error {
     /// Something about a network device.
     #[error(transparent)]
     Device(#[from] portcullis_ports::Error),
+    /// Something about the other half of the switch.
+    #[error(transparent)]
+    Peer(#[from] crate::peer::Refused),
     /// A file or directory of the switch.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

@@ -68,6 +68,7 @@ impl Switch {
     /// Takes out of the ring what is in it. Called before a slot gets another image.
     pub(crate) fn collect_events(&mut self) {
         let offset_ns = nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Boottime);
+        self.collect_others(offset_ns);
         // Bounded: who fills the ring as fast as it is read has the rest of it read next time.
         for _ in 0..BACKLOG {
             let Some(record) = self.maps.events.next() else { return };
@@ -82,6 +83,16 @@ impl Switch {
         }
     }
 
+    /// As [`Switch::collect_events`], of the other half.
+    fn collect_others(&mut self, offset_ns: i128) {
+        let Some(peer) = &self.peer else { return };
+        let entries = peer.borrow_mut().events();
+        for entry in entries {
+            let event = self.named(&entry, offset_ns);
+            self.events.push(event);
+        }
+    }
+
     /// How many events there were, and how many are missing.
     pub fn event_counts(&self) -> Result<EventCounts> {
         let lost = self.maps.events_lost.get(&0, 0);
@@ -89,7 +100,7 @@ impl Switch {
         Ok(EventCounts {
             told: self.events.told,
             suppressed: self.events.suppressed + self.not_told_yet()?,
-            lost: lost.iter().sum::<u64>() + self.events.given_up,
+            lost: lost.iter().sum::<u64>() + self.events.given_up + self.told().events_lost,
         })
     }
 

@@ -35,6 +35,10 @@ impl Switch {
             }
             from = piece.next;
         }
+        let others = self.peer.as_ref().map(|peer| peer.borrow_mut().flows()).unwrap_or_default();
+        for (key, entry) in others.iter().filter(|(key, e)| !e.is_expired(key.protocol, now)) {
+            each(self.flow(key, entry, now));
+        }
         Ok(())
     }
 

@@ -221,6 +221,7 @@ impl Switch {
             made.uplinks.push(spec.name.clone());
         }
         self.links.attach(&mut self.code.ingress, &spec.name)?;
+        self.serve(spec, device.link.index)?;
         let hides_tags = gates::hides_tags(&self.bpffs, spec)?;
         let (ifindex, mtu) = (device.link.index, device.link.mtu);
         let place = Err(Closed::NoPolicy);

@@ -18,6 +18,7 @@ use crate::{
     device,
     error::{Error, Result},
     maps::name,
+    peer::Told,
     place::{Place, name_of, table_index},
     status::{
         Closed, Drops, FlowStatus, NetworkStatus, PortConnections, PortStatus, RuleHits,
@@ -36,14 +37,15 @@ const WORD: usize = size_of::<u64>();
 impl Switch {
     /// Everything that can be told.
     pub fn status(&self) -> Result<SwitchStatus> {
-        let flows =
-            FlowStatus { used: sweep::count(&self.maps)?, capacity: self.maps.flow_capacity };
         let mut ports = self.port_statuses();
         close_missing(&mut ports, &link::list()?);
-        let counted = Counted::read(&self.maps)?;
+        let told = self.told();
+        let counted = Counted::read(&self.maps, &told)?;
         for port in ports.iter_mut().filter(|p| p.ifindex != 0) {
             port.traffic = Some(counted.of(port.ifindex));
-            port.connections = Some(self.connections(port.ifindex)?);
+            port.connections = Some(self.connections(port.ifindex, &told)?);
+            let own = self.state.ports.iter().find(|own| own.ifindex == port.ifindex);
+            port.vhost = own.and_then(|own| self.vhost_status(own, &told));
         }
         Ok(SwitchStatus {
             generation: self.state.generation,
@@ -52,10 +54,13 @@ impl Switch {
             shared: self.shared_statuses()?,
             ports,
             traffic: counted.total(),
-            drops: self.drops()?,
-            rules: self.rule_hits()?,
+            drops: self.drops(&told)?,
+            rules: self.rule_hits(&told)?,
             events: self.event_counts()?,
-            flows,
+            flows: FlowStatus {
+                used: sweep::count(&self.maps)? + told.flows,
+                capacity: self.maps.flow_capacity,
+            },
             programs: self.code.status()?,
         })
     }
@@ -70,7 +75,7 @@ impl Switch {
 
     /// The ports with what has passed them, host legs last.
     pub fn port_traffic(&self) -> Result<Vec<PortStatus>> {
-        let counted = Counted::read(&self.maps)?;
+        let counted = Counted::read(&self.maps, &self.told())?;
         let mut ports = self.port_statuses();
         for port in ports.iter_mut().filter(|p| p.ifindex != 0) {
             port.traffic = Some(counted.of(port.ifindex));
@@ -99,6 +104,7 @@ impl Switch {
             closed: port.place.clone().err(),
             lane: self.lanes.is_open(&port.spec.name),
             gate: self.gate_status(port),
+            vhost: None,
             traffic: None,
             connections: None,
         };
@@ -153,6 +159,7 @@ impl Switch {
                 closed: None,
                 lane: false,
                 gate: None,
+                vhost: None,
                 traffic: None,
                 connections: None,
             })
@@ -222,22 +229,26 @@ impl Switch {
         Ok(nic.filter(|nic| shared.by.contains(nic)))
     }
 
-    fn connections(&self, ifindex: u32) -> Result<PortConnections> {
+    fn connections(&self, ifindex: u32, told: &Told) -> Result<PortConnections> {
         let now = taken::count(&self.maps, ifindex)?;
+        let there = told.ports.iter().find(|port| port.ifindex == ifindex);
+        let (flows, half_open) = there.map_or((0, 0), |port| (port.flows, port.half_open));
         let port = self.state.tables.ports.get(&table_index(ifindex));
         let limit = |n: u32| (n != 0).then_some(n);
         Ok(PortConnections {
-            flows: now.flows,
-            half_open: now.half_open,
+            flows: now.flows + flows,
+            half_open: now.half_open + half_open,
             flows_max: port.and_then(|p| limit(p.limits.flows)),
             half_open_max: port.and_then(|p| limit(p.limits.half_open)),
         })
     }
 
-    fn drops(&self) -> Result<Vec<Drops>> {
+    fn drops(&self, told: &Told) -> Result<Vec<Drops>> {
         let mut drops = Vec::new();
         for reason in DropReason::ALL {
-            let packets = sum(&self.maps.drops, *reason as u32)?;
+            let there = told.drops.iter().filter(|(_, number, _)| *number == *reason as u32);
+            let there: u64 = there.map(|(_, _, frames)| frames).sum();
+            let packets = sum(&self.maps.drops, *reason as u32)? + there;
             if packets > 0 {
                 let (reason, explanation) = (reason.word(), reason.explanation());
                 drops.push(Drops { reason, explanation, packets });
@@ -247,7 +258,7 @@ impl Switch {
     }
 
     /// Rules that decided something in this generation, in their order.
-    fn rule_hits(&self) -> Result<Vec<RuleHits>> {
+    fn rule_hits(&self, told: &Told) -> Result<Vec<RuleHits>> {
         let Some(image) = &self.state.image else { return Ok(Vec::new()) };
         let sizes = Sizes { key: size_of::<u32>(), value: WORD * self.maps.processors };
         let first = (self.state.generation & 1) * RULES;
@@ -256,8 +267,13 @@ impl Switch {
         let piece = batch::read(fd, sizes, Cursor::at_index(first), count)
             .map_err(|source| Error::Batch { map: name::RULE_HITS, source })?;
         let counters = piece.values.chunks_exact(sizes.value).zip(0..);
+        let own = told.generation == self.state.generation;
+        let there = |id: u32| {
+            let hits = told.rules.iter().filter(|(rule, _)| own && *rule == id);
+            hits.map(|(_, hits)| hits).sum::<u64>()
+        };
         Ok(counters
-            .map(|(words, id)| (total(words), id))
+            .map(|(words, id)| (total(words) + there(id), id))
             .filter(|(hits, _)| *hits > 0)
             .map(|(hits, id)| rule_hits(image, id, hits))
             .collect())

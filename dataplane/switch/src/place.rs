@@ -174,7 +174,9 @@ impl<'a> Taken<'a> {
             PortKind::Uplink { tagged, untagged, .. } => {
                 self.uplink(&c.spec.name, tagged, untagged.as_ref())?
             }
-            PortKind::Tap { .. } | PortKind::Veth { .. } => self.guest(c.spec)?,
+            PortKind::Tap { .. } | PortKind::VhostUser {} | PortKind::Veth { .. } => {
+                self.guest(c.spec)?
+            }
             PortKind::Stranger { bridge } => {
                 return Err(Closed::Stranger { bridge: bridge.clone() });
             }

@@ -46,6 +46,9 @@ pub enum PortKind {
         /// Queues that may be opened; 1 makes a single-queue tap.
         queues: u16,
     },
+    /// A socket for the front end of a virtual machine monitor, whose rings the engine serves. To the
+    /// kernel's half it is a tap.
+    VhostUser {},
     /// A veth pair whose other end goes into a network namespace.
     Veth {
         /// Path of the namespace (`/run/netns/NAME`, `/proc/PID/ns/net`); `None`: the switch's own.
@@ -97,6 +100,7 @@ impl PortKind {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Tap { .. } => "tap",
+            Self::VhostUser {} => "vhost-user",
             Self::Veth { .. } => "veth",
             Self::Uplink { .. } => "uplink",
             Self::Stranger { .. } => "stranger",

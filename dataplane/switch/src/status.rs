@@ -1,6 +1,6 @@
 //! What the switch tells about itself. Everything here is observed, not desired.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Add};
+use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Add, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -208,10 +208,47 @@ pub struct PortStatus {
     pub lane: bool,
     /// The gate (XDP) of an uplink.
     pub gate: Option<GateStatus>,
+    /// The other end of a vhost-user port; only [`Switch::status`](crate::Switch::status) tells.
+    pub vhost: Option<VhostStatus>,
     /// What has passed it; only [`Switch::status`](crate::Switch::status) tells.
     pub traffic: Option<Traffic>,
     /// What it has of the flow table; only [`Switch::status`](crate::Switch::status) tells.
     pub connections: Option<PortConnections>,
+}
+
+/// The end of a vhost-user port that its guest's monitor connects to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VhostStatus {
+    /// The socket.
+    pub socket: PathBuf,
+    /// Does the engine serve it at the moment?
+    pub served: bool,
+    /// Is a front end connected, and has said what it wants?
+    pub connected: bool,
+    /// What it has negotiated, by name.
+    pub features: Vec<String>,
+    /// The queue that was stopped because its driver broke the rules, and how.
+    pub stopped: Option<String>,
+    /// Frames for which the guest had no buffers.
+    pub no_room: u64,
+    /// What the guest has sent and what was no frame.
+    pub malformed: u64,
+    /// Of what has passed the port, what went straight from one guest's memory to another's. The rest
+    /// passed its tap.
+    pub direct: Direct,
+}
+
+/// What has passed a port without the kernel's half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Direct {
+    /// Packets from the guest.
+    pub in_packets: u64,
+    /// Their bytes.
+    pub in_bytes: u64,
+    /// Packets to the guest.
+    pub out_packets: u64,
+    /// Their bytes.
+    pub out_bytes: u64,
 }
 
 /// The gate of an uplink, or why there is none.

@@ -5,6 +5,7 @@
 //! slot and makes every connection look for its way again.
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     net::IpAddr,
     sync::{
@@ -36,6 +37,7 @@ use crate::{
     links::{Links, hook_of_kernel},
     loaded::{Loaded, Slots},
     maps::{Maps, name},
+    peer::Peer,
     pieces,
     place::{Candidate, Leg, Numbers, Place, place, table_index},
     slot::{self, OpenPort, Tables},
@@ -105,6 +107,8 @@ pub struct Switch {
     pub(crate) pass: Option<Pass>,
     /// When routers were last advertised.
     pub(crate) announced: Option<Instant>,
+    /// The way to the other half, for whoever has one.
+    pub(crate) peer: Option<RefCell<Box<dyn Peer>>>,
 }
 
 impl Switch {
@@ -158,6 +162,7 @@ impl Switch {
             sweep_from,
             pass: None,
             announced: None,
+            peer: None,
         };
         Ok((switch, report))
     }
@@ -183,7 +188,7 @@ impl Switch {
         }
         self.set_gates();
         let port = self.state.ports.last().expect("attached just now");
-        Ok(self.port_status(port))
+        Ok(PortStatus { vhost: self.vhost_status(port, &self.told()), ..self.port_status(port) })
     }
 
     /// Takes a port away: closed first, then its interface. An uplink becomes what it was.
@@ -228,13 +233,15 @@ impl Switch {
     ///
     /// After an error `state.generation` says what is in force, and the number is used up.
     pub(crate) fn flip(&mut self, generation: u32) -> Result<()> {
+        self.prepare_other_half(generation)?;
         fence(Ordering::SeqCst);
         self.set_generation(generation)?;
         self.state.generation = generation;
+        let followed = self.commit_other_half(generation);
         let read = self.maps.generation();
         grace::wait()?;
         match read? {
-            read if read == generation => Ok(()),
+            read if read == generation => followed,
             _ => Err(Error::ReadBack { map: name::GENERATION, at: generation.to_string() }),
         }
     }
@@ -337,6 +344,7 @@ impl Switch {
     /// Gives up an interface whose port is closed: one of ours is deleted, an uplink becomes what
     /// it was.
     pub(crate) fn give_back(&self, port: &str, ours: bool) -> Result<()> {
+        self.release(port)?;
         self.lanes.close(port)?;
         self.gates.links.close(port)?;
         if ours {

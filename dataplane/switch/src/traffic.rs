@@ -13,6 +13,7 @@ use crate::{
     batch::Sizes,
     error::{Error, Result},
     maps::{Bytes, Maps, name},
+    peer::Told,
     pieces,
     place::table_index,
     status::{Amount, Traffic},
@@ -26,8 +27,9 @@ const KEY: usize = size_of::<DropKey>();
 pub(crate) struct Counted(BTreeMap<u32, Traffic>);
 
 impl Counted {
-    /// Reads all of them. What passes meanwhile may be in some of the counters only.
-    pub(crate) fn read(maps: &Maps) -> Result<Self> {
+    /// Reads all of them, with what was `told` by the other half. What passes meanwhile may be in some
+    /// of the counters only.
+    pub(crate) fn read(maps: &Maps, told: &Told) -> Result<Self> {
         let mut counted = BTreeMap::new();
         let sizes = Sizes { key: size_of::<u32>(), value: WORDS * maps.processors };
         pieces::walk(maps.traffic.map(), name::TRAFFIC, sizes, |key, value| {
@@ -44,7 +46,26 @@ impl Counted {
                 at.reasons.insert(reason.word(), total(value));
             }
         })?;
-        Ok(Self(counted))
+        let mut counted = Self(counted);
+        counted.add(told);
+        Ok(counted)
+    }
+
+    fn add(&mut self, told: &Told) {
+        let ports = told.ports.iter().map(|port| (table_index(port.ifindex), &port.traffic));
+        for (place, words) in ports.chain([(PORTS, &told.gone)]) {
+            let traffic = sum(words.as_bytes());
+            if traffic != Traffic::default() {
+                let own = self.0.remove(&place).unwrap_or_default();
+                self.0.insert(place, own.plus(&traffic));
+            }
+        }
+        for (place, reason, frames) in &told.drops {
+            let reason = DropReason::ALL.get(*reason as usize);
+            if let (Some(reason), Some(at)) = (reason, self.0.get_mut(place)) {
+                *at.reasons.entry(reason.word()).or_default() += frames;
+            }
+        }
     }
 
     /// Of a port.

@@ -48,6 +48,11 @@ impl Host {
         &self.run_dir
     }
 
+    /// The socket of a vhost-user port.
+    pub fn vhost_socket(&self, port: &str) -> PathBuf {
+        self.run_dir.join("vhost").join(format!("{port}.sock"))
+    }
+
     /// What its switch remembers.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
@@ -118,24 +123,44 @@ impl Host {
 
     /// Processes of the daemon.
     pub fn daemon(&self) -> Vec<i32> {
+        self.processes(false)
+    }
+
+    /// Processes of the engine of vhost-user ports.
+    pub fn engine(&self) -> Vec<i32> {
+        self.processes(true)
+    }
+
+    /// Processes of `portcullis`: of the engine, or the others.
+    fn processes(&self, engine: bool) -> Vec<i32> {
         let Some(identity) = self.space.identity() else { return Vec::new() };
-        process::inside(&identity)
-            .into_iter()
-            .filter(|pid| {
-                fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.program)
-            })
-            .collect()
+        let is_ours = |pid: &i32| {
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.program)
+        };
+        let is_engine = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(b"engine")
+        };
+        let all = process::inside(&identity).into_iter();
+        all.filter(|pid| is_ours(pid) && is_engine(pid) == engine).collect()
     }
 
     /// Kills the daemon with SIGKILL and waits until it is gone.
     pub fn kill_daemon(&self) -> Result<()> {
-        let daemon = self.daemon();
-        for pid in &daemon {
-            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-        }
-        let dead = || daemon.iter().all(|pid| process::is_dead(*pid));
-        process::wait_for("the end of the daemon", 10, dead)
+        kill_all(&self.daemon(), "the end of the daemon")
     }
+
+    /// Kills the engine of vhost-user ports with SIGKILL and waits until it is gone.
+    pub fn kill_engine(&self) -> Result<()> {
+        kill_all(&self.engine(), "the end of the engine")
+    }
+}
+
+fn kill_all(processes: &[i32], what: &str) -> Result<()> {
+    for pid in processes {
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+    process::wait_for(what, 10, || processes.iter().all(|pid| process::is_dead(*pid)))
 }
 
 /// `portcullis` stands beside the test programs' directory, where cargo puts it.

@@ -17,6 +17,7 @@ use crate::{
     server::{Server, UdpEcho},
     sums,
     tap::Pump,
+    vhost::Monitor,
     vm::Vm,
 };
 
@@ -32,6 +33,9 @@ const WORLD_GATEWAY: [&str; 2] = ["203.0.113.1", "fd00:30::1"];
 pub enum Nic {
     /// A tap and a pump: as a virtual machine does.
     Tap,
+    /// A vhost-user socket and a front end: as a virtual machine does whose frames stay in user
+    /// space.
+    Vhost,
     /// A veth pair into its namespace: as a container does.
     Veth,
 }
@@ -61,6 +65,8 @@ pub struct Guest {
     pub gateway: Vec<IpAddr>,
     /// The pump, if it sits on a tap.
     pub pump: Option<Pump>,
+    /// Its virtual machine monitor, if it sits on a vhost-user socket.
+    pub monitor: Option<Monitor>,
 }
 
 /// A guest that is a virtual machine of our own monitor.
@@ -229,12 +235,20 @@ fn cable(lab: &Lab, host: &Space) -> Result<Space> {
 /// Attaches a guest and waits for nothing: its port is open when the command returns.
 pub fn attach(lab: &Lab, host: &Host, name: &str, nic: Nic) -> Result<Guest> {
     let space = lab.space(name)?;
+    let mut monitor = None;
     let (port, pump) = match nic {
         Nic::Veth => {
             let port = format!("v-{name}");
             let path = space.path();
             let path = path.to_string_lossy();
             host.portcullis(&["attach", "veth", &port, "--guest", name, "--netns", &path])?;
+            (port, None)
+        }
+        Nic::Vhost => {
+            let port = format!("u-{name}");
+            host.portcullis(&["attach", "vhost-user", &port, "--guest", name])?;
+            let mac = Facts::of(host, &port)?.mac;
+            monitor = Some(Monitor::start(host.vhost_socket(&port), &space, "eth0", &mac)?);
             (port, None)
         }
         Nic::Tap => {
@@ -246,7 +260,7 @@ pub fn attach(lab: &Lab, host: &Host, name: &str, nic: Nic) -> Result<Guest> {
         }
     };
     let facts = Facts::of(host, &port)?;
-    if pump.is_some() {
+    if pump.is_some() || monitor.is_some() {
         // What DHCP would tell a virtual machine.
         let text = |all: &[IpAddr]| all.iter().map(IpAddr::to_string).collect::<Vec<_>>();
         configure(&space, &text(&facts.addresses), &text(&facts.gateway))?;
@@ -258,6 +272,7 @@ pub fn attach(lab: &Lab, host: &Host, name: &str, nic: Nic) -> Result<Guest> {
         addresses: facts.addresses,
         gateway: facts.gateway,
         pump,
+        monitor,
     })
 }
 

@@ -144,7 +144,8 @@ fn trunk(bed: &mut Bed, name: &str, nic: Nic, vlans: &[u16]) -> Guest {
             status.port(&format!("{port}:{network}")).unwrap(),
         );
     }
-    Guest { space, port, mac, addresses: Vec::new(), gateway: Vec::new(), pump }
+    let (addresses, gateway) = (Vec::new(), Vec::new());
+    Guest { space, port, mac, addresses, gateway, pump, monitor: None }
 }
 
 /// Gives an interface what status says of its port.

@@ -41,6 +41,14 @@ pub fn foreground(settings: &UpSettings, context: &Context) -> Result<Outcome, E
     Ok(Outcome::fine("", Value::Null))
 }
 
+/// Runs the engine of vhost-user ports.
+pub fn engine(context: &Context) -> Result<Outcome, Error> {
+    // Away from the daemon's session: it outlives the daemon.
+    let _ = unistd::setsid();
+    portcullis_vhost_user::engine::run(&context.paths.run_dir).map_err(Error::Engine)?;
+    Ok(Outcome::fine("", Value::Null))
+}
+
 /// Runs the daemon away from the terminal; what `up` starts.
 pub fn daemon(settings: &UpSettings, context: &Context) -> Result<Outcome, Error> {
     // Fails only for the leader of a process group, which then has its own session or a shell

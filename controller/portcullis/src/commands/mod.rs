@@ -116,6 +116,7 @@ fn run(command: Command, context: &Context) -> Result<Outcome, Error> {
         Command::Import(what) => import::import(&what, context),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),
+        Command::Engine => background::engine(context),
         Command::Daemon { settings, detached: true } => background::daemon(&settings, context),
         Command::Daemon { settings, .. } => background::foreground(&settings, context),
     }

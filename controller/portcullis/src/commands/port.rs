@@ -66,6 +66,9 @@ fn spec(attach: Attach) -> Result<(PortSpec, Vec<OsString>), Error> {
         Attach::Tap { name, nic, queues, command, .. } => {
             (of(name, PortKind::Tap { queues }, Some(nic)), command)
         }
+        Attach::VhostUser { name, nic, .. } => {
+            (of(name, PortKind::VhostUser {}, Some(nic)), Vec::new())
+        }
         Attach::Veth { name, nic, netns, peer, no_configure, .. } => {
             let netns = Some(namespace(&netns, Path::new(NAMED))?);
             let kind = PortKind::Veth { netns, peer, configure: !no_configure };

@@ -148,6 +148,7 @@ pub(super) enum Topic {
     Ends,
     Sweep,
     Tune,
+    Engine,
     Usage,
     Strangers,
 }
@@ -286,6 +287,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             if Instant::now() >= sweep_at {
                 self.sweep();
                 self.tune();
+                self.look_after_engine();
                 sweep_at = Instant::now() + self.pace.sweep;
             }
             if Instant::now() >= usage_at {

@@ -96,6 +96,7 @@ pub fn add_waiting(ports: &mut Vec<api::Port>, specs: &[PortSpec], waiting: &Wai
             closed: Some(closed),
             lane: false,
             gate: None,
+            vhost: None,
             traffic: None,
             connections: None,
         }));
@@ -184,6 +185,7 @@ mod tests {
             closed: None,
             lane: false,
             gate: None,
+            vhost: None,
             traffic: None,
             connections: Some(PortConnections { flows_max, ..PortConnections::default() }),
         };

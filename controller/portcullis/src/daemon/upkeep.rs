@@ -132,6 +132,22 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         }
     }
 
+    /// Starts the engine of vhost-user ports again if it has died.
+    pub(super) fn look_after_engine(&mut self) {
+        match self.plane.look_after_engine() {
+            Ok(started) => {
+                if started {
+                    log("the engine of vhost-user ports had ended: it was started again");
+                }
+                self.problems.remove(&Topic::Engine);
+            }
+            Err(error) => {
+                let text = format!("vhost-user ports are closed: {}", chain(&error));
+                self.problem(Topic::Engine, text);
+            }
+        }
+    }
+
     /// Gives the taps the fast lane for which it pays.
     pub(super) fn tune(&mut self) {
         match self.plane.tune() {
@@ -204,6 +220,6 @@ fn may_exist(port: &PortSpec) -> bool {
         PortKind::Uplink { .. } | PortKind::Stranger { .. } => {
             host::interfaces().is_ok_and(|interfaces| interfaces.contains(&port.name))
         }
-        PortKind::Veth { netns: None, .. } | PortKind::Tap { .. } => true,
+        PortKind::Veth { netns: None, .. } | PortKind::Tap { .. } | PortKind::VhostUser {} => true,
     }
 }

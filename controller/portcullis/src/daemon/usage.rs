@@ -216,6 +216,7 @@ mod tests {
             closed: None,
             lane: false,
             gate: None,
+            vhost: None,
             traffic: Some(Traffic { in_packets: sent, in_bytes: 100 * sent, ..Traffic::default() }),
             connections: None,
         }

@@ -22,6 +22,7 @@ pub fn render(status: &Status, now_unix_s: u64, paint: Paint) -> String {
         ("shared addresses", shared(status)),
         ("ports", ports(status)),
         ("XDP of uplinks", gates(status)),
+        ("vhost-user", sockets(status)),
         ("traffic", traffic(status)),
         ("guests without a port", unattached(status)),
         ("drops", drops(status)),
@@ -142,6 +143,28 @@ fn gates(status: &Status) -> Table {
             Cell::new(style, gate.mode.as_str()),
             gate.dropped.to_string().into(),
             dash(gate.why.as_deref()),
+        ]);
+    }
+    table
+}
+
+fn sockets(status: &Status) -> Table {
+    let mut table =
+        Table::new(&["port", "front end", "socket", ">direct", ">no room", ">malformed"]);
+    for (port, vhost) in status.ports.iter().filter_map(|p| Some((p, p.vhost.as_ref()?))) {
+        let front_end = match (&vhost.stopped, vhost.connected, vhost.served) {
+            (Some(why), ..) => Cell::new(Style::Bad, format!("stopped: {why}")),
+            (None, true, _) => Cell::new(Style::Good, "connected"),
+            (None, false, true) => Cell::new(Style::Dim, "none"),
+            (None, false, false) => Cell::new(Style::Bad, "not served"),
+        };
+        table.row([
+            port.name.as_str().into(),
+            front_end,
+            vhost.socket.display().to_string().into(),
+            vhost.direct.in_packets.to_string().into(),
+            vhost.no_room.to_string().into(),
+            vhost.malformed.to_string().into(),
         ]);
     }
     table
@@ -314,6 +337,7 @@ mod tests {
             xdp: closed.is_none().then(|| {
                 Box::new(Gate { mode: "native".into(), why: None, dropped: 7, hides_tags: false })
             }),
+            vhost: None,
             traffic: Some(Traffic {
                 in_packets: 12,
                 in_bytes: 1_250_000,

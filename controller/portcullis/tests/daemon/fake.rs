@@ -127,6 +127,7 @@ impl FakePlane {
             closed,
             lane: false,
             gate: None,
+            vhost: None,
             traffic: None,
             connections: None,
         }
@@ -222,6 +223,10 @@ impl DataPlane for FakePlane {
         self.0.works("flows")?;
         self.0.kernel().flows.iter().cloned().for_each(each);
         Ok(())
+    }
+
+    fn look_after_engine(&mut self) -> Result<bool, FakeError> {
+        Ok(false)
     }
 
     fn tune(&mut self) -> Result<Vec<LaneChange>, FakeError> {

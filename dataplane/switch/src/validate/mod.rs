@@ -16,7 +16,7 @@ use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use portcullis_image::Image;
 use portcullis_pipeline::policy::Cell;
 
-pub use self::{agree::Wanted, difference::Difference, read::Reader};
+pub use self::{agree::Wanted, difference::Difference, held::Held as SlotCopy, read::Reader};
 use self::{difference::Judgement, question::Question};
 use crate::{
     error::{Error, Result},

@@ -11,6 +11,7 @@ use portcullis_pipeline::{
         PortEntry, PrefixEntry, PrefixKey, ROW_CHUNKS, RULES, SERVICE_TABLES, SOURCE_TABLES,
         ServiceTable,
     },
+    policy::Cell,
 };
 use zerocopy::FromBytes;
 
@@ -36,26 +37,64 @@ impl<'a> Reader<'a> {
 
     /// Everything in the slot, as far as an image of this size reaches.
     pub fn read(&self, image: &Image) -> Result<Held> {
-        let maps = self.maps;
-        let shape = maps.generations.get(&self.slot, 0);
+        let shape = self.shape()?;
+        let rows = self.rows(image.rows.len())?;
+        let mut held = self.read_as_far(shape, rows, image.cells.len(), image.networks.len())?;
+        held.rules =
+            entries(&self.maps.rules, name::RULES, self.slot * RULES, image.rules.len() + 1)?;
+        Ok(held)
+    }
+
+    /// Everything in the slot, as far as it says itself that it reaches.
+    pub fn copy(&self) -> Result<Held> {
+        let shape = self.shape()?;
+        let rows = self.rows(shape.classes as usize * shape.classes as usize)?;
+        let last = rows.iter().max().map_or(0, |row| *row as usize + 1);
+        let cells = (last * shape.services as usize).min(CELL_CHUNKS as usize * CHUNK);
+        let mut held = self.read_as_far(shape, rows, cells, NETWORKS as usize - 1)?;
+        let named = held.cells.iter().chain(&held.shadows).map(|cell| Cell(*cell).rule());
+        let rules = named.max().map_or(0, |rule| rule as usize);
+        let rules = (rules + 1).min(RULES as usize);
+        held.rules = entries(&self.maps.rules, name::RULES, self.slot * RULES, rules)?;
+        Ok(held)
+    }
+
+    fn shape(&self) -> Result<GenerationEntry> {
+        let shape = self.maps.generations.get(&self.slot, 0);
         let shape = shape.map_err(Error::map("read", name::GENERATIONS))?;
-        let shape = GenerationEntry::read_from_bytes(&shape).expect("an entry of that size");
+        Ok(GenerationEntry::read_from_bytes(&shape).expect("an entry of that size"))
+    }
+
+    fn rows(&self, count: usize) -> Result<Vec<u32>> {
+        let count = count.min(ROW_CHUNKS as usize * CHUNK);
+        numbers(self.maps.rows.map(), name::ROWS, self.slot * ROW_CHUNKS, count)
+    }
+
+    /// All but the rules: so many cells, and members of so many networks.
+    fn read_as_far(
+        &self,
+        shape: GenerationEntry,
+        rows: Vec<u32>,
+        count: usize,
+        networks: usize,
+    ) -> Result<Held> {
+        let maps = self.maps;
         let cells = self.slot * CELL_CHUNKS;
         let shadows = cells + (shape.shadows / CHUNK as u32).min(CELL_CHUNKS - 1);
-        let shadowed = if shape.shadows == 0 { 0 } else { image.cells.len() };
+        let shadowed = if shape.shadows == 0 { 0 } else { count };
         Ok(Held {
             shape,
             first_end: maps.settings()?.ends[self.slot as usize],
-            tables: self.tables(image.networks.len() as u32 + 1)?,
+            tables: self.tables(networks as u32 + 1)?,
             services: self.classes(maps.services.map(), name::SERVICES, SERVICE_TABLES)?,
             sources: match shape.sources {
                 0 | 1 => Vec::new(),
                 _ => self.classes(maps.sources.map(), name::SOURCES, SOURCE_TABLES)?,
             },
-            rows: numbers(maps.rows.map(), name::ROWS, self.slot * ROW_CHUNKS, image.rows.len())?,
-            cells: numbers(maps.cells.map(), name::CELLS, cells, image.cells.len())?,
+            rows,
+            cells: numbers(maps.cells.map(), name::CELLS, cells, count)?,
             shadows: numbers(maps.cells.map(), name::CELLS, shadows, shadowed)?,
-            rules: entries(&maps.rules, name::RULES, self.slot * RULES, image.rules.len() + 1)?,
+            rules: Vec::new(),
         })
     }
 

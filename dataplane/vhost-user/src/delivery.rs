@@ -1,0 +1,86 @@
+//! A frame into the buffers of a guest (virtio 1.3, section 5.1.6.4).
+
+use crate::{
+    cursor::{Cursor, length},
+    header::{BUFFERS, LENGTH},
+    ring::{Lie, Part, Ring},
+};
+
+/// A frame on its way to a guest.
+pub struct Frame<'a> {
+    /// What is said of it, in the longest form.
+    pub header: [u8; LENGTH],
+    /// Its first bytes.
+    pub head: &'a [u8],
+    /// The others, in the memory of the guest that sends it.
+    pub tail: Option<(Cursor<'a>, usize)>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// The guest has it.
+    Yes,
+    /// Its buffers have no room now.
+    NoRoom,
+}
+
+/// Chains of buffers that a frame goes into: kept, so that none has to be made for each frame.
+#[derive(Default)]
+pub struct Chains {
+    parts: Vec<Part>,
+    /// Their numbers, and bytes.
+    heads: Vec<(u16, usize)>,
+}
+
+impl Chains {
+    /// Puts a frame into a guest's buffers, and shows it to its driver. `header`: bytes of the
+    /// header; `mergeable`: may it be in several chains?
+    pub fn deliver(
+        &mut self,
+        ring: &mut Ring,
+        frame: Frame<'_>,
+        header: usize,
+        mergeable: bool,
+    ) -> Result<Delivered, Lie> {
+        let bytes = header + frame.head.len() + frame.tail.as_ref().map_or(0, |(_, len)| *len);
+        if !self.take(ring, bytes, mergeable)? {
+            return Ok(Delivered::NoRoom);
+        }
+        let mut said = frame.header;
+        said[BUFFERS..].copy_from_slice(&(self.heads.len() as u16).to_le_bytes());
+        let memory = ring.memory().clone();
+        let mut to = Cursor::new(&memory, &self.parts);
+        to.write(&said[..header]);
+        to.write(frame.head);
+        if let Some((mut tail, length)) = frame.tail {
+            to.copy(&mut tail, length);
+        }
+        let mut left = bytes;
+        for (head, room) in &self.heads {
+            let written = left.min(*room);
+            ring.give(*head, written as u32)?;
+            left -= written;
+        }
+        ring.publish()?;
+        Ok(Delivered::Yes)
+    }
+
+    /// Takes chains for so many bytes. False: there are not enough, and none is taken.
+    fn take(&mut self, ring: &mut Ring, bytes: usize, mergeable: bool) -> Result<bool, Lie> {
+        self.parts.clear();
+        self.heads.clear();
+        let mut room = 0;
+        while room < bytes && (mergeable || self.heads.is_empty()) {
+            let before = self.parts.len();
+            let Some(head) = ring.take(&mut self.parts)? else { break };
+            let own = length(&self.parts[before..]);
+            self.heads.push((head, own));
+            room += own;
+        }
+        if room < bytes {
+            ring.put_back(self.heads.len() as u16);
+        }
+        Ok(room >= bytes)
+    }
+}

@@ -1,0 +1,268 @@
+//! The engine's process: takes orders of the daemon at a socket, and goes on without one.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use portcullis_engine::{Slot, words};
+use portcullis_pipeline::{Tables as _, layout::FlowSide};
+use portcullis_ports::tap;
+use portcullis_switch::peer::{PortTold, Source, Told};
+use zerocopy::IntoBytes;
+
+use crate::{
+    carrier::{self, Carrier, Desk},
+    client::control_of,
+    clock::{Clock, since_boot_ns},
+    door::{self, Door},
+    fault,
+    features::Features,
+    mailbox::Ended,
+    message::{Answer, Ask, LANGUAGE, Line},
+    port::Port,
+    tables::slot,
+};
+
+/// Why the engine does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its socket.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Socket {
+        /// What was to be done.
+        action: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The tables of the kernel's half.
+    #[error(transparent)]
+    Tables(#[from] portcullis_switch::Error),
+    /// Its thread.
+    #[error("cannot start the thread that carries frames: {source}")]
+    Thread {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Why an order was not followed.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Tables(#[from] portcullis_switch::Error),
+    #[error(transparent)]
+    Device(#[from] portcullis_ports::Error),
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    #[error("the socket {}: {source}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
+    #[error("the tap of {port}: {source}")]
+    Tap { port: String, source: io::Error },
+    #[error("generation {wanted} was not prepared, but {prepared:?}")]
+    NotPrepared { wanted: u32, prepared: Option<u32> },
+}
+
+/// Serves ports of the switch in `run_dir` until it is told to end.
+///
+/// # Errors
+/// It cannot start.
+pub fn run(run_dir: &Path) -> Result<(), Error> {
+    let path = control_of(run_dir);
+    let failed = |action| {
+        let path = path.clone();
+        move |source| Error::Socket { action, path, source }
+    };
+    fault::survive().map_err(|source| Error::Thread { source })?;
+    let source = Source::open(run_dir)?;
+    let (desk, thread) =
+        carrier::start(source.flows() as usize).map_err(|source| Error::Thread { source })?;
+    let listener = door::bind(&path).map_err(failed("listen at"))?;
+    let mut engine = Engine { source, desk, doors: BTreeMap::new(), prepared: None };
+    loop {
+        let (stream, _) = listener.accept().map_err(failed("accept at"))?;
+        if engine.obey(&mut Line::new(stream)) {
+            break;
+        }
+    }
+    let _ = fs::remove_file(&path);
+    engine.end();
+    drop(thread.join());
+    Ok(())
+}
+
+/// A generation that waits to be put in force.
+struct Prepared {
+    generation: u32,
+    slot: Slot,
+    clock: Clock,
+}
+
+struct Engine {
+    source: Source,
+    desk: Desk,
+    /// By name of the port, with the index of its tap.
+    doors: BTreeMap<String, (u32, Door)>,
+    prepared: Option<Prepared>,
+}
+
+impl Engine {
+    /// Follows the orders of a daemon until it goes. True: it was told to end.
+    fn obey(&mut self, line: &mut Line) -> bool {
+        while let Ok(Some(ask)) = line.hear::<Ask>() {
+            let end = ask == Ask::End;
+            let answer = self.answer(ask);
+            let answer =
+                answer.unwrap_or_else(|refused| Answer::Failed { reason: refused.to_string() });
+            if line.say(&answer).is_err() || end {
+                return end;
+            }
+        }
+        false
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<Answer, Refused> {
+        match ask {
+            Ask::Hello => return Ok(Answer::Hello { language: LANGUAGE }),
+            Ask::Serve { port, ifindex, socket } => self.serve(&port, ifindex, &socket)?,
+            Ask::Release { port } => self.release(&port)?,
+            Ask::Prepare { generation, ticks, monotonic_ns } => {
+                let slot = slot(self.source.read(generation)?);
+                let clock = Clock::new(ticks, monotonic_ns);
+                self.prepared = Some(Prepared { generation, slot, clock });
+            }
+            Ask::Commit { generation } => self.commit(generation)?,
+            Ask::Tell => return Ok(Answer::Told(self.desk.ask(|carrier| tell(carrier))?)),
+            Ask::Events => {
+                let entries = self.desk.ask(|carrier| events(carrier))?;
+                return Ok(Answer::Entries { entries });
+            }
+            Ask::Flows => {
+                let entries = self.desk.ask(|carrier| flows(carrier))?;
+                return Ok(Answer::Entries { entries });
+            }
+            Ask::End => {}
+        }
+        Ok(Answer::Done)
+    }
+
+    fn serve(&mut self, port: &str, ifindex: u32, socket: &Path) -> Result<(), Refused> {
+        if self.doors.get(port).is_some_and(|(served, _)| *served == ifindex) {
+            return Ok(());
+        }
+        self.release(port)?;
+        let failed = |source| Refused::Tap { port: port.to_owned(), source };
+        let queue = tap::open_queue(port, 1)?;
+        let new = Port::new(port.to_owned(), ifindex, queue).map_err(failed)?;
+        self.desk.ask(|carrier| carrier.add(new))?.map_err(failed)?;
+        match Door::open(socket, self.desk.clone(), ifindex) {
+            Ok(door) => drop(self.doors.insert(port.to_owned(), (ifindex, door))),
+            Err(source) => {
+                self.desk.ask(move |carrier| carrier.remove(ifindex))?;
+                return Err(Refused::Socket { path: socket.to_owned(), source });
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, port: &str) -> Result<(), Refused> {
+        let Some((ifindex, door)) = self.doors.remove(port) else { return Ok(()) };
+        door.close();
+        self.desk.ask(move |carrier| carrier.remove(ifindex))?;
+        Ok(())
+    }
+
+    fn commit(&mut self, generation: u32) -> Result<(), Refused> {
+        let prepared = self.prepared.take();
+        let number = prepared.as_ref().map(|prepared| prepared.generation);
+        let Some(ready) = prepared.filter(|prepared| prepared.generation == generation) else {
+            return Err(Refused::NotPrepared { wanted: generation, prepared: number });
+        };
+        let Prepared { generation, slot, clock } = ready;
+        // What stood there before is freed on this thread.
+        drop(self.desk.ask(move |carrier| carrier.install(generation, slot, clock))?);
+        Ok(())
+    }
+
+    fn end(mut self) {
+        let ports: Vec<String> = self.doors.keys().cloned().collect();
+        for port in ports {
+            let _ = self.release(&port);
+        }
+        let _ = self.desk.ask(Carrier::end);
+    }
+}
+
+fn tell(carrier: &mut Carrier) -> Told {
+    let tables = &carrier.engine.tables;
+    let counters = |ifindex| words(tables.port_traffic(ifindex)).map(|word| word.get());
+    let state = |ifindex| {
+        let (taken, returned) = (tables.port_state(ifindex), tables.port_returns(ifindex));
+        taken.zip(returned).map_or((0, 0), |(taken, returned)| {
+            let flows = taken.flows.get().wrapping_sub(returned.flows.get());
+            (flows, taken.half_open.get().wrapping_sub(returned.half_open.get()))
+        })
+    };
+    let port = |port: &Port| {
+        let (flows, half_open) = state(port.ifindex);
+        PortTold {
+            name: port.name.clone(),
+            ifindex: port.ifindex,
+            connected: port.features.is_some(),
+            features: port
+                .features
+                .map(Features::names)
+                .unwrap_or_default()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            stopped: port.stopped.map(|(queue, lie)| format!("queue {queue}: {lie}")),
+            no_room: port.losses.no_room,
+            malformed: port.losses.malformed,
+            traffic: counters(port.ifindex).to_vec(),
+            flows: at_least_none(flows),
+            half_open: at_least_none(half_open),
+        }
+    };
+    let drops = tables.all_port_drops();
+    Told {
+        generation: tables.generation(),
+        ports: carrier.ports.iter().map(port).collect(),
+        gone: words(tables.gone_traffic()).map(|word| word.get()).to_vec(),
+        drops: drops.into_iter().map(|(place, reason, n)| (place, reason as u32, n)).collect(),
+        rules: tables.all_rule_hits(),
+        flows: tables.flows.len() as u64,
+        events_lost: tables.events_lost(),
+    }
+}
+
+/// A number below zero is none.
+const fn at_least_none(n: u64) -> u64 {
+    if n > u64::MAX / 2 { 0 } else { n }
+}
+
+/// Events with the time since the boot, as the kernel's have.
+fn events(carrier: &mut Carrier) -> Vec<Vec<u8>> {
+    const NS_PER_TICK: u64 = 1_000_000_000 / portcullis_pipeline::tables::TICKS_PER_SECOND;
+    let behind = since_boot_ns().wrapping_sub(carrier.clock.now() * NS_PER_TICK);
+    let all = carrier.engine.tables.take_events();
+    all.map(|mut event| {
+        event.time = event.time.wrapping_add(behind);
+        event.as_bytes().to_vec()
+    })
+    .collect()
+}
+
+fn flows(carrier: &mut Carrier) -> Vec<Vec<u8>> {
+    let all = carrier.engine.tables.flows.iter();
+    all.map(|(key, entry)| {
+        let side = |side: &FlowSide| [side.way.get(), side.half.get(), side.sent.get()];
+        let [a, b] = [&entry.a, &entry.b].map(side);
+        let head = [entry.judged.get(), entry.last.get()];
+        [key.as_bytes(), head.as_bytes(), a.as_bytes(), b.as_bytes()].concat()
+    })
+    .collect()
+}

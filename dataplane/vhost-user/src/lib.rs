@@ -1,0 +1,31 @@
+//! Ports whose rings are in user space (vhost-user).
+//!
+//! Such a port is an ordinary tap port of the kernel's switch, whose other end is held by a process
+//! of its own, the engine. The tap is the trunk between the two halves: what a guest sends goes into
+//! it, and is decided about by the port's filter, unless it is for another guest of the engine.
+//! Then the engine decides, by the same pipeline over a copy of the tables in force, and the frame
+//! goes from one guest's memory into the other's.
+//!
+//! [`engine`] is the process, [`Client`] the switch's way to it.
+
+mod carrier;
+mod client;
+mod clock;
+mod cursor;
+mod delivery;
+mod door;
+pub mod engine;
+mod fault;
+mod features;
+mod forward;
+mod head;
+mod header;
+mod mailbox;
+mod message;
+mod port;
+mod ring;
+mod session;
+mod stage;
+mod tables;
+
+pub use client::{Client, end, socket_of};

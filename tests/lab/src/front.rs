@@ -1,0 +1,373 @@
+//! A vhost-user front end, and the driver of its queues: what a virtual machine monitor and its guest
+//! are to a vhost-user port, without either. What it writes into the shared memory is anybody's
+//! choice, so it can lie, too.
+
+use std::{
+    fs::File,
+    io,
+    num::Wrapping,
+    os::fd::{AsFd, AsRawFd},
+    os::unix::net::UnixStream,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::memfd::{MFdFlags, memfd_create},
+};
+use vhost::{
+    VhostBackend, VhostUserMemoryRegionInfo, VringConfigData,
+    vhost_user::{Frontend, VhostUserFrontend, message::VhostUserProtocolFeatures},
+};
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
+use vmm_sys_util::{
+    epoll::{ControlOperation, Epoll, EpollEvent, EventSet},
+    eventfd::{EFD_NONBLOCK, EventFd},
+};
+
+use crate::{Error, Result, sys::VNET_HEADER};
+
+/// Descriptors of each queue.
+pub const SIZE: u16 = 256;
+/// Where a queue's parts are: its descriptor table first.
+const AVAILABLE: u64 = 0x4000;
+const USED: u64 = 0x5000;
+/// Distance of two queues.
+const QUEUE: u64 = 0x8000;
+/// Where the buffers for what is sent begin, and how far they are apart: a super-packet each.
+const SENT: u64 = 0x10_0000;
+const SENT_EACH: u64 = 0x1_2000;
+/// The same of those for what is received: a frame that needs more is in several.
+const RECEIVED: u64 = SENT + SENT_EACH * SIZE as u64;
+const RECEIVED_EACH: u64 = 0x1000;
+/// Bytes of the memory.
+pub const MEMORY: u64 = RECEIVED + RECEIVED_EACH * SIZE as u64;
+
+const EVENT_IDX: u64 = 1 << 29;
+const PROTOCOL_FEATURES: u64 = 1 << 30;
+const WRITE: u16 = 2;
+/// Of the queues.
+const RECEIVE: usize = 0;
+const SEND: usize = 1;
+
+/// The memory of a guest.
+pub type Memory = GuestMemoryMmap<()>;
+
+/// A connection, with both queues running.
+pub struct Front {
+    /// The socket's other end is told by this.
+    pub frontend: Frontend,
+    watch: UnixStream,
+    /// The guest's memory.
+    pub memory: Arc<Memory>,
+    /// What was negotiated.
+    pub features: u64,
+    /// What the guest sends; `None` once it was taken out.
+    pub send: Option<SendQueue>,
+    /// What it receives.
+    pub receive: Option<ReceiveQueue>,
+}
+
+impl Front {
+    /// Connects and negotiates all that is offered, but for these features.
+    pub fn connect(socket: &Path, without: u64) -> Result<Self> {
+        let stream = UnixStream::connect(socket).map_err(Error::file(socket))?;
+        let watch = stream.try_clone().map_err(Error::system("dup"))?;
+        let frontend = Frontend::from_stream(stream, 2);
+        Self::negotiate(frontend, watch, without).map_err(|source| Error::System {
+            call: format!("negotiating at {}", socket.display()),
+            source: io::Error::other(source.to_string()),
+        })
+    }
+
+    fn negotiate(
+        mut frontend: Frontend,
+        watch: UnixStream,
+        without: u64,
+    ) -> std::result::Result<Self, vhost::Error> {
+        frontend.set_owner()?;
+        let features = frontend.get_features()? & !without;
+        frontend.set_features(features)?;
+        if features & PROTOCOL_FEATURES != 0 {
+            let all = frontend.get_protocol_features()?;
+            frontend.set_protocol_features(all & VhostUserProtocolFeatures::REPLY_ACK)?;
+        }
+        frontend.set_hdr_flags(vhost::vhost_user::message::VhostUserHeaderFlag::NEED_REPLY);
+        let memory = Arc::new(memory().map_err(|_| vhost::Error::InvalidGuestMemory)?);
+        let region = memory.iter().next().expect("one region");
+        let region = VhostUserMemoryRegionInfo::from_guest_region(region)?;
+        frontend.set_mem_table(&[region])?;
+        let mut queues = Vec::new();
+        for index in [RECEIVE, SEND] {
+            let queue = Queue::new(Arc::clone(&memory), index, features & EVENT_IDX != 0);
+            queue.tell(&mut frontend, region.userspace_addr, features)?;
+            queues.push(queue);
+        }
+        let send = queues.pop().map(SendQueue);
+        let mut receive = queues.pop().map(ReceiveQueue);
+        if let Some(receive) = &mut receive {
+            receive.fill();
+        }
+        Ok(Self { frontend, watch, memory, features, send, receive })
+    }
+
+    /// The socket, to see whether the other side is there.
+    pub fn watch(&self) -> &UnixStream {
+        &self.watch
+    }
+
+    /// Makes the file of the memory empty, under whoever has it mapped. It must not be used any more.
+    pub fn take_memory_back(&self) {
+        let region = self.memory.iter().next().expect("one region");
+        let file = region.file_offset().expect("of a file").file();
+        file.set_len(0).expect("a file that may shrink");
+    }
+
+    /// Is the other side gone? Waits so long for that.
+    pub fn is_cut(&self, wait_ms: u8) -> bool {
+        let mut ready = [PollFd::new(self.watch.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ready, PollTimeout::from(wait_ms)).is_ok_and(|count| count > 0)
+    }
+
+    /// Sends a frame with nothing left to do about it.
+    pub fn say(&mut self, frame: &[u8]) -> bool {
+        let whole = [&[0; VNET_HEADER], frame].concat();
+        self.send.as_mut().is_some_and(|queue| queue.send(&whole))
+    }
+
+    /// The next frame that comes, without its header, if one comes in time.
+    pub fn hear(&mut self, wait_ms: u16) -> Option<Vec<u8>> {
+        let queue = self.receive.as_mut()?;
+        for _ in 0..=wait_ms / 10 {
+            if let Some(frame) = queue.receive() {
+                return Some(frame[VNET_HEADER..].to_vec());
+            }
+            queue.wait(10);
+        }
+        None
+    }
+}
+
+fn memory() -> io::Result<Memory> {
+    let file = File::from(memfd_create("guest", MFdFlags::MFD_CLOEXEC)?);
+    file.set_len(MEMORY)?;
+    let offset = FileOffset::new(file, 0);
+    let ranges = [(GuestAddress(0), MEMORY as usize, Some(offset))];
+    Memory::from_ranges_with_files(ranges).map_err(io::Error::other)
+}
+
+/// A queue, from its driver's side.
+pub struct Queue {
+    memory: Arc<Memory>,
+    index: usize,
+    base: u64,
+    event_index: bool,
+    /// Chains made available so far.
+    pub available: Wrapping<u16>,
+    /// Chains that came back and were looked at.
+    seen: Wrapping<u16>,
+    kicked: Wrapping<u16>,
+    kick: EventFd,
+    call: EventFd,
+    calls: Epoll,
+}
+
+impl Queue {
+    fn new(memory: Arc<Memory>, index: usize, event_index: bool) -> Self {
+        let bell = || EventFd::new(EFD_NONBLOCK).expect("an eventfd");
+        let zero = Wrapping(0);
+        let base = QUEUE * index as u64;
+        let (kick, call) = (bell(), bell());
+        let calls = Epoll::new().expect("an epoll");
+        let event = EpollEvent::new(EventSet::IN, 0);
+        calls.ctl(ControlOperation::Add, call.as_raw_fd(), event).expect("an eventfd");
+        Self {
+            memory,
+            index,
+            base,
+            event_index,
+            available: zero,
+            seen: zero,
+            kicked: zero,
+            kick,
+            call,
+            calls,
+        }
+    }
+
+    fn tell(
+        &self,
+        frontend: &mut Frontend,
+        user: u64,
+        features: u64,
+    ) -> std::result::Result<(), vhost::Error> {
+        frontend.set_vring_num(self.index, SIZE)?;
+        let places = VringConfigData {
+            queue_max_size: SIZE,
+            queue_size: SIZE,
+            flags: 0,
+            desc_table_addr: user + self.base,
+            used_ring_addr: user + self.base + USED,
+            avail_ring_addr: user + self.base + AVAILABLE,
+            log_addr: None,
+        };
+        frontend.set_vring_addr(self.index, &places)?;
+        frontend.set_vring_base(self.index, 0)?;
+        frontend.set_vring_call(self.index, &self.call)?;
+        frontend.set_vring_kick(self.index, &self.kick)?;
+        if features & PROTOCOL_FEATURES != 0 {
+            frontend.set_vring_enable(self.index, true)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a number somewhere behind the queue's beginning.
+    fn put(&self, offset: u64, value: u16) {
+        let place = GuestAddress(self.base + offset);
+        self.memory.store(value, place, Ordering::Relaxed).expect("in the memory");
+    }
+
+    fn get(&self, offset: u64) -> u16 {
+        let place = GuestAddress(self.base + offset);
+        self.memory.load(place, Ordering::Acquire).expect("in the memory")
+    }
+
+    /// Writes a descriptor.
+    pub fn describe(&self, index: u16, address: u64, length: u32, flags: u16, next: u16) {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&address.to_le_bytes());
+        bytes[8..12].copy_from_slice(&length.to_le_bytes());
+        bytes[12..14].copy_from_slice(&flags.to_le_bytes());
+        bytes[14..].copy_from_slice(&next.to_le_bytes());
+        let place = GuestAddress(self.base + u64::from(index) * 16);
+        self.memory.write_slice(&bytes, place).expect("in the memory");
+    }
+
+    /// Makes a chain available, without saying so.
+    pub fn offer(&mut self, head: u16) {
+        self.put(AVAILABLE + 4 + u64::from(self.available.0 % SIZE) * 2, head);
+        self.available += 1;
+    }
+
+    /// Says how many are available.
+    pub fn publish(&mut self) {
+        let place = GuestAddress(self.base + AVAILABLE + 2);
+        self.memory.store(self.available.0, place, Ordering::Release).expect("in the memory");
+    }
+
+    /// Kicks if that is wanted.
+    pub fn kick(&mut self) {
+        fence(Ordering::SeqCst);
+        let (old, new) = (self.kicked, self.available);
+        self.kicked = new;
+        let wanted = if self.event_index {
+            let event = Wrapping(self.get(USED + 4 + u64::from(SIZE) * 8));
+            new - event - Wrapping(1) < new - old
+        } else {
+            self.get(USED) & 1 == 0
+        };
+        if wanted {
+            let _ = self.kick.write(1);
+        }
+    }
+
+    /// Kicks whether it is wanted or not.
+    pub fn insist(&self) {
+        let _ = self.kick.write(1);
+    }
+
+    /// The next chain that came back, with the bytes written into it.
+    fn next_used(&mut self) -> Option<(u16, u32)> {
+        if self.get(USED + 2) == self.seen.0 {
+            return None;
+        }
+        let place = self.base + USED + 4 + u64::from(self.seen.0 % SIZE) * 8;
+        let mut element = [0; 8];
+        self.memory.read_slice(&mut element, GuestAddress(place)).expect("in the memory");
+        self.seen += 1;
+        let [a, b, _, _, c, d, e, f] = element;
+        Some((u16::from_le_bytes([a, b]), u32::from_le_bytes([c, d, e, f])))
+    }
+
+    /// Waits for a call, at most so long.
+    pub fn wait(&mut self, wait_ms: u8) {
+        // Called for the next one that comes back.
+        self.put(AVAILABLE + 4 + u64::from(SIZE) * 2, self.seen.0);
+        fence(Ordering::SeqCst);
+        if self.get(USED + 2) != self.seen.0 {
+            return;
+        }
+        let _ = self.calls.wait(wait_ms.into(), &mut [EpollEvent::default()]);
+        let _ = self.call.read();
+    }
+}
+
+/// What the guest sends.
+pub struct SendQueue(pub Queue);
+
+impl SendQueue {
+    /// Sends a frame with its header. False: there is no free buffer.
+    pub fn send(&mut self, whole: &[u8]) -> bool {
+        let queue = &mut self.0;
+        while queue.next_used().is_some() {}
+        if (queue.available - queue.seen).0 == SIZE || whole.len() as u64 > SENT_EACH {
+            return false;
+        }
+        let slot = queue.available.0 % SIZE;
+        let place = SENT + SENT_EACH * u64::from(slot);
+        queue.memory.write_slice(whole, GuestAddress(place)).expect("in the memory");
+        queue.describe(slot, place, whole.len() as u32, 0, 0);
+        queue.offer(slot);
+        queue.publish();
+        queue.kick();
+        true
+    }
+}
+
+/// What it receives.
+pub struct ReceiveQueue(Queue);
+
+impl ReceiveQueue {
+    fn fill(&mut self) {
+        for slot in 0..SIZE {
+            let place = RECEIVED + RECEIVED_EACH * u64::from(slot);
+            self.0.describe(slot, place, RECEIVED_EACH as u32, WRITE, 0);
+            self.0.offer(slot);
+        }
+        self.0.publish();
+        self.0.kick();
+    }
+
+    /// The next frame with its header, if one has come.
+    pub fn receive(&mut self) -> Option<Vec<u8>> {
+        let queue = &mut self.0;
+        let mut frame = Vec::new();
+        let (mut left, mut first) = (1, true);
+        while left > 0 {
+            let (slot, bytes) = queue.next_used()?;
+            let place = GuestAddress(RECEIVED + RECEIVED_EACH * u64::from(slot));
+            let at = frame.len();
+            frame.resize(at + bytes as usize, 0);
+            queue.memory.read_slice(&mut frame[at..], place).expect("in the memory");
+            if std::mem::take(&mut first) {
+                left = u16::from_le_bytes([*frame.get(10)?, *frame.get(11)?]).max(1);
+            }
+            queue.offer(slot);
+            left -= 1;
+        }
+        queue.publish();
+        queue.kick();
+        Some(frame)
+    }
+
+    /// Waits for a call, at most so long.
+    pub fn wait(&mut self, wait_ms: u8) {
+        self.0.wait(wait_ms);
+    }
+}

@@ -1,0 +1,242 @@
+//! Guests on vhost-user ports: what they may do is what any guest may, and what is in the way of
+//! their frames dies and comes back.
+
+use std::{net::UdpSocket, sync::atomic::Ordering, time::Duration};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use portcullis_lab::{
+    frame::{Udp, holds, parse_mac},
+    front::{Front, SIZE},
+    patience::{is_long, limit_seconds, silence},
+    probe::Probe,
+    process::wait_for,
+    server::{Server, UdpEcho},
+    small::Small,
+    world::Nic,
+};
+use serde_json::Value;
+
+const PING: &str = "{ name: ping, allow: { from: red, to: red, for: ping } }";
+const BULK: &str = "{ name: bulk, allow: { from: r1, to: [r2, r3], for: [tcp/5201, udp/5201] } }";
+const ECHO: &str = "{ name: echo, allow: { from: red, to: red, for: udp/7000 } }";
+
+/// What status says of a guest's port.
+fn port(small: &Small, guest: &str) -> Value {
+    let status = small.host.status().unwrap().0;
+    let ports = status["ports"].as_array().unwrap();
+    ports.iter().find(|port| port["guest"] == guest).unwrap().clone()
+}
+
+/// Packets that went from this guest to another one without the kernel's half.
+fn direct(small: &Small, guest: &str) -> u64 {
+    port(small, guest)["vhost"]["direct"]["in_packets"].as_u64().unwrap()
+}
+
+fn reaches(small: &Small, probe: Probe, from: &str, to: &str, v6: bool) -> bool {
+    probe.reaches(small.space(from), small.address(to, v6)).unwrap()
+}
+
+#[test]
+fn guests_reach_each_other_as_the_policy_says() {
+    let guests = [("r1", Nic::Vhost), ("r2", Nic::Vhost), ("r3", Nic::Veth), ("b1", Nic::Vhost)];
+    let routed = "{ name: routed, allow: { from: b1, to: r1, for: ping } }";
+    let small = Small::with("pvu", &[PING, BULK, routed], &guests).unwrap();
+    for (from, to) in [("r1", "r2"), ("r2", "r1"), ("r1", "r3"), ("r3", "r1"), ("b1", "r1")] {
+        for v6 in [false, true] {
+            assert!(reaches(&small, Probe::Ping, from, to, v6), "{from} to {to}");
+        }
+    }
+    for (from, to) in [("r1", "b1"), ("b1", "r2"), ("b1", "r3")] {
+        assert!(!reaches(&small, Probe::Ping, from, to, false), "{from} to {to}");
+    }
+    let before = direct(&small, "r1");
+    assert!(before > 0 && direct(&small, "b1") > 0, "{}", port(&small, "r1"));
+    // Large segments go whole, to a guest that is here and to one behind the tap.
+    for to in ["r2", "r3"] {
+        let _server = Server::iperf(small.space(to), 5201).unwrap();
+        for v6 in [false, true] {
+            let to = small.address(to, v6);
+            for back in ["", "-R"] {
+                small.space("r1").sh(&format!("iperf3 -c {to} -n 30M {back}")).unwrap();
+            }
+        }
+    }
+    assert!(!reaches(&small, Probe::Tcp(5201), "r2", "r1", false), "nobody may");
+    for guest in ["r1", "r2"] {
+        let seen = small.guest(guest).monitor.as_ref().unwrap().seen();
+        assert!(seen.super_to_guest.load(Ordering::Relaxed) > 100, "{guest}");
+    }
+    for guest in ["r1", "r2", "r3"] {
+        let errors = small.space(guest).counted(&["TcpInCsumErrors", "UdpInCsumErrors"]).unwrap();
+        assert_eq!(errors, 0, "{guest}");
+    }
+    let r1 = port(&small, "r1");
+    assert_eq!((&r1["kind"], &r1["vhost"]["connected"]), (&"vhost-user".into(), &true.into()));
+    assert!(r1["connections"]["flows"].as_u64().unwrap() > 4, "{r1}");
+    let dropped = r1["traffic"]["reasons"]["no-rule"].as_u64().unwrap_or(0);
+    assert!(dropped > 0, "{r1}");
+    small.host.portcullis(&["detach", "u-b1"]).unwrap();
+    assert!(!small.host.vhost_socket("u-b1").exists());
+    assert!(!small.host.space().interfaces().unwrap().contains(&"u-b1".to_owned()));
+}
+
+#[test]
+fn what_is_revoked_is_cut_and_the_daemon_is_not_needed() {
+    let guests = [("r1", Nic::Vhost), ("r2", Nic::Vhost)];
+    let small = Small::with("pvr", &[PING, ECHO], &guests).unwrap();
+    let _echo = UdpEcho::start(small.space("r2"), 7000).unwrap();
+    let socket = small.space("r1").enter(|| {
+        let socket = UdpSocket::bind("10.1.0.11:6000").unwrap();
+        socket.connect("10.1.0.12:7000").unwrap();
+        socket.set_read_timeout(Some(silence(Duration::from_millis(500)))).unwrap();
+        Ok(socket)
+    });
+    let socket = socket.unwrap();
+    // One connection, whose packets are answered or not.
+    let echoed = || {
+        let mut buffer = [0; 64];
+        socket.send(b"mark").is_ok() && socket.recv(&mut buffer).is_ok()
+    };
+    assert!((0..10).any(|_| echoed()));
+    let in_engine = direct(&small, "r1");
+    assert!(echoed() && direct(&small, "r1") > in_engine);
+    // Its daemon dies: everything goes on, and the next one finds it.
+    let engine = small.host.engine();
+    assert_eq!(engine.len(), 1);
+    small.host.kill_daemon().unwrap();
+    assert!((0..3).all(|_| echoed()));
+    small.host.up().unwrap();
+    assert!(echoed());
+    assert_eq!(small.host.engine(), engine);
+    let hits = |name: &str| {
+        let status = small.host.status().unwrap().0;
+        let rules = status["rules"].as_array().unwrap().clone();
+        rules.iter().find(|rule| rule["rule"] == name).map_or(0, |r| r["hits"].as_u64().unwrap())
+    };
+    small.apply(&[PING]).unwrap();
+    assert!((0..3).all(|_| !echoed()), "it was revoked");
+    assert!(reaches(&small, Probe::Ping, "r1", "r2", false));
+    assert!(hits("ping") > 0);
+    small.apply(&[PING, ECHO]).unwrap();
+    assert!((0..3).any(|_| echoed()), "it is allowed again");
+}
+
+#[test]
+fn an_engine_that_dies_is_started_again_and_guests_come_back() {
+    let guests = [("r1", Nic::Vhost), ("r2", Nic::Vhost), ("r3", Nic::Veth)];
+    let small = Small::with("pvk", &[PING], &guests).unwrap();
+    assert!(reaches(&small, Probe::Ping, "r1", "r2", false));
+    let connections = |guest: &str| {
+        let seen = small.guest(guest).monitor.as_ref().unwrap().seen();
+        seen.connections.load(Ordering::Relaxed)
+    };
+    let dead = small.host.engine();
+    small.host.kill_engine().unwrap();
+    wait_for("a new engine", limit_seconds(10), || connections("r1") > 1 && connections("r2") > 1)
+        .unwrap();
+    wait_for("the guests", limit_seconds(10), || {
+        port(&small, "r2")["vhost"]["connected"] == true
+            && reaches(&small, Probe::Ping, "r1", "r2", false)
+            && reaches(&small, Probe::Ping, "r3", "r1", true)
+    })
+    .unwrap();
+    assert_ne!(small.host.engine(), dead);
+    if is_long() {
+        a_policy_that_the_engine_does_not_take_is_in_force_nowhere(&small);
+    }
+    small.host.down().unwrap();
+    assert!(small.host.engine().is_empty());
+}
+
+/// Waits for as long as the daemon does.
+fn a_policy_that_the_engine_does_not_take_is_in_force_nowhere(small: &Small) {
+    let generation = || small.host.status().unwrap().0["generation"].clone();
+    let before = generation();
+    let engine = Pid::from_raw(small.host.engine()[0]);
+    kill(engine, Signal::SIGSTOP).unwrap();
+    let refused = small.apply(&[]);
+    kill(engine, Signal::SIGCONT).unwrap();
+    assert!(refused.unwrap_err().to_string().contains("does not answer"));
+    assert_eq!(generation(), before);
+    assert!(reaches(small, Probe::Ping, "r1", "r2", false));
+    assert!(reaches(small, Probe::Ping, "r3", "r1", false));
+}
+
+/// Raw frames, and a driver of r2 that does what it likes.
+#[test]
+fn who_lies_is_stopped_and_nobody_else_notices() {
+    let small =
+        Small::with("pvl", &[PING, ECHO], &[("r1", Nic::Vhost), ("r3", Nic::Veth)]).unwrap();
+    let attach = ["attach", "vhost-user", "u-r2", "--guest", "r2"];
+    small.host.portcullis(&attach).unwrap();
+    let connect = || Front::connect(&small.host.vhost_socket("u-r2"), 0).unwrap();
+    let lies: [(&str, fn(&mut Front)); 6] = [
+        ("taken back", |front| {
+            front.take_memory_back();
+            front.send.as_mut().unwrap().0.insist();
+        }),
+        ("chains available", |front| {
+            let queue = &mut front.send.as_mut().unwrap().0;
+            queue.available += SIZE + 1;
+            queue.publish();
+            queue.insist();
+        }),
+        ("does not end", |front| {
+            let queue = &mut front.send.as_mut().unwrap().0;
+            queue.describe(0, 0x10_0000, 60, 1, 0);
+            queue.offer(0);
+            queue.publish();
+            queue.insist();
+        }),
+        ("not in the guest's memory", |front| {
+            let queue = &mut front.send.as_mut().unwrap().0;
+            queue.describe(0, u64::MAX - 7, 60, 0, 0);
+            queue.offer(0);
+            queue.publish();
+            queue.insist();
+        }),
+        ("descriptor 300", |front| {
+            let queue = &mut front.send.as_mut().unwrap().0;
+            queue.offer(300);
+            queue.publish();
+            queue.insist();
+        }),
+        ("indirect table", |front| {
+            let queue = &mut front.send.as_mut().unwrap().0;
+            queue.describe(0, 0x10_0000, 24, 4, 0);
+            queue.offer(0);
+            queue.publish();
+            queue.insist();
+        }),
+    ];
+    for (what, lie) in lies {
+        let mut front = connect();
+        lie(&mut front);
+        wait_for(what, limit_seconds(5), || {
+            port(&small, "r2")["vhost"]["stopped"].as_str().is_some_and(|why| why.contains(what))
+        })
+        .unwrap();
+        assert!(reaches(&small, Probe::Ping, "r3", "r1", false), "{what}");
+        assert!(reaches(&small, Probe::Ping, "r1", "r3", true), "{what}");
+    }
+    // The next one is honest: nothing of before is left.
+    let mut front = connect();
+    let question = Udp {
+        from_mac: parse_mac(port(&small, "r2")["mac"].as_str().unwrap()).unwrap(),
+        to_mac: small.mac("r1"),
+        from: "10.1.0.12".parse().unwrap(),
+        to: small.address("r1", false),
+        port: 7000,
+        ttl: 64,
+    };
+    let echo = UdpEcho::start(small.space("r1"), 7000).unwrap();
+    let heard = (0..20).any(|_| {
+        assert!(front.say(&question.frame(b"honest")));
+        std::iter::from_fn(|| front.hear(100)).any(|frame| holds(&frame, b"honest"))
+    });
+    assert!(heard);
+    drop(echo);
+}
