@@ -5,3 +5,4 @@ mod discover;
 mod libvirt;
 mod qemu;
 mod strangers;
+mod wire;
