@@ -3,10 +3,10 @@
 
 use portcullis_pipeline::LAYOUT_VERSION;
 
-/// Version and digest of `src/layout.rs` without comments. When this test fails: raise
+/// Version and digest of `src/layout` without comments. When this test fails: raise
 /// [`LAYOUT_VERSION`] if the meaning of any byte has changed since the last release, and write the
 /// new digest here.
-const KNOWN: (u32, u64) = (5, 0x4e3d_7c8d_426e_a4a1);
+const KNOWN: (u32, u64) = (5, 0xa33c_8e9c_5ec1_4858);
 
 /// FNV-1a over the code, white space and comments left out.
 fn digest(text: &str) -> u64 {
@@ -19,6 +19,18 @@ fn digest(text: &str) -> u64 {
 
 #[test]
 fn the_version_follows_the_layout() {
-    let now = (LAYOUT_VERSION, digest(include_str!("../src/layout.rs")));
-    assert_eq!(now, KNOWN, "src/layout.rs has changed: {now:#x?}");
+    let text = [
+        include_str!("../src/layout/mod.rs"),
+        include_str!("../src/layout/address.rs"),
+        include_str!("../src/layout/dense.rs"),
+        include_str!("../src/layout/event.rs"),
+        include_str!("../src/layout/flow.rs"),
+        include_str!("../src/layout/generation.rs"),
+        include_str!("../src/layout/network.rs"),
+        include_str!("../src/layout/told.rs"),
+        include_str!("../src/layout/port.rs"),
+        include_str!("../src/layout/traffic.rs"),
+    ];
+    let now = (LAYOUT_VERSION, digest(&text.concat()));
+    assert_eq!(now, KNOWN, "src/layout has changed: {now:#x?}");
 }

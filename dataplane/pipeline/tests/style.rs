@@ -4,14 +4,18 @@ use std::{fs, path::Path};
 
 /// Every line of every source file, with its file.
 fn lines() -> Vec<(String, Vec<String>)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let files = fs::read_dir(dir).expect("sources").map(|e| e.expect("a file").path());
-    files
-        .map(|path| {
-            let text = fs::read_to_string(&path).expect("text");
-            (path.display().to_string(), text.lines().map(str::to_owned).collect())
-        })
-        .collect()
+    let mut all = Vec::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    all
+}
+
+fn read(path: &Path, all: &mut Vec<(String, Vec<String>)>) {
+    if path.is_dir() {
+        let inside = fs::read_dir(path).expect("sources");
+        return inside.for_each(|entry| read(&entry.expect("a file").path(), all));
+    }
+    let text = fs::read_to_string(path).expect("text");
+    all.push((path.display().to_string(), text.lines().map(str::to_owned).collect()));
 }
 
 /// A function that is not inlined does not load: eBPF passes five arguments and no packet
