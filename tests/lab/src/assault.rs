@@ -28,12 +28,15 @@ const RULES: &[&str] = &[
 const STILL: Duration = Duration::from_millis(120);
 const STILL_AT_FIRST: Duration = Duration::from_millis(1500);
 
+/// How often counters may come to rest and not agree: something is on its way that took longer.
+const SETTLES: usize = 5;
+
 /// One run of a tool.
 #[derive(Clone, Debug)]
 pub struct Assault {
     /// The command, run in the attacker's namespace with a standard input that stays open.
     pub command: String,
-    /// When it is ended, if it has not by itself.
+    /// When it is ended, if it has not by itself, and has sent as much as it should.
     pub time: Duration,
     /// Under these names all of it is dropped.
     pub reasons: &'static [&'static str],
@@ -104,16 +107,28 @@ impl Field {
         at.flat_map(|(_, capture)| capture.frames()).map(|seen| seen.head).collect()
     }
 
-    /// Runs a tool and tells what became of its packets.
-    pub fn run(&self, command: Command, time: Duration) -> Result<Account> {
-        let (counters, status) = (self.counters()?, self.small.host.status()?);
-        self.play(command, time)?;
-        self.settle(STILL)?;
+    /// Runs a tool and tells what became of its packets. It goes on for `time`, and for longer on a
+    /// machine on which it needs that for its `least` packets.
+    pub fn run(&self, command: Command, time: Duration, least: u64) -> Result<Account> {
+        let before = (self.counters()?, self.small.host.status()?);
+        self.play(command, time, || Ok(self.account(&before)?.drops() >= least))?;
+        for _ in 0..SETTLES {
+            self.settle(STILL)?;
+            let account = self.account(&before)?;
+            if account.sent == account.drops() + account.answered {
+                return Ok(account);
+            }
+        }
+        self.account(&before)
+    }
+
+    /// What has happened since somebody looked.
+    fn account(&self, (counters, status): &((u64, u64), Status)) -> Result<Account> {
         let (counters_now, status_now) = (self.counters()?, self.small.host.status()?);
         Ok(Account {
             sent: counters_now.0 - counters.0,
             answered: counters_now.1 - counters.1,
-            dropped: difference(&status, &status_now),
+            dropped: difference(status, &status_now),
         })
     }
 
@@ -126,17 +141,26 @@ impl Field {
         command
     }
 
-    fn play(&self, mut command: Command, time: Duration) -> Result<()> {
+    fn play(
+        &self,
+        mut command: Command,
+        time: Duration,
+        enough: impl Fn() -> Result<bool>,
+    ) -> Result<()> {
         // Some tools end when nobody is at the keyboard.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // Some tools leave a log where they are.
         command.current_dir(self.small.lab.dir());
         let line = process::line(&command);
         let mut child = self.attacker().spawn(command)?;
-        let end = Instant::now() + patience::stretched(time);
-        while Instant::now() < end {
+        let begun = Instant::now();
+        let (end, latest) = (begun + patience::stretched(time), begun + patience::limit(time));
+        while Instant::now() < latest {
             if child.try_wait().map_err(Error::system(line.clone()))?.is_some() {
                 return Ok(());
+            }
+            if Instant::now() >= end && enough()? {
+                break;
             }
             thread::sleep(Duration::from_millis(5));
         }

@@ -12,8 +12,9 @@ use portcullis_lab::{
     frame::{self, BROADCAST, Udp},
     hammer::Hammer,
     host::Status,
+    process::wait_for,
     server::Server,
-    small::Small,
+    small::{Small, policy},
     tap::Wire,
     world::Nic,
 };
@@ -134,6 +135,28 @@ fn an_uplink_and_the_host_hit_theirs() {
     a_flood_from_elsewhere(&small, "pcs-red", gateway, |frame| leg.send(frame).unwrap());
     // Guests go on among themselves.
     small.space("r2").sh("ping -c 2 -i 0.2 -W 2 10.1.0.11").unwrap();
+}
+
+#[test]
+fn who_hits_a_limit_is_told_of() {
+    let mut small = Small::new("ple").unwrap();
+    let policy = format!("log-denied: 100/s\n{}", policy(RULES));
+    let policy = policy.replace("  r1: { ", "  r1: { limits: { flows: 20 }, ");
+    small.host.apply(&small.lab.file("policy.yaml", &policy).unwrap()).unwrap();
+    for name in ["r1", "r2"] {
+        small.attach(name, Nic::Veth).unwrap();
+    }
+    let flooder = Injector::new(small.space("r1"), "eth0").unwrap();
+    for port in 2000..2050 {
+        flooder.send(&small.datagram("r1", "r2", false, port).frame(b"FLOOD")).unwrap();
+    }
+    let events = || small.host.portcullis(&["events"]).unwrap_or_default();
+    wait_for("an event", 20, || events().contains("limit-flows")).unwrap();
+    let events = events();
+    let line = events.lines().find(|line| line.contains("limit-flows")).unwrap_or_default();
+    for wanted in ["r1 ", "r2 ", ":20", &small.guest("r1").port] {
+        assert!(line.contains(wanted), "{wanted}: {line}");
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ fn assault(command: &str, ms: u64, reasons: &'static [&'static str], least: u64)
 fn all_are_stopped(field: &Field, assaults: &[Assault]) {
     let mut wrong = Vec::new();
     for assault in assaults {
-        let account = field.run(field.command(&assault.command), assault.time).unwrap();
+        let account = field.run(field.command(&assault.command), assault.time, assault.least);
+        let account = account.unwrap();
         println!("{}: {account:?}", assault.command);
         wrong.extend(complaint(assault, &account).map(|what| format!("{assault:?}: {what}")));
         let arrived = field.arrived();
@@ -230,7 +231,7 @@ fn a_rogue_server_reaches_nobody() {
         ]);
         victim.run(client, 6).unwrap().code()
     });
-    let account = field.run(server, Duration::from_secs(4)).unwrap();
+    let account = field.run(server, Duration::from_secs(4), 0).unwrap();
     asking.join().unwrap();
     println!("dnsmasq: {account:?}");
     assert!(account.dropped.get("not-for-guests").is_some_and(|n| *n > 0), "{account:?}");
@@ -253,7 +254,7 @@ fn malformed_packets_of_scapy_are_named_one_by_one() {
     let said = field.small.lab.dir().join("said");
     let mut scapy = Command::new("/usr/bin/python3");
     scapy.arg(script).args([mac("r1"), mac("r2"), mac("r3")]).arg(&said);
-    let account = field.run(scapy, Duration::from_secs(20)).unwrap();
+    let account = field.run(scapy, Duration::from_secs(20), 0).unwrap();
     let text = std::fs::read_to_string(&said).unwrap();
     let expected = text.lines().filter_map(|line| {
         let (reason, packets) = line.split_once(' ')?;
