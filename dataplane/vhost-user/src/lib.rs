@@ -14,6 +14,7 @@ mod clock;
 mod cursor;
 mod delivery;
 mod door;
+mod enable;
 pub mod engine;
 mod fault;
 mod features;

@@ -27,6 +27,7 @@ use vm_memory::{GuestAddress, GuestRegionMmap};
 
 use crate::{
     carrier::{Carrier, Desk},
+    enable,
     fault::Watch,
     features::{Features, PROTOCOL_FEATURES},
     port::{QUEUES, RECEIVE},
@@ -39,8 +40,16 @@ const REGIONS_MAX: usize = 64;
 /// Speaks with a front end until it goes, or breaks the protocol.
 pub fn serve(stream: UnixStream, desk: &Desk, ifindex: u32) {
     let session = Arc::new(Mutex::new(Session::new(Arc::clone(desk), ifindex)));
+    let Ok(mut early) = stream.try_clone() else { return };
     let mut handler = BackendReqHandler::from_stream(stream, Arc::clone(&session));
     let reason = loop {
+        let taken = session.lock().map(|mut session| {
+            session.features.is_none()
+                && enable::take(&mut early, |index, enable| session.set_vring_enable(index, enable))
+        });
+        if matches!(taken, Ok(true)) {
+            continue;
+        }
         match handler.handle_request() {
             // What was refused has been answered; the connection goes on.
             Ok(()) | Err(Error::ReqHandlerError(_)) => {}

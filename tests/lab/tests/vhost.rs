@@ -165,6 +165,9 @@ fn a_policy_that_the_engine_does_not_take_is_in_force_nowhere(small: &Small) {
     assert!(reaches(small, Probe::Ping, "r3", "r1", false));
 }
 
+/// What a driver does that it must not.
+type Lie = fn(&mut Front);
+
 /// Raw frames, and a driver of r2 that does what it likes.
 #[test]
 fn who_lies_is_stopped_and_nobody_else_notices() {
@@ -173,7 +176,7 @@ fn who_lies_is_stopped_and_nobody_else_notices() {
     let attach = ["attach", "vhost-user", "u-r2", "--guest", "r2"];
     small.host.portcullis(&attach).unwrap();
     let connect = || Front::connect(&small.host.vhost_socket("u-r2"), 0).unwrap();
-    let lies: [(&str, fn(&mut Front)); 6] = [
+    let lies: [(&str, Lie); 6] = [
         ("taken back", |front| {
             front.take_memory_back();
             front.send.as_mut().unwrap().0.insist();
