@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::{
         fd::{AsRawFd, RawFd},
         unix::fs::FileExt,
@@ -47,9 +47,9 @@ struct Disk {
 }
 
 impl Block {
-    /// A disk as large as the file is now.
-    pub fn new(disk: config::Disk) -> io::Result<Self> {
-        let size = disk.file.metadata()?.len() / SECTOR;
+    /// A disk as large as the file, or the block device, is now.
+    pub fn new(mut disk: config::Disk) -> io::Result<Self> {
+        let size = disk.file.seek(SeekFrom::End(0))? / SECTOR;
         let disk = Disk { file: disk.file, writable: disk.writable, size };
         Ok(Self { disk, worker: None })
     }
@@ -120,7 +120,7 @@ impl Disk {
             Err(_) => VIRTIO_BLK_S_IOERR,
         };
         status.write_all(&[outcome as u8])?;
-        Ok(writer.bytes_written() as u32 + 1)
+        Ok((writer.bytes_written() as u32).saturating_add(1))
     }
 
     /// False: no such request.

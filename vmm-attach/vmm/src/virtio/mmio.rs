@@ -99,6 +99,12 @@ impl Transport {
         bells.try_for_each(|(queue, bell)| vm.register_ioevent(bell, &address, queue))
     }
 
+    /// What the kernel does for a guest's write to `QueueNotify`, for every queue.
+    #[cfg(test)]
+    pub fn ring_bells(&self) {
+        self.bells.iter().for_each(|bell| bell.write(1).expect("a counter that is never full"));
+    }
+
     fn read_register(&self, offset: u64) -> u32 {
         let queue = self.queues.get(self.queue_select as usize);
         match offset {
@@ -196,7 +202,7 @@ impl Transport {
                 return Err(broken());
             }
             let queue = Queue::try_from(queue.state()).map_err(|_| broken())?;
-            rings.push(Ring { queue, bell: bell.try_clone()? });
+            rings.push(Ring::new(queue, bell.try_clone()?));
         }
         self.device.start(Ready {
             memory: self.memory.clone(),

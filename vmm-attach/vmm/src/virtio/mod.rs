@@ -1,6 +1,8 @@
 //! Virtio devices (Virtual I/O Device, version 1.2).
 
 pub mod block;
+#[cfg(test)]
+mod hostile;
 pub mod interrupt;
 pub mod mmio;
 pub mod net;

@@ -220,6 +220,9 @@ impl Carrier {
         };
         let Some(Ok(length)) = length else {
             chains.iter().for_each(|_| ring.take_back());
+            if parts.len() > PARTS_MAX || !self.mergeable && !chains.is_empty() {
+                ring.stuck(memory);
+            }
             return if length.is_none() { Received::NoRoom } else { Received::Nothing };
         };
         let (mut left, mut used) = (length, 0);

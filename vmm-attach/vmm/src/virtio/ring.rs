@@ -1,5 +1,7 @@
 //! A queue of a device that works.
 
+use std::sync::atomic::Ordering;
+
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{
     GuestMemoryBackend, VolatileSlice,
@@ -21,12 +23,35 @@ pub struct Ring {
     pub queue: Queue,
     /// Rung when there are new buffers.
     pub bell: EventFd,
+    /// The driver's index when there was nothing more to take.
+    seen: u16,
 }
 
 impl Ring {
+    /// A queue at which nobody has looked.
+    pub fn new(queue: Queue, bell: EventFd) -> Self {
+        let seen = queue.next_avail();
+        Self { queue, bell, seen }
+    }
+
     /// The next chain that the driver offers.
     pub fn next<'a>(&mut self, memory: &'a Memory) -> Option<Chain<'a>> {
-        self.queue.pop_descriptor_chain(memory)
+        let index = self.index(memory);
+        let chain = self.queue.pop_descriptor_chain(memory);
+        if chain.is_none() {
+            self.seen = index;
+        }
+        chain
+    }
+
+    /// The next chain is of no use, and so is all behind it.
+    pub fn stuck(&mut self, memory: &Memory) {
+        self.seen = self.index(memory);
+    }
+
+    /// Where the driver is.
+    fn index(&self, memory: &Memory) -> u16 {
+        self.queue.avail_idx(memory, Ordering::Acquire).map_or(self.seen, |index| index.0)
     }
 
     /// The last chain was not needed: it is the next one again.
@@ -47,9 +72,16 @@ impl Ring {
         }
     }
 
-    /// Asks for the bell; true: something came meanwhile, and there is no need to wait for it.
+    /// Asks for the bell; true: something came meanwhile, and there is no need to wait for it. What
+    /// was there already and was not taken (too little room, or an index that makes no sense) is no
+    /// reason to look again: a device would do nothing else any more.
     pub fn listen(&mut self, memory: &Memory) -> bool {
-        self.queue.enable_notification(memory).unwrap_or(false)
+        let here = self.queue.next_avail();
+        // The event index, too, must be what comes next, or the bell would never be rung.
+        self.queue.set_next_avail(self.seen);
+        let more = self.queue.enable_notification(memory).unwrap_or(false);
+        self.queue.set_next_avail(here);
+        more
     }
 
     /// Wants no bell while it looks by itself.
