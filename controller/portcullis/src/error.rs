@@ -365,6 +365,7 @@ impl Error {
                     .into()
             }
             Self::NoTarget { .. } => "give it one with virsh edit, and managed='no'".into(),
+            Self::Guest(error) => return error.advice().map(str::to_owned),
             Self::WhichNic { guest, networks } => {
                 format!("name one of them, as in {guest}/{}", networks.first()?)
             }

@@ -58,12 +58,26 @@ enum Refused {
     Device(#[from] portcullis_ports::Error),
     #[error(transparent)]
     Ended(#[from] Ended),
-    #[error("the socket {}: {source}", path.display())]
+    #[error("the socket {}: {source}{}", path.display(), advice(source))]
     Socket { path: PathBuf, source: io::Error },
     #[error("the tap of {port}: {source}")]
     Tap { port: String, source: io::Error },
     #[error("generation {wanted} was not prepared, but {prepared:?}")]
     NotPrepared { wanted: u32, prepared: Option<u32> },
+}
+
+/// What to do about a socket that cannot be had.
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; somebody listens there: end that, or attach the port under another name"
+        }
+        io::ErrorKind::AlreadyExists => {
+            "; something that is no socket stands there: take it away, or attach the port under \
+             another name"
+        }
+        _ => "",
+    }
 }
 
 /// Serves ports of the switch in `run_dir` until it is told to end.

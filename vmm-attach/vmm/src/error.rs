@@ -7,9 +7,7 @@ use std::{io, path::PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// There is no KVM, or not for us.
-    #[error(
-        "cannot open /dev/kvm: {source}; is virtualisation switched on, and are you in group kvm?"
-    )]
+    #[error("cannot open /dev/kvm: {source}")]
     NoKvm {
         /// What the kernel said.
         source: kvm_ioctls::Error,
@@ -70,6 +68,31 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// What to do about it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::NoKvm { source } => Some(match source.errno() {
+                libc::ENOENT | libc::ENODEV | libc::ENXIO => {
+                    "load kvm_intel or kvm_amd with modprobe; if that fails, switch virtualisation on \
+                     in the firmware or, in a virtual machine, let its host nest machines"
+                }
+                libc::EACCES | libc::EPERM => {
+                    "run as root, or join the group of /dev/kvm: usermod -aG kvm USER"
+                }
+                _ => "look whether `ls -l /dev/kvm` shows a character device",
+            }),
+            Self::Kernel { .. } => Some(
+                "give the kernel itself: a bzImage like Debian's /boot/vmlinuz, or an uncompressed \
+                 vmlinux",
+            ),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("look at its name: it is taken from the folder that you are in")
+            }
+            Self::Memory { .. } => Some("say more with --memory MIB"),
+            _ => None,
+        }
+    }
+
     /// For `map_err` on what the kernel refuses.
     pub(crate) fn kvm(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
         move |source| Self::Kvm { what, source }
@@ -88,5 +111,19 @@ impl Error {
     /// For `map_err` on what does not fit into the guest's memory.
     pub(crate) fn memory<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self::Memory { what: format!("{what}: {error}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_kvm_everybody_is_told_what_to_do() {
+        let advice =
+            |errno| Error::NoKvm { source: kvm_ioctls::Error::new(errno) }.advice().unwrap();
+        assert!(advice(libc::ENOENT).contains("modprobe"));
+        assert!(advice(libc::EACCES).contains("usermod -aG kvm"));
+        assert!(advice(libc::ENOTTY).contains("/dev/kvm"));
     }
 }

@@ -192,7 +192,16 @@ fn what_cannot_be_is_refused_with_a_reason() {
     let memory = refused(Config { memory_mib: 0, ..config(&file) }).to_string();
     assert!(memory.contains("1 to 1048576"), "{memory}");
     if Path::new("/dev/kvm").exists() {
-        assert!(matches!(refused(config(&file)), Error::Kernel { .. }));
+        let none = refused(config(&file));
+        assert!(none.advice().unwrap().contains("bzImage"), "{none}");
+        assert!(matches!(none, Error::Kernel { .. }));
+        // A kernel that says what it is, and is longer than the memory.
+        let long = fs::File::options().write(true).open(&file).unwrap();
+        std::os::unix::fs::FileExt::write_at(&long, b"HdrS", 0x202).unwrap();
+        long.set_len(20 << 20).unwrap();
+        let long = refused(config(&file));
+        assert!(long.to_string().contains("needs 21 MiB, and there are 16"), "{long}");
+        assert!(long.advice().unwrap().contains("--memory"));
         let missing = refused(config(&directory.path().join("missing"))).to_string();
         assert!(missing.contains("No such file"), "{missing}");
         fs::write(&file, kernel(HALT, false)).unwrap();

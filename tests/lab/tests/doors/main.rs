@@ -4,5 +4,6 @@ mod cni;
 mod discover;
 mod libvirt;
 mod qemu;
+mod refusals;
 mod strangers;
 mod wire;

@@ -6,7 +6,7 @@ pub mod registers;
 
 use std::{
     fs::File,
-    io::{Cursor, Read, Seek},
+    io::{self, Cursor, Read, Seek},
     path::Path,
 };
 
@@ -103,9 +103,40 @@ fn kernel(memory: &Memory, image: &Image) -> Result<(Entry, setup_header, GuestA
     if let Ok(loaded) = BzImage::load(memory, None, &mut file, Some(KERNEL)) {
         let entry = Entry::Linux64(loaded.kernel_load.unchecked_add(ENTRY_64));
         let header = loaded.setup_header.unwrap_or_default();
+        let begin = KERNEL.raw_value().max(header.pref_address);
+        has_room(memory, path, begin + u64::from(header.init_size))?;
         return Ok((entry, header, GuestAddress(loaded.kernel_end)));
     }
-    elf(memory, &mut file, path)
+    let loaded = elf(memory, &mut file, path);
+    // What is no kernel is told as that, whatever its length.
+    if loaded.is_err() {
+        let wrong = |source| Error::File { path: path.into(), source };
+        let length = file.metadata().map_err(wrong)?.len();
+        if is_kernel(&mut file).map_err(wrong)? {
+            has_room(memory, path, KERNEL.raw_value() + length)?;
+        }
+    }
+    loaded
+}
+
+/// Does a file say that it is an ELF file, or a bzImage (Linux' Documentation/arch/x86/boot.rst, "The
+/// Real-Mode Kernel Header": `HdrS` at 0x202)?
+fn is_kernel(file: &mut File) -> io::Result<bool> {
+    let mut head = Vec::new();
+    file.rewind()?;
+    file.by_ref().take(0x206).read_to_end(&mut head)?;
+    Ok(head.starts_with(b"\x7fELF") || head.get(0x202..) == Some(b"HdrS"))
+}
+
+/// Complains if a kernel that needs all memory up to `end`, while it unpacks itself, has less.
+fn has_room(memory: &Memory, path: &Path, end: u64) -> Result<()> {
+    let last = memory.last_addr().raw_value();
+    if end <= last.saturating_add(1) {
+        return Ok(());
+    }
+    let (needed, there) = (end.div_ceil(1 << 20), (last + 1) >> 20);
+    let what = format!("{} needs {needed} MiB, and there are {there}", path.display());
+    Err(Error::Memory { what })
 }
 
 fn elf<F: Read + ReadVolatile + Seek>(
