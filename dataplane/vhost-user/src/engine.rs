@@ -149,13 +149,13 @@ impl Engine {
                 self.prepared = Some(Prepared { generation, slot, clock });
             }
             Ask::Commit { generation } => self.commit(generation)?,
-            Ask::Tell => return Ok(Answer::Told(self.desk.ask(|carrier| tell(carrier))?)),
+            Ask::Tell => return Ok(Answer::Told(self.desk.ask(tell)?)),
             Ask::Events => {
-                let entries = self.desk.ask(|carrier| events(carrier))?;
+                let entries = self.desk.ask(events)?;
                 return Ok(Answer::Entries { entries });
             }
             Ask::Flows => {
-                let entries = self.desk.ask(|carrier| flows(carrier))?;
+                let entries = self.desk.ask(flows)?;
                 return Ok(Answer::Entries { entries });
             }
             Ask::End => {}

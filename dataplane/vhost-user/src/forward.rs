@@ -26,7 +26,7 @@ impl Carrier {
             port.losses.malformed += 1;
             return;
         }
-        if self.is_for_here(at) { self.judge(at, memory) } else { self.to_kernel(at, memory) }
+        if self.is_for_here(at) { self.judge(at, memory) } else { self.pass_on(at, memory) }
     }
 
     /// Is the frame for a guest that is here too, and can take it as it is?
@@ -76,7 +76,7 @@ impl Carrier {
             Verdict::Forward(port) => match self.at(port) {
                 Some(to) => self.hand_over(to, &header, memory),
                 // The kernel's half decides anew.
-                None => self.to_kernel(at, memory),
+                None => self.pass_on(at, memory),
             },
             Verdict::Answer(wanted) => self.answer(at, &wanted, memory),
             Verdict::Drop(_) | Verdict::Flood(_) => {}
@@ -111,7 +111,7 @@ impl Carrier {
     }
 
     /// Hands the frame in hand to the kernel's half.
-    fn to_kernel(&mut self, at: usize, memory: &Memory) {
+    fn pass_on(&mut self, at: usize, memory: &Memory) {
         let Self { stage, ports, copy, .. } = self;
         copy[..LENGTH].copy_from_slice(&stage.header);
         let frame = &mut copy[LENGTH..LENGTH + stage.length];
