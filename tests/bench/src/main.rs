@@ -8,6 +8,7 @@
 //! cargo xtask bench apply           from a file to the last port's acknowledgement
 //! cargo xtask bench guard           under attack, and with logged connections
 //! cargo xtask bench uplink          a million denied prefixes
+//! cargo xtask bench guest           boot and memory of guests in our own monitor
 //! ```
 //!
 //! Only ratios inside one run mean anything: every reading of a peer is set against a reading of
@@ -22,6 +23,7 @@ mod forwarding;
 mod frame;
 mod generator;
 mod guard;
+mod guest;
 mod interrupt;
 mod iperf;
 mod machine;
@@ -70,6 +72,7 @@ fn bench(options: &options::Options) -> anyhow::Result<bool> {
         Some(options::Part::Policy(options)) => return policy::bench(options),
         Some(options::Part::Apply(options)) => return apply::bench(options),
         Some(options::Part::Guard(options)) => return guard::bench(options),
+        Some(options::Part::Guest(options)) => return guest::bench(options),
         Some(options::Part::Uplink(options)) => return uplink::bench(options),
         None => scratch::enter()?,
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{apply, guard, measure::Times, policy, testrun::Counts, uplink};
+use crate::{apply, guard, guest, measure::Times, policy, testrun::Counts, uplink};
 
 /// Measures Portcullis and its peers side by side, in namespaces of its own.
 #[derive(Parser, Debug)]
@@ -36,6 +36,8 @@ pub enum Part {
     Apply(apply::Options),
     /// What attacks of a guest and logged connections cost its neighbours
     Guard(guard::Options),
+    /// How long guests of our own monitor take to boot, and what memory they cost
+    Guest(guest::Options),
     /// What denied frames cost an uplink with a million denied prefixes
     Uplink(uplink::Options),
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::OpenOptions,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::fs::OpenOptionsExt,
 };
 
@@ -47,6 +47,11 @@ impl Tap {
         sys::attach_tap(queue.as_fd(), name, VNET_HEADER, multi_queue)
             .map_err(|e| Error::system(format!("opening the tap {name}"), e))?;
         Ok(Self { queue })
+    }
+
+    /// Its queue.
+    pub fn queue(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
     }
 
     /// Writes header and frame; false when the tap takes no more at the moment.
