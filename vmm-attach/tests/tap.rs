@@ -3,6 +3,7 @@
 use std::{
     os::fd::{AsFd, AsRawFd},
     os::unix::net::UnixStream,
+    process::Command,
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -65,5 +66,16 @@ fn what_is_no_tap_is_refused() {
     in_namespace(|| {
         assert!(matches!(open_queues("lo", 1), Err(Error::Tap(_))));
         assert!(matches!(open_queues("nothing", 1), Err(Error::Tap(_))));
+    });
+}
+
+#[test]
+fn nobody_else_opens_a_tap_by_its_name() {
+    in_namespace(|| {
+        tap::create("vm1", 1, "portcullis:test").unwrap();
+        // Without an owner, everybody may: this driver asks nobody else who it is.
+        let shown = Command::new("ip").args(["-d", "-j", "link", "show", "vm1"]).output().unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains("\"user\":\"root\""), "{shown}");
     });
 }

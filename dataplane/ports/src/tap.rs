@@ -7,6 +7,8 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
+use rustix::process::{Uid, geteuid};
+
 use crate::{
     error::{Error, Result},
     link::{self, Link},
@@ -27,7 +29,8 @@ pub const MAX_QUEUES: u16 = 256;
 
 const DEVICE: &str = "/dev/net/tun";
 
-/// Creates a persistent tap, down, marked with `alias`. It exists for good only once it is
+/// Creates a persistent tap, down, marked with `alias`, which nobody opens by its name but this user
+/// and who may administer networks: one without an owner is everybody's (`tun_not_capable`). It exists for good only once it is
 /// marked: a crash on the way leaves nothing.
 pub fn create(name: &str, queues: u16, alias: &str) -> Result<Link> {
     name::check(name)?;
@@ -45,6 +48,7 @@ pub fn create(name: &str, queues: u16, alias: &str) -> Result<Link> {
     mark_port(&made, alias)?;
     link::set_queue_length(made.index, QUEUE_LENGTH)?;
     let made = link::get(name)?;
+    set_owner(&file, geteuid()).map_err(|e| Error::kernel(action(), e))?;
     set_persistent(&file).map_err(|e| Error::kernel(action(), e))?;
     Ok(made)
 }
@@ -109,6 +113,12 @@ pub fn set_offloads(queue: &File, flags: libc::c_uint) -> io::Result<()> {
     let flags = libc::c_ulong::from(flags);
     // SAFETY: the fd is open, and TUNSETOFFLOAD takes its argument by value.
     check(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, flags) })
+}
+
+fn set_owner(file: &File, user: Uid) -> io::Result<()> {
+    let user = libc::c_ulong::from(user.as_raw());
+    // SAFETY: the fd is open, and TUNSETOWNER takes its argument by value.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOWNER, user) })
 }
 
 fn set_persistent(file: &File) -> io::Result<()> {

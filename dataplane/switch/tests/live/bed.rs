@@ -2,7 +2,7 @@
 //! Namespaces live by fds only and the switch is removed on drop, however a test ends.
 
 use std::{
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, UdpSocket},
     os::fd::AsRawFd,
     path::PathBuf,
     sync::Arc,
@@ -22,6 +22,8 @@ use portcullis_switch::{Config, PortKind, PortSpec, Switch};
 
 /// Long enough for any packet of this machine, short enough to wait for one that must not come.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// How long one that does come may take.
+const ARRIVAL: Duration = Duration::from_secs(2);
 
 /// A fresh namespace.
 pub fn namespace() -> Netns {
@@ -230,13 +232,20 @@ pub fn socket(netns: &Netns, addr: &str) -> UdpSocket {
     socket
 }
 
-/// Sends a datagram; did the very same arrive at `to`?
+/// Sends a datagram; does the very same arrive at `to`? A machine that does other things too is
+/// given time.
 pub fn reaches(from: &UdpSocket, to: &UdpSocket) -> bool {
-    reaches_at(from, to, to.local_addr().unwrap())
+    arrives(from, to, patience::limit(ARRIVAL))
 }
 
-/// As [`reaches`], but sent to an address that is not the receiver's socket name.
-pub fn reaches_at(from: &UdpSocket, to: &UdpSocket, at: SocketAddr) -> bool {
+/// Sends a datagram; does nothing of it arrive at `to`?
+pub fn is_silent(from: &UdpSocket, to: &UdpSocket) -> bool {
+    !arrives(from, to, patience::silence(PATIENCE))
+}
+
+fn arrives(from: &UdpSocket, to: &UdpSocket, within: Duration) -> bool {
+    to.set_read_timeout(Some(within)).unwrap();
+    let at = to.local_addr().unwrap();
     let number = rand();
     let message = format!("{number:016x}");
     if from.send_to(message.as_bytes(), at).is_err() {
