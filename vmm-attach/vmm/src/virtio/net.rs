@@ -225,20 +225,21 @@ impl Carrier {
             }
             return if length.is_none() { Received::NoRoom } else { Received::Nothing };
         };
-        let (mut left, mut used) = (length, 0);
-        for (head, bytes) in &chains {
+        let (mut left, mut used) = (length, Vec::with_capacity(chains.len()));
+        for (head, bytes) in chains {
             if left == 0 {
                 ring.take_back();
                 continue;
             }
-            let written = left.min(*bytes);
-            ring.give_back(memory, *head, written as u32);
-            (left, used) = (left - written, used + 1);
+            let written = left.min(bytes);
+            used.push((head, written as u32));
+            left -= written;
         }
-        // The first part has room for the header.
+        // The first part has room for the header, which is whole before the driver may look.
         if let Ok(at) = parts[0].offset(BUFFERS) {
-            at.copy_from(&u16::to_le_bytes(used));
+            at.copy_from(&u16::to_le_bytes(used.len() as u16));
         }
+        ring.give_back_together(memory, &used);
         Received::Frame
     }
 

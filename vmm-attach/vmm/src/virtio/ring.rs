@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::{
-    GuestMemoryBackend, VolatileSlice,
+    Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice,
     bitmap::{AtomicBitmap, BS},
 };
 use vmm_sys_util::eventfd::EventFd;
@@ -17,6 +17,11 @@ pub type Chain<'a> = DescriptorChain<&'a Memory>;
 /// A buffer in the guest's memory.
 pub type Buffer<'a> = VolatileSlice<'a, BS<'a, AtomicBitmap>>;
 
+/// Bytes of the used ring in front of its elements: flags and index (section 2.7.8).
+const USED_HEADER: u64 = 4;
+/// Bytes of an element: head and length.
+const USED_ELEMENT: u64 = 8;
+
 /// A queue, and the bell that its driver rings.
 pub struct Ring {
     /// The queue.
@@ -25,13 +30,15 @@ pub struct Ring {
     pub bell: EventFd,
     /// The driver's index when there was nothing more to take.
     seen: u16,
+    /// Several chains were given back at once since the driver was last told.
+    together: bool,
 }
 
 impl Ring {
     /// A queue at which nobody has looked.
     pub fn new(queue: Queue, bell: EventFd) -> Self {
         let seen = queue.next_avail();
-        Self { queue, bell, seen }
+        Self { queue, bell, seen, together: false }
     }
 
     /// The next chain that the driver offers.
@@ -65,9 +72,28 @@ impl Ring {
         let _ = self.queue.add_used(memory, head, bytes);
     }
 
-    /// Calls the driver if it wants to be called.
+    /// Gives chains back in one moment: of a frame in several of them, a driver that polls must not
+    /// find some and miss the others (section 5.1.6.4).
+    pub fn give_back_together(&mut self, memory: &Memory, chains: &[(u16, u32)]) {
+        let Some(((last, bytes), others)) = chains.split_last() else { return };
+        let first = self.queue.next_used();
+        for (number, (head, bytes)) in (0..).zip(others) {
+            let place = u64::from(first.wrapping_add(number) % self.queue.size());
+            let element = [u32::from(*head), *bytes].map(u32::to_le_bytes).concat();
+            let at = self.queue.used_ring().checked_add(USED_HEADER + USED_ELEMENT * place);
+            // Where this fails, so does the last one, which would show it.
+            let _ = at.map(|at| memory.write_slice(&element, GuestAddress(at)));
+        }
+        self.queue.set_next_used(first.wrapping_add(others.len() as u16));
+        self.together |= !others.is_empty();
+        self.give_back(memory, *last, *bytes);
+    }
+
+    /// Calls the driver if it wants to be called. The queue has counted one chain for those that were
+    /// given back together, and may take one too few for what the driver waits for.
     pub fn tell(&mut self, memory: &Memory, interrupt: &Interrupt) {
-        if self.queue.needs_notification(memory).unwrap_or(true) {
+        let wanted = self.queue.needs_notification(memory).unwrap_or(true);
+        if std::mem::take(&mut self.together) || wanted {
             interrupt.used();
         }
     }
@@ -102,4 +128,29 @@ pub fn buffers<'a>(
         .map(|descriptor| memory.get_slice(descriptor.addr(), descriptor.len() as usize).ok())
         .collect();
     buffers.map(Vec::into_iter)
+}
+
+#[cfg(test)]
+mod tests {
+    use vmm_sys_util::eventfd::EFD_NONBLOCK;
+
+    use super::*;
+
+    #[test]
+    fn chains_of_a_frame_are_seen_together() {
+        let memory = Memory::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
+        let mut queue = Queue::new(4).unwrap();
+        queue.set_used_ring_address(Some(0x2000), None);
+        queue.set_next_used(3);
+        let mut ring = Ring::new(queue, EventFd::new(EFD_NONBLOCK).unwrap());
+        ring.give_back_together(&memory, &[(2, 10), (0, 20), (1, 30)]);
+        let index: u16 = memory.read_obj(GuestAddress(0x2002)).unwrap();
+        let element = |at: u64| -> [u32; 2] {
+            let address = 0x2000 + USED_HEADER + USED_ELEMENT * at;
+            [0, 4].map(|word| memory.read_obj(GuestAddress(address + word)).unwrap())
+        };
+        assert_eq!((index, element(3), element(0), element(1)), (6, [2, 10], [0, 20], [1, 30]));
+        ring.give_back_together(&memory, &[]);
+        assert_eq!(ring.queue.next_used(), 6);
+    }
 }
