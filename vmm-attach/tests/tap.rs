@@ -9,7 +9,10 @@ use std::{
 };
 
 use nix::sched::{CloneFlags, unshare};
-use portcullis_ports::{Netns, link, tap};
+use portcullis_ports::{
+    Netns, link,
+    tap::{self, Openers},
+};
 use vmm_attach::{Error, inherit, open_queues, receive, send};
 
 /// One test at a time: between fork and exec the command of one holds the queues of all.
@@ -73,9 +76,13 @@ fn what_is_no_tap_is_refused() {
 fn nobody_else_opens_a_tap_by_its_name() {
     in_namespace(|| {
         tap::create("vm1", 1, "portcullis:test").unwrap();
-        // Without an owner, everybody may: this driver asks nobody else who it is.
-        let shown = Command::new("ip").args(["-d", "-j", "link", "show", "vm1"]).output().unwrap();
-        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-        assert!(shown.contains("\"user\":\"root\""), "{shown}");
+        tap::create_for("vm2", 1, "portcullis:test", Openers::Group(0)).unwrap();
+        // One that says nothing is everybody's.
+        for (name, openers) in [("vm1", "\"user\":\"root\""), ("vm2", "\"group\":\"root\"")] {
+            let shown =
+                Command::new("ip").args(["-d", "-j", "link", "show", name]).output().unwrap();
+            let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+            assert!(shown.contains(openers), "{shown}");
+        }
     });
 }

@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use rustix::process::{Uid, geteuid};
+use rustix::process::geteuid;
 
 use crate::{
     error::{Error, Result},
@@ -29,10 +29,24 @@ pub const MAX_QUEUES: u16 = 256;
 
 const DEVICE: &str = "/dev/net/tun";
 
-/// Creates a persistent tap, down, marked with `alias`, which nobody opens by its name but this user
-/// and who may administer networks: one without an owner is everybody's (`tun_not_capable`). It exists for good only once it is
-/// marked: a crash on the way leaves nothing.
+/// Who may open a tap by its name, besides those who may administer networks. One that says nothing of
+/// it is everybody's (`tun_not_capable` of the kernel).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Openers {
+    /// The user of this process.
+    Owner,
+    /// The members of a group.
+    Group(u32),
+}
+
+/// Creates a persistent tap that is its maker's, as [`create_for`] does.
 pub fn create(name: &str, queues: u16, alias: &str) -> Result<Link> {
+    create_for(name, queues, alias, Openers::Owner)
+}
+
+/// Creates a persistent tap, down, marked with `alias`. It exists for good only once it is
+/// marked: a crash on the way leaves nothing.
+pub fn create_for(name: &str, queues: u16, alias: &str, openers: Openers) -> Result<Link> {
     name::check(name)?;
     if queues == 0 || queues > MAX_QUEUES {
         return Err(Error::BadQueues { queues, most: MAX_QUEUES });
@@ -48,7 +62,7 @@ pub fn create(name: &str, queues: u16, alias: &str) -> Result<Link> {
     mark_port(&made, alias)?;
     link::set_queue_length(made.index, QUEUE_LENGTH)?;
     let made = link::get(name)?;
-    set_owner(&file, geteuid()).map_err(|e| Error::kernel(action(), e))?;
+    set_openers(&file, openers).map_err(|e| Error::kernel(action(), e))?;
     set_persistent(&file).map_err(|e| Error::kernel(action(), e))?;
     Ok(made)
 }
@@ -115,10 +129,13 @@ pub fn set_offloads(queue: &File, flags: libc::c_uint) -> io::Result<()> {
     check(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, flags) })
 }
 
-fn set_owner(file: &File, user: Uid) -> io::Result<()> {
-    let user = libc::c_ulong::from(user.as_raw());
-    // SAFETY: the fd is open, and TUNSETOWNER takes its argument by value.
-    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOWNER, user) })
+fn set_openers(file: &File, openers: Openers) -> io::Result<()> {
+    let (request, id) = match openers {
+        Openers::Owner => (libc::TUNSETOWNER, geteuid().as_raw()),
+        Openers::Group(group) => (libc::TUNSETGROUP, group),
+    };
+    // SAFETY: the fd is open, and both requests take their argument by value.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), request, libc::c_ulong::from(id)) })
 }
 
 fn set_persistent(file: &File) -> io::Result<()> {

@@ -7,7 +7,8 @@ use portcullis_pipeline::addr::{Addr, Mac};
 use portcullis_ports::{
     Error as DeviceError, Interfaces, Link, Netns,
     address::Prefixed,
-    link, tap,
+    link,
+    tap::{self, Openers},
     veth::{self, Peer, PeerConfig},
 };
 
@@ -30,16 +31,26 @@ pub struct Device {
     pub made: bool,
 }
 
+/// How what is made here is marked.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks<'a> {
+    /// The alias of its interfaces.
+    pub alias: &'a str,
+    /// Who may open its taps.
+    pub openers: Openers,
+}
+
 /// Finds the interface of a port, or makes it: down, and marked as ours. `taken`: indexes of the
 /// port table that other ports hold; `mac`: of the guest's end, where it is known; `now`: what there
 /// is.
 pub fn ensure(
     spec: &PortSpec,
-    alias: &str,
+    marks: Marks<'_>,
     mac: Option<Mac>,
     taken: &BTreeSet<u32>,
     now: &Interfaces,
 ) -> Result<Device> {
+    let alias = marks.alias;
     let found = now.get(&spec.name).filter(|l| !veth::is_unfinished(l, alias)).cloned();
     if !spec.kind.is_ours() {
         let found = found.filter(|l| !l.alias.starts_with("portcullis:"));
@@ -54,7 +65,7 @@ pub fn ensure(
             let (name, place) = (spec.name.clone(), String::new());
             Err(DeviceError::NameInUse { name, place }.into())
         }
-        None => make(spec, alias, mac, taken).map(|link| Device { link, made: true }),
+        None => make(spec, marks, mac, taken).map(|link| Device { link, made: true }),
     }
 }
 
@@ -67,26 +78,32 @@ const fn kernel_kind(kind: &PortKind) -> &'static str {
     }
 }
 
-fn make(spec: &PortSpec, alias: &str, mac: Option<Mac>, taken: &BTreeSet<u32>) -> Result<Link> {
-    let mut made = create(spec, alias, mac)?;
+fn make(
+    spec: &PortSpec,
+    marks: Marks<'_>,
+    mac: Option<Mac>,
+    taken: &BTreeSet<u32>,
+) -> Result<Link> {
+    let mut made = create(spec, marks, mac)?;
     for _ in 0..TRIES {
         if !taken.contains(&table_index(made.index)) {
             break;
         }
         link::delete(made.index)?;
-        made = create(spec, alias, mac)?;
+        made = create(spec, marks, mac)?;
     }
     Ok(made)
 }
 
-fn create(spec: &PortSpec, alias: &str, mac: Option<Mac>) -> Result<Link> {
+fn create(spec: &PortSpec, marks: Marks<'_>, mac: Option<Mac>) -> Result<Link> {
+    let Marks { alias, openers } = marks;
     match &spec.kind {
         PortKind::Veth { netns, peer, .. } => {
             let netns = netns.as_ref().map(Netns::open).transpose()?;
             let peer = Peer { name: peer.clone(), mac: mac.map(Mac::octets) };
             Ok(veth::create(&spec.name, &peer, netns.as_ref(), alias)?)
         }
-        PortKind::Tap { queues } => Ok(tap::create(&spec.name, *queues, alias)?),
+        PortKind::Tap { queues } => Ok(tap::create_for(&spec.name, *queues, alias, openers)?),
         PortKind::VhostUser {} => Ok(tap::create(&spec.name, 1, alias)?),
         PortKind::Uplink { .. } | PortKind::Stranger { .. } => Ok(link::get(&spec.name)?),
     }

@@ -12,13 +12,13 @@ use portcullis_pipeline::{
     addr::Mac,
     layout::{PORTS, PortEntry},
 };
-use portcullis_ports::{Interfaces, host_leg, name as ifname};
+use portcullis_ports::{Interfaces, host_leg, name as ifname, tap::Openers};
 use zerocopy::FromBytes;
 
 use crate::{
     Switch,
     clock::Moment,
-    device,
+    device::{self, Marks},
     error::{Error, Result},
     gates,
     legs::{self, LegDevice},
@@ -213,7 +213,9 @@ impl Switch {
         found: &Interfaces,
         made: &mut Made,
     ) -> Result<Port> {
-        let device = device::ensure(spec, &self.alias, mac, taken, found)?;
+        let openers = self.config.group.map_or(Openers::Owner, Openers::Group);
+        let marks = Marks { alias: &self.alias, openers };
+        let device = device::ensure(spec, marks, mac, taken, found)?;
         if device.made {
             made.interfaces.push(spec.name.clone());
             traffic::retire(&mut self.maps, device.link.index)?;

@@ -13,12 +13,14 @@ pub struct Config {
     pub flows: u32,
     /// Name of this switch: the alias `portcullis:<instance>` marks every interface that it made.
     pub instance: String,
+    /// Group whose members may open the switch's taps; without one they are its user's.
+    pub group: Option<u32>,
 }
 
 impl Config {
     /// A switch that keeps its things in `run_dir`, with the usual sizes.
     pub fn new(run_dir: impl Into<PathBuf>) -> Self {
-        Self { run_dir: run_dir.into(), flows: 262_144, instance: "default".into() }
+        Self { run_dir: run_dir.into(), flows: 262_144, instance: "default".into(), group: None }
     }
 }
 

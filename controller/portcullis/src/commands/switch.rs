@@ -106,6 +106,7 @@ fn without_daemon(context: &Context) -> Result<Removed, Error> {
         run_dir: context.paths.run_dir.clone(),
         instance: context.paths.instance(),
         flows: crate::daemon::FLOWS,
+        group: None,
     };
     portcullis_host_rules::remove(host_rules_of(&config))
         .map_err(|error| Error::Failed(host_failure(&error)))?;

@@ -23,6 +23,7 @@ mod waiting;
 
 use std::{future::Future, sync::mpsc, thread, time::Duration};
 
+use nix::unistd::Gid;
 use portcullis_store::Store;
 use portcullis_switch::Config;
 use tokio::sync::oneshot;
@@ -102,7 +103,8 @@ pub fn run<L: Launcher, S: Store + 'static>(
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(setup("start the runtime of"))?;
-    let Running { thread, queue, started, ended } = employ(launcher, state, &options, &settings)?;
+    let Running { thread, queue, started, ended } =
+        employ(launcher, state, &options, &settings, group)?;
     let outcome = runtime.block_on(async {
         let info = started.await.unwrap_or_else(|_| Err(actor_died()))?;
         let access = Access::new(group);
@@ -138,12 +140,14 @@ fn employ<L: Launcher, S: Store + 'static>(
     state: State<S>,
     options: &Options,
     settings: &Settings,
+    group: Option<Gid>,
 ) -> Result<Running, Error> {
     let info = info(&options.paths, settings);
     let config = Config {
         run_dir: options.paths.run_dir.clone(),
         flows: info.flows,
         instance: options.paths.instance(),
+        group: group.map(Gid::as_raw),
     };
     let (queue, orders) = mpsc::sync_channel(QUEUE);
     let pace = options.pace;

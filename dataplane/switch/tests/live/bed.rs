@@ -58,6 +58,7 @@ impl Bed {
             run_dir: dir.path().join("run"),
             flows: 4096,
             instance: format!("test-{}", std::process::id()),
+            group: None,
         };
         Self {
             host: namespace(),

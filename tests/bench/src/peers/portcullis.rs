@@ -183,7 +183,8 @@ impl Running {
     ) -> Result<Self, Error> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("switch{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let config = Config { run_dir: scratch::directory(&name), flows, instance: name };
+        let config = Config::new(scratch::directory(&name));
+        let config = Config { flows, instance: name, ..config };
         let (namespace, ends) = (namespace.try_clone()?, policy.ends());
         let mut running = Self { switch: None, config: config.clone(), specs, namespace, ends };
         let (switch, _) = running.namespace.run(|| Ok(Switch::start(config)?))?;
