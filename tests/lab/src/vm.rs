@@ -57,9 +57,16 @@ impl Drop for Vm {
 }
 
 impl Vm {
-    /// Starts the guest of this name, with more words for its command line: `tcp=22,445`.
+    /// Starts the test guest under this name, with more words for its command line: `tcp=22,445`.
     pub fn start(host: &Host, name: &str, words: &str) -> Result<Self> {
-        let mut command = host.command(&["guest", "run", name, "--append", words]);
+        let mut vm = Self::spawn(host, name, &["--append", words])?;
+        vm.wait(patience::limit(ANSWER) / 2)?;
+        Ok(vm)
+    }
+
+    /// Starts a guest of this name with these arguments of `guest run`.
+    pub fn spawn(host: &Host, name: &str, arguments: &[&str]) -> Result<Self> {
+        let mut command = host.command(&[&["guest", "run", name], arguments].concat());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = host.space().spawn(command)?;
         let (sender, lines) = mpsc::channel();
@@ -69,9 +76,7 @@ impl Vm {
         };
         listen(output, sender.clone());
         listen(errors, sender);
-        let mut vm = Self { name: name.to_owned(), child, orders, lines };
-        vm.wait(patience::limit(ANSWER) / 2)?;
-        Ok(vm)
+        Ok(Self { name: name.to_owned(), child, orders, lines })
     }
 
     /// How long it waits for others from now on.
@@ -118,17 +123,27 @@ impl Vm {
 
     /// Waits until it says something with this member; what it says.
     pub fn says(&self, key: &str, value: &str) -> Result<Value> {
+        self.find(&format!("{key} {value}"), |line| {
+            serde_json::from_str(line).ok().filter(|said: &Value| said[key] == value)
+        })
+    }
+
+    /// Waits until it prints a line that begins so; the line.
+    pub fn prints(&self, begin: &str) -> Result<String> {
+        self.find(begin, |line| line.starts_with(begin).then(|| line.trim_end().to_owned()))
+    }
+
+    fn find<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
         let mut all = String::new();
         let end = Instant::now() + patience::limit(ANSWER);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let Ok(line) = self.lines.recv_timeout(left) else {
-                let command = format!("{}: {key} {value}", self.name);
+                let command = format!("{}: {what}", self.name);
                 return Err(Error::Output { command, output: all });
             };
-            let said: Value = serde_json::from_str(&line).unwrap_or_default();
-            if said[key] == value {
-                return Ok(said);
+            if let Some(found) = find(&line) {
+                return Ok(found);
             }
             all += &line;
             all.push('\n');

@@ -23,8 +23,32 @@ const MODULES: &[&str] = &[
     "overlay",
 ];
 
+/// The same for guests of our own monitor, whose devices are on MMIO.
+const GUEST_MODULES: &[&str] = &[
+    "failover",
+    "net_failover",
+    "virtio_ring",
+    "virtio",
+    "virtio_mmio",
+    "virtio_net",
+    "virtio_blk",
+    "rng-core",
+    "virtio-rng",
+    "overlay",
+];
+
+/// Whom an archive is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// A machine of QEMU's.
+    Machine,
+    /// A guest of our own monitor.
+    Guest,
+}
+
 /// The first program: the two disks, one above the other, below a layer in memory that takes
-/// what is written. `/inside` is what this machine is for; whatever comes of it, that was all.
+/// what is written. `/inside` is what this machine is for, unless its command line says `inside=`; whatever comes of it, that was
+/// all.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 for command in mount mkdir insmod switch_root poweroff; do
@@ -39,18 +63,19 @@ mkdir /changes/upper /changes/work
 layers=lowerdir=/programs:/system,upperdir=/changes/upper,workdir=/changes/work
 mount -t overlay -o $layers root /root || poweroff -f
 mount -t devtmpfs dev /root/dev
-exec switch_root -c /dev/console /root /inside
+exec switch_root -c /dev/console /root ${inside:-/inside}
 "#;
 
 /// Writes the archive for a kernel whose modules lie under `modules`.
-pub fn write(modules: &Path, archive: &Path) -> Result<()> {
+pub fn write(modules: &Path, archive: &Path, whose: For) -> Result<()> {
     let tree = disk::fresh(&archive.with_extension("tree"))?;
     for dir in ["bin", "dev", "modules"] {
         fs::create_dir_all(tree.join(dir)).context("creating the initramfs tree")?;
     }
     install(Path::new("/bin/busybox"), &tree.join("bin/busybox"))?;
     symlink("busybox", tree.join("bin/sh"))?;
-    for (number, module) in MODULES.iter().enumerate() {
+    let wanted = if whose == For::Guest { GUEST_MODULES } else { MODULES };
+    for (number, module) in wanted.iter().enumerate() {
         if let Some(file) = find(modules, module)? {
             unpack(&file, &tree.join(format!("modules/{number:02}-{module}.ko")))?;
         }

@@ -96,7 +96,8 @@ fn booted(form: Form, errands: &[Errand]) -> Result<Vec<Report>> {
     let programs = place::target().join("kernels.ext4");
     let portcullis = place::target().join("debug/portcullis");
     let others: &[&Path] = if form == Form::Programs { &[] } else { &[&portcullis] };
-    machine::programs(errands, others, &programs)?;
+    let guest = kernels.first().filter(|_| form != Form::Programs);
+    machine::programs(errands, others, guest, &programs)?;
     let seconds = if form == Form::Whole { WHOLE_SECONDS } else { SHORT_SECONDS };
     let boot = |kernel: &Kernel| {
         machine::boot(kernel, &system, &programs, format!("tests on {}", kernel.series), seconds)

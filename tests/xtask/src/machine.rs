@@ -10,11 +10,20 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{disk, initramfs, kernel::Kernel, outcome::Outcome, place, step::Step};
+use crate::{
+    disk,
+    initramfs::{self, For},
+    kernel::Kernel,
+    outcome::Outcome,
+    place,
+    step::Step,
+};
 
 /// How much longer everything may take in there: what the tests call their slack. A program runs
 /// ten to twenty times as long as on the processor itself, the verifier a little longer still.
 const SLACK: u32 = 15;
+/// Where the Linux guest of a machine is, inside.
+const LINUX: &str = "/linux";
 /// Memory of a machine, MiB.
 const MEMORY_MIB: u32 = 2560;
 
@@ -71,8 +80,16 @@ pub struct Report {
 }
 
 /// The disk with the programs. The same for all kernels.
-pub fn programs(errands: &[Errand], others: &[&Path], image: &Path) -> Result<()> {
+pub fn programs(
+    errands: &[Errand],
+    others: &[&Path],
+    guest: Option<&Kernel>,
+    image: &Path,
+) -> Result<()> {
     let tree = disk::fresh(&image.with_extension("tree"))?;
+    if let Some(kernel) = guest {
+        linux(kernel, &tree.join(LINUX.trim_start_matches('/')))?;
+    }
     let executables = errands.iter().map(|errand| errand.executable.as_path());
     for executable in executables.chain(others.iter().copied()) {
         let to = inside(&tree, executable)?;
@@ -97,6 +114,18 @@ pub fn programs(errands: &[Errand], others: &[&Path], image: &Path) -> Result<()
     fs::write(&script, self::script(errands))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     disk::pack(&tree, image)
+}
+
+/// What a guest with this kernel is made of.
+fn linux(kernel: &Kernel, directory: &Path) -> Result<()> {
+    fs::create_dir(directory).context("a directory for the Linux guest")?;
+    initramfs::write(&kernel.modules, &directory.join("initrd"), For::Guest)?;
+    let serve = place::root().join("tests/lab/linux/serve");
+    for (file, name) in [(&kernel.image, "vmlinuz"), (&serve, "serve")] {
+        let copied = fs::copy(file, directory.join(name));
+        copied.with_context(|| format!("copying {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// The same place below `tree`, its directory made.
@@ -124,6 +153,9 @@ mount -t tmpfs shm /dev/shm
 for n in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/${{n%:*}} /dev/${{n#*:}}; done
 ln -s /proc/self/fd /dev/fd
 modprobe tun
+# The simulated processor has AMD's SVM: guests of our own run inside.
+modprobe -q kvm-amd
+export PORTCULLIS_TEST_LINUX={LINUX}
 ip link set lo up
 export PORTCULLIS_TEST_SLACK={SLACK}
 echo
@@ -161,7 +193,7 @@ pub fn boot(
     seconds: u32,
 ) -> Result<Step> {
     let archive = place::target().join(format!("{}.cpio", kernel.series));
-    initramfs::write(&kernel.modules, &archive)?;
+    initramfs::write(&kernel.modules, &archive, For::Machine)?;
     let disk = |image: &Path| format!("file={},if=virtio,format=raw,readonly=on", image.display());
     let mut command = Command::new("timeout");
     command
