@@ -47,8 +47,8 @@ pub enum For {
 }
 
 /// The first program: the two disks, one above the other, below a layer in memory that takes
-/// what is written. `/inside` is what this machine is for, unless its command line says `inside=`; whatever comes of it, that was
-/// all.
+/// what is written. `/inside` is what this machine is for, unless its command line says `inside=`;
+/// whatever comes of it, that was all.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 for command in mount mkdir insmod switch_root poweroff; do

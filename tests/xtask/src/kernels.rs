@@ -9,7 +9,7 @@ use crate::{
     disk,
     kernel::Kernel,
     machine::{self, Errand, Report},
-    outcome::Outcome,
+    outcome::{self, Outcome},
     packages, place,
     probe::{self, VERIFIED_MAX},
     selection, setup,
@@ -136,6 +136,9 @@ fn table(form: Form, errands: &[Errand], reports: &[Report]) -> Outcome {
             println!("{:<36} {passed:>7} {failed:>7} {:>9.1}", errand.name, done.seconds);
             if failed > 0 {
                 println!("{}", done.failures());
+            }
+            for line in outcome::skips(&done.output) {
+                println!("      {line}");
             }
             sum += outcome;
         }

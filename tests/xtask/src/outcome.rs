@@ -2,6 +2,11 @@
 
 use std::{fmt, ops::AddAssign};
 
+/// Lets the harness print what tests that pass have to say.
+pub const SHOW: &str = "--show-output";
+/// How the line begins with which a test says that it could not test, and why.
+const UNTESTED: &str = "nothing is tested: ";
+
 /// Numbers of tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -21,7 +26,8 @@ impl Outcome {
 
     /// Adds up the closing lines of the Rust test harness in `output`. A run that fails without a
     /// failed test (a crash, a harness of its own) is one failure; so is one without any closing
-    /// line.
+    /// line. A test that says that it tested nothing has not passed: the harness knows only tests
+    /// that ignore themselves before they run (hence `--show-output`, [`SHOW`]).
     pub fn of_harness(output: &str, success: bool) -> Self {
         let mut sum = Self::default();
         let mut closed = false;
@@ -31,11 +37,19 @@ impl Outcome {
                 closed = true;
             }
         }
+        let untested = skips(output).count() as u32;
+        sum.passed = sum.passed.saturating_sub(untested);
+        sum.skipped += untested;
         if sum.failed == 0 && (!success || !closed) {
             sum.failed = 1;
         }
         sum
     }
+}
+
+/// The lines of `output` in which tests say that they tested nothing.
+pub fn skips(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().filter(|line| line.starts_with(UNTESTED))
 }
 
 impl AddAssign for Outcome {
@@ -77,6 +91,13 @@ mod tests {
     fn closing_lines_add_up() {
         let text = format!("running 4 tests\n{LINE}\nnoise\n{LINE}\n");
         assert_eq!(Outcome::of_harness(&text, true), Outcome { passed: 6, failed: 0, skipped: 2 });
+    }
+
+    #[test]
+    fn a_test_that_tests_nothing_has_not_passed() {
+        let text = format!("---- x stdout ----\nnothing is tested: there is no /dev/kvm\n\n{LINE}");
+        assert_eq!(Outcome::of_harness(&text, true), Outcome { passed: 2, failed: 0, skipped: 2 });
+        assert_eq!(skips(&text).collect::<Vec<_>>(), ["nothing is tested: there is no /dev/kvm"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which tests run on other kernels.
 
-use crate::{kernels::Form, machine::Errand, suite::TestProgram};
+use crate::{kernels::Form, machine::Errand, outcome, suite::TestProgram};
 
 /// Test programs that make packets, ports and switches with the kernel's help.
 const PROGRAMS: &[&str] = &["portcullis-lab", "portcullis root", "portcullis-switch live"];
@@ -54,7 +54,7 @@ pub fn errands(form: Form, tests: &[TestProgram]) -> Vec<Errand> {
 
 /// Arguments for the test harness; none if the form has nothing of this program.
 fn arguments(form: Form, program: &str) -> Option<Vec<String>> {
-    let mut words = vec!["--test-threads=1".to_owned(), "--exact".to_owned()];
+    let mut words = ["--test-threads=1", "--exact", outcome::SHOW].map(str::to_owned).to_vec();
     match form {
         Form::Programs => return None,
         Form::Short => {

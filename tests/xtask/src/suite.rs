@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{outcome::Outcome, place, step::Step};
+use crate::{
+    outcome::{self, Outcome},
+    place,
+    step::Step,
+};
 
 /// One compiled test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +85,7 @@ impl TestProgram {
     pub fn run(&self, long: bool) -> Result<Outcome> {
         let mut command = std::process::Command::new(&self.executable);
         command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
-        command.env("RUST_BACKTRACE", "1");
+        command.env("RUST_BACKTRACE", "1").arg(outcome::SHOW);
         if long {
             command.env("PORTCULLIS_TEST_LONG", "1");
         }
@@ -94,7 +98,8 @@ impl TestProgram {
         if outcome.failed > 0 {
             done.print_tail();
         }
-        for line in done.output.lines().filter(|line| line.contains("... ignored")) {
+        let ignored = done.output.lines().filter(|line| line.contains("... ignored"));
+        for line in ignored.chain(outcome::skips(&done.output)) {
             println!("      skipped: {line}");
         }
         Ok(outcome)
