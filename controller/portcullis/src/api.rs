@@ -384,6 +384,9 @@ pub struct Port {
     pub vhost: Option<Box<switch::VhostStatus>>,
     /// What has passed it since its interface was made; only `status` tells.
     pub traffic: Option<Traffic>,
+    /// What has passed a trunk's interface by networks that it carries no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Box<Traffic>>,
     /// What it has of the flow table; only `status` tells.
     pub connections: Option<Connections>,
 }
@@ -405,6 +408,7 @@ impl From<switch::PortStatus> for Port {
             xdp: p.gate.map(|gate| Box::new(gate.into())),
             vhost: p.vhost.map(Box::new),
             traffic: p.traffic.map(Into::into),
+            past: p.past.map(|past| Box::new(past.into())),
             connections: p.connections.map(Into::into),
         }
     }

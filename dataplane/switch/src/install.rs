@@ -122,7 +122,7 @@ impl Switch {
         let known = self.numbers()?;
         place_all(&image, &legs, &mut ports, &known);
         let host_addrs = host_addrs.to_vec();
-        let tables = Arc::new(build(&image, &legs, &ports, &host_addrs));
+        let tables = Arc::new(build(&image, &legs, &ports, &host_addrs, &known));
         self.maps.most.check(&tables)?;
         retire_others(&mut self.maps, &known, &tables.subports)?;
         Ok(Next { found, image, host_addrs, ports, legs, tables })

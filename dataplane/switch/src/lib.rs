@@ -23,6 +23,7 @@ mod links;
 mod loaded;
 mod maps;
 mod notices;
+mod numbers;
 mod observe;
 mod other_half;
 pub mod peer;
@@ -48,7 +49,8 @@ mod xdp;
 
 pub use error::{Error, Result};
 pub use events::guest_of;
-pub use place::{Leg, Numbers, Place, Subport};
+pub use numbers::Numbers;
+pub use place::{Leg, Place, Subport};
 pub use spec::{Config, Gate, PortKind, PortSpec};
 pub use status::*;
 pub use switch::Switch;

@@ -18,11 +18,12 @@ use crate::{
     device,
     error::{Error, Result},
     maps::name,
+    numbers,
     peer::Told,
     place::{Place, name_of, table_index},
     status::{
         Closed, Drops, FlowStatus, NetworkStatus, PortConnections, PortStatus, RuleHits,
-        SharedStatus, SwitchStatus,
+        SharedStatus, SwitchStatus, Traffic,
     },
     sweep,
     switch::Port,
@@ -43,6 +44,7 @@ impl Switch {
         let counted = Counted::read(&self.maps, &told)?;
         for port in ports.iter_mut().filter(|p| p.ifindex != 0) {
             port.traffic = Some(counted.of(port.ifindex));
+            port.past = self.past_of(port, &counted);
             port.connections = Some(self.connections(port.ifindex, &told)?);
             let own = self.state.ports.iter().find(|own| own.ifindex == port.ifindex);
             port.vhost = own.and_then(|own| self.vhost_status(own, &told));
@@ -83,6 +85,12 @@ impl Switch {
         Ok(ports)
     }
 
+    /// What has passed an interface by the networks that it carries no more.
+    fn past_of(&self, port: &PortStatus, counted: &Counted) -> Option<Traffic> {
+        let past = numbers::past(&self.state.tables.subports, port.ifindex);
+        past.map(|number| counted.of(number)).reduce(|sum, one| sum.plus(&one))
+    }
+
     /// Ports as they are, host legs last.
     pub(crate) fn port_statuses(&self) -> Vec<PortStatus> {
         let with_subports =
@@ -106,6 +114,7 @@ impl Switch {
             gate: self.gate_status(port),
             vhost: None,
             traffic: None,
+            past: None,
             connections: None,
         };
         let Some(image) = &self.state.image else {
@@ -161,6 +170,7 @@ impl Switch {
                 gate: None,
                 vhost: None,
                 traffic: None,
+                past: None,
                 connections: None,
             })
         })

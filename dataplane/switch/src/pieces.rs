@@ -14,7 +14,7 @@ use crate::{
     batch::{self, Cursor, Sizes},
     error::{Error, Result},
     maps::{Maps, name},
-    place::Numbers,
+    numbers::Numbers,
 };
 
 /// About as many bytes of values are read by one call.

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_image::{Image, Nic};
-use portcullis_pipeline::{
-    layout::{MEMBERS, PORTS},
-    subport,
-};
+use portcullis_pipeline::layout::{MEMBERS, PORTS};
 
 use crate::{
+    numbers::{self, Numbers},
     spec::{PortKind, PortSpec},
     status::Closed,
 };
@@ -42,9 +40,6 @@ pub struct Subport {
     /// Its port's number, see [`portcullis_pipeline::subport`].
     pub number: u32,
 }
-
-/// Numbers of subports by interface index of the trunk and VLAN id.
-pub type Numbers = BTreeMap<(u32, u16), u32>;
 
 impl Place {
     /// The guest's NICs (indexes into [`Image::nics`]), each with its port: that of the interface, or
@@ -98,12 +93,14 @@ pub fn place(
     let mut places: Vec<_> = candidates.iter().map(|c| taken.place(c)).collect();
     let mut used: BTreeSet<u32> = taken.indexes.into_keys().collect();
     used.extend(candidates.iter().map(|c| table_index(c.ifindex)));
+    let past = known.values().map(|number| table_index(*number)).collect();
     for keep in [true, false] {
         for (candidate, place) in candidates.iter().zip(&mut places) {
             let Ok(Place::Trunk { tagged, .. }) = place else { continue };
             for subport in tagged.iter_mut().filter(|s| s.number == NO_NUMBER) {
                 let key = (candidate.ifindex, vlan_of(image, subport.nic));
-                let number = if keep { known.get(&key).copied() } else { free_number(&used) };
+                let number =
+                    if keep { numbers::of(known, key) } else { numbers::free(&used, &past) };
                 // Its place may have become that of an interface meanwhile.
                 if let Some(number) = number.filter(|n| used.insert(table_index(*n))) {
                     subport.number = number;
@@ -122,12 +119,6 @@ pub fn place(
 
 /// Of a subport that has none yet: no interface has this index.
 const NO_NUMBER: u32 = 0;
-
-/// The number of a free place. From the end of the table: interface indexes count from its
-/// beginning.
-fn free_number(used: &BTreeSet<u32>) -> Option<u32> {
-    (0..PORTS).rev().find(|place| !used.contains(place)).map(subport::number)
-}
 
 /// The VLAN id of a NIC's network.
 pub fn vlan_of(image: &Image, nic: usize) -> u16 {
@@ -276,6 +267,7 @@ pub fn name_of(image: &Image, id: u32) -> String {
 #[cfg(test)]
 mod tests {
     use portcullis_image::Trunk;
+    use portcullis_pipeline::subport;
 
     use super::*;
     use crate::{spec::Gate, testing};

@@ -17,7 +17,8 @@ use portcullis_pipeline::{
 
 use crate::{
     notices,
-    place::{Leg, Numbers, Place, table_index, vlan_of},
+    numbers::Numbers,
+    place::{Leg, Place, table_index, vlan_of},
 };
 
 /// A port that is to be open.

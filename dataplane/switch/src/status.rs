@@ -212,6 +212,9 @@ pub struct PortStatus {
     pub vhost: Option<VhostStatus>,
     /// What has passed it; only [`Switch::status`](crate::Switch::status) tells.
     pub traffic: Option<Traffic>,
+    /// What has passed a trunk's interface by networks that it carries no more; only
+    /// [`Switch::status`](crate::Switch::status) tells.
+    pub past: Option<Traffic>,
     /// What it has of the flow table; only [`Switch::status`](crate::Switch::status) tells.
     pub connections: Option<PortConnections>,
 }

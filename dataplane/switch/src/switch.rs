@@ -37,9 +37,10 @@ use crate::{
     links::{Links, hook_of_kernel},
     loaded::{Loaded, Slots},
     maps::{Maps, name},
+    numbers::{self, Numbers},
     peer::Peer,
     pieces,
-    place::{Candidate, Leg, Numbers, Place, place, table_index},
+    place::{Candidate, Leg, Place, place, table_index},
     slot::{self, OpenPort, Tables},
     spec::{Config, PortKind, PortSpec},
     status::{Closed, Hook, PortStatus, RemoveReport, StartReport},
@@ -256,7 +257,8 @@ impl Switch {
         let Some(image) = self.state.image.clone() else { return Ok(()) };
         let known = self.numbers()?;
         place_all(&image, &self.state.legs, &mut self.state.ports, &known);
-        let tables = build(&image, &self.state.legs, &self.state.ports, &self.state.host_addrs);
+        let host_addrs = &self.state.host_addrs;
+        let tables = build(&image, &self.state.legs, &self.state.ports, host_addrs, &known);
         self.maps.most.check(&tables)?;
         retire_others(&mut self.maps, &known, &tables.subports)?;
         let generation = self.state.generation;
@@ -414,15 +416,17 @@ pub(crate) fn place_all(
 
 /// A subport that gets its number now has no past: what stood at its place belonged to another.
 pub(crate) fn retire_others(maps: &mut Maps, known: &Numbers, wanted: &Numbers) -> Result<()> {
-    let new = wanted.iter().filter(|(key, number)| known.get(*key) != Some(*number));
-    new.map(|(_, number)| *number).try_for_each(|number| traffic::retire(maps, number))
+    numbers::new(known, wanted).try_for_each(|number| traffic::retire(maps, number))
 }
 
+/// The tables of these ports. `known`: the numbers that subports have already; those of networks that
+/// a trunk carries no more stay with its interface.
 pub(crate) fn build(
     image: &Image,
     legs: &[(u32, LegDevice)],
     ports: &[Port],
     host_addrs: &[IpAddr],
+    known: &Numbers,
 ) -> Tables {
     let open: Vec<OpenPort> = ports
         .iter()
@@ -431,7 +435,11 @@ pub(crate) fn build(
             Some(OpenPort { ifindex: p.ifindex, mtu: p.mtu, place, hides_tags: p.hides_tags })
         })
         .collect();
-    slot::build(image, &leg_table(legs), &open, host_addrs)
+    let mut tables = slot::build(image, &leg_table(legs), &open, host_addrs);
+    let interfaces = ports.iter().map(|p| p.ifindex).chain(legs.iter().map(|(_, l)| l.ifindex));
+    let left = numbers::left(known, &tables.subports, &interfaces.collect());
+    tables.subports.extend(left);
+    tables
 }
 
 fn leg_table(legs: &[(u32, LegDevice)]) -> Vec<Leg> {

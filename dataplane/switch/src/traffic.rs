@@ -192,7 +192,7 @@ const fn words(t: &Traffic) -> [u64; WORDS / 8] {
 
 impl Traffic {
     /// Both together.
-    fn plus(mut self, other: &Self) -> Self {
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
         for (reason, packets) in &other.reasons {
             *self.reasons.entry(reason).or_default() += packets;
         }

@@ -100,19 +100,21 @@ fn adds_up(name: &Value, traffic: &Value) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// The port of an interface, with what passed by the subports of it: the kernel counts all as one.
+/// The port of an interface, with what passed by the subports of it, also by those of networks that it
+/// carries no more: the kernel counts all as one.
 /// `tagged` are the frames that came in with a tag and were not dropped for it.
 fn with_subports(port: &Value, ports: &[Value]) -> Value {
     let head = format!("{}:", port["name"].as_str().unwrap_or_default());
     let is_part = |p: &&Value| p["name"].as_str().is_some_and(|name| name.starts_with(&head));
     let mut whole = port.clone();
     whole["tagged"] = Value::from(0);
-    for part in ports.iter().filter(is_part) {
+    let parts = ports.iter().filter(is_part).map(|part| &part["traffic"]);
+    for part in parts.chain([&port["past"]]) {
         let sum = |a: &Value, b: &Value| a.as_u64().unwrap_or(0) + b.as_u64().unwrap_or(0);
         for key in ["in_packets", "in_bytes", "out_packets", "out_bytes"] {
-            whole["traffic"][key] = sum(&whole["traffic"][key], &part["traffic"][key]).into();
+            whole["traffic"][key] = sum(&whole["traffic"][key], &part[key]).into();
         }
-        whole["tagged"] = sum(&whole["tagged"], &part["traffic"]["in_packets"]).into();
+        whole["tagged"] = sum(&whole["tagged"], &part["in_packets"]).into();
     }
     whole
 }

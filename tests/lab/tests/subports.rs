@@ -78,8 +78,12 @@ impl Bed {
     }
 
     fn apply(&self, rules: &[&str]) {
+        self.apply_to(POLICY, rules);
+    }
+
+    fn apply_to(&self, policy: &str, rules: &[&str]) {
         let rules: String = rules.iter().map(|rule| format!("  - {rule}\n")).collect();
-        let file = self.lab.file("policy.yaml", &format!("{POLICY}{rules}")).unwrap();
+        let file = self.lab.file("policy.yaml", &format!("{policy}{rules}")).unwrap();
         self.host.apply(&file).unwrap();
     }
 
@@ -426,6 +430,43 @@ fn a_leg_is_counted_by_itself_and_survives_its_daemon() {
     assert!(n(&again, "forwarded") >= n(&after, "forwarded"));
     let report = stream.finish();
     assert!(report.sent > 0 && report.missing.is_empty(), "{report:?}");
+}
+
+/// What a leg has carried stays a part of what its interface has carried, for as long as that is
+/// there; the end of the test compares it with the kernel's own counters.
+#[test]
+fn a_network_that_leaves_a_trunk_leaves_its_sums() {
+    let rules = ["{ name: blue, allow: { from: blue, to: blue, for: udp/4000 } }"];
+    let bed = Bed::new("plw", Nic::Veth, &rules, &["fw", "b1"]);
+    let _echo = UdpEcho::start(bed.space("b1"), 4000).unwrap();
+    assert!(bed.reaches("fw", "10.2.0.11"));
+    let number = bed.fw("blue")["ifindex"].clone();
+    let usage = |bed: &Bed| {
+        let all = bed.host.json(&["usage"]).unwrap();
+        let of = |u: &&Value| u["guest"] == "fw" && u["network"] == "blue";
+        let sent = all.as_array().unwrap().iter().find(of).map(|u| &u["sent_packets"]);
+        sent.and_then(Value::as_u64).unwrap_or(0)
+    };
+    let sent = usage(&bed);
+    assert!(sent > 0);
+    let leg = "      - { network: blue, ip: [10.2.0.2, 'fd02::2'] }\n";
+    bed.apply_to(&POLICY.replace(leg, ""), &rules);
+    let interface = || bed.port(&bed.guests["fw"].port);
+    assert!(!bed.reaches("fw", "10.2.0.11"));
+    assert!(bed.host.status().unwrap().port(&format!("{}:blue", interface()["name"])).is_none());
+    let past = interface()["past"]["in_packets"].as_u64().unwrap();
+    assert!(past >= sent, "{past} of {sent}");
+    assert!(usage(&bed) >= sent, "noted before it left");
+    // A new daemon knows it, too.
+    bed.host.kill_daemon().unwrap();
+    bed.host.up().unwrap();
+    assert_eq!(interface()["past"]["in_packets"], past);
+    // When it comes back it gets the place that it had.
+    bed.apply(&rules);
+    assert_eq!(bed.fw("blue")["ifindex"], number);
+    assert_eq!(interface()["past"], Value::Null);
+    assert!(bed.reaches("fw", "10.2.0.11"));
+    assert!(bed.fw("blue")["traffic"]["in_packets"].as_u64().unwrap() > past);
 }
 
 /// The switch makes a container's VLAN interfaces itself where the kernel can; where it cannot, it

@@ -98,6 +98,7 @@ pub fn add_waiting(ports: &mut Vec<api::Port>, specs: &[PortSpec], waiting: &Wai
             gate: None,
             vhost: None,
             traffic: None,
+            past: None,
             connections: None,
         }));
     }
@@ -187,6 +188,7 @@ mod tests {
             gate: None,
             vhost: None,
             traffic: None,
+            past: None,
             connections: Some(PortConnections { flows_max, ..PortConnections::default() }),
         };
         assert_eq!(overbooked(&[port(Some(500)), port(Some(524)), port(None)], 1024), None);

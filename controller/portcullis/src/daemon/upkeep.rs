@@ -77,6 +77,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         outside: &Plan,
     ) -> Result<Installed, Failure> {
         let host = host::without_gateways(self.host.clone(), image);
+        self.note_before(image);
         let before = self.host_rules.plan().cloned();
         self.host_rules.change(outside).map_err(|error| host_failure(&error))?;
         let installed = self.plane.install(Arc::clone(image), &self.ports, &host);

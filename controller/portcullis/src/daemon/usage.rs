@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_image::Image;
 use portcullis_store::{Error, Store, record::Record};
 use portcullis_switch::{PortStatus, Traffic};
 use serde::{Deserialize, Serialize};
@@ -177,6 +178,16 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         }
     }
 
+    /// Notes what guests have used in networks that this image does not have them in: afterwards nobody
+    /// knows whose those counters were.
+    pub(super) fn note_before(&mut self, next: &Image) {
+        let Some(before) = self.in_force.as_ref().map(|f| &f.ready.image) else { return };
+        let kept: BTreeSet<_> = members(next).collect();
+        if members(before).any(|member| !kept.contains(&member)) {
+            self.note_usage();
+        }
+    }
+
     /// What every guest has used, up to this moment.
     pub(super) fn usage(&mut self) -> Result<Response, Failure> {
         self.account()?;
@@ -195,6 +206,12 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         self.ledger.insert(ledger).look(&ports, &Now::read());
         Ok(())
     }
+}
+
+/// Guests and the names of their networks.
+fn members(image: &Image) -> impl Iterator<Item = (&str, &str)> {
+    let name = |id| image.network(id).map_or("", |network| network.name.as_str());
+    image.nics.iter().map(move |nic| (nic.guest.as_str(), name(nic.network)))
 }
 
 #[cfg(test)]
@@ -218,6 +235,7 @@ mod tests {
             gate: None,
             vhost: None,
             traffic: Some(Traffic { in_packets: sent, in_bytes: 100 * sent, ..Traffic::default() }),
+            past: None,
             connections: None,
         }
     }

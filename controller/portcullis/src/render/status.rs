@@ -347,6 +347,7 @@ mod tests {
                     .into(),
                 ..Traffic::default()
             }),
+            past: None,
             connections: None,
         };
         Status {

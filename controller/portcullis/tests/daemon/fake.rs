@@ -129,6 +129,7 @@ impl FakePlane {
             gate: None,
             vhost: None,
             traffic: None,
+            past: None,
             connections: None,
         }
     }
