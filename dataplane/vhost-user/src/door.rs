@@ -14,7 +14,7 @@ use std::{
 
 use rustix::net;
 
-use crate::{carrier::Desk, session};
+use crate::session::{self, Post};
 
 /// Who may connect: the owner, and the group that it was given to.
 const MODE: u32 = 0o660;
@@ -29,16 +29,16 @@ pub struct Door {
 
 impl Door {
     /// Opens it.
-    pub fn open(path: &Path, desk: Desk, ifindex: u32) -> io::Result<Self> {
+    pub fn open(path: &Path, post: Post) -> io::Result<Self> {
         let listener = Arc::new(bind(path)?);
         let guest = Arc::new(Mutex::new(None));
         let (door, inside) = (Arc::clone(&listener), Arc::clone(&guest));
-        let name = format!("port-{ifindex}");
+        let name = format!("port-{}", post.ifindex);
         let thread = thread::Builder::new().name(name).spawn(move || {
             while let Ok((stream, _)) = door.accept() {
                 let Ok(copy) = stream.try_clone() else { continue };
                 *inside.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
-                session::serve(stream, &desk, ifindex);
+                session::serve(stream, &post);
                 *inside.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
         })?;

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use portcullis_engine::{Slot, words};
@@ -13,6 +14,7 @@ use portcullis_switch::peer::{PortTold, Source, Told};
 use zerocopy::IntoBytes;
 
 use crate::{
+    bell::Ringer,
     carrier::{self, Carrier, Desk},
     client::control_of,
     clock::{Clock, since_boot_ns},
@@ -22,6 +24,7 @@ use crate::{
     mailbox::Ended,
     message::{Answer, Ask, LANGUAGE, Line},
     port::Port,
+    session::Post,
     tables::slot,
 };
 
@@ -41,6 +44,15 @@ pub enum Error {
     /// The tables of the kernel's half.
     #[error(transparent)]
     Tables(#[from] portcullis_switch::Error),
+    /// What calls guests.
+    #[error(
+        "cannot call guests: {source} (the kernel needs asynchronous I/O, CONFIG_AIO, and some left: \
+         see fs.aio-nr and fs.aio-max-nr)"
+    )]
+    Ringer {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Its thread.
     #[error("cannot start the thread that carries frames: {source}")]
     Thread {
@@ -92,10 +104,12 @@ pub fn run(run_dir: &Path) -> Result<(), Error> {
     };
     fault::survive().map_err(|source| Error::Thread { source })?;
     let source = Source::open(run_dir)?;
+    let ringer = Ringer::new().map_err(|source| Error::Ringer { source })?;
     let (desk, thread) =
         carrier::start(source.flows() as usize).map_err(|source| Error::Thread { source })?;
     let listener = door::bind(&path).map_err(failed("listen at"))?;
-    let mut engine = Engine { source, desk, doors: BTreeMap::new(), prepared: None };
+    let ringer = Arc::new(ringer);
+    let mut engine = Engine { source, desk, ringer, doors: BTreeMap::new(), prepared: None };
     loop {
         let (stream, _) = listener.accept().map_err(failed("accept at"))?;
         if engine.obey(&mut Line::new(stream)) {
@@ -118,6 +132,7 @@ struct Prepared {
 struct Engine {
     source: Source,
     desk: Desk,
+    ringer: Arc<Ringer>,
     /// By name of the port, with the index of its tap.
     doors: BTreeMap<String, (u32, Door)>,
     prepared: Option<Prepared>,
@@ -172,7 +187,8 @@ impl Engine {
         let queue = tap::open_queue(port, 1)?;
         let new = Port::new(port.to_owned(), ifindex, queue).map_err(failed)?;
         self.desk.ask(|carrier| carrier.add(new))?.map_err(failed)?;
-        match Door::open(socket, self.desk.clone(), ifindex) {
+        let (desk, ringer) = (Arc::clone(&self.desk), Arc::clone(&self.ringer));
+        match Door::open(socket, Post { desk, ringer, ifindex }) {
             Ok(door) => drop(self.doors.insert(port.to_owned(), (ifindex, door))),
             Err(source) => {
                 self.desk.ask(move |carrier| carrier.remove(ifindex))?;

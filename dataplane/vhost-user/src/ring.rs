@@ -8,21 +8,19 @@
 use std::{
     fs::File,
     num::Wrapping,
-    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{Ordering, fence},
     },
 };
 
-use rustix::io;
 use virtio_bindings::virtio_ring::{
     VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
     VRING_USED_F_NO_NOTIFY,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
-use crate::fault::Watch;
+use crate::{bell::Bell, fault::Watch};
 
 /// The memory of a guest, as its front end has shared it.
 pub type Memory = GuestMemoryMmap<()>;
@@ -144,7 +142,7 @@ pub struct Ring {
     /// Kicked by the driver.
     pub kick: File,
     /// Calls the driver; `None`: it polls.
-    pub call: Option<File>,
+    pub call: Option<Bell>,
 }
 
 /// The three parts of a queue.
@@ -162,7 +160,7 @@ impl Ring {
         direction: Direction,
         base: u16,
         kick: File,
-        call: Option<File>,
+        call: Option<Bell>,
     ) -> Result<Self, Lie> {
         let mut ring = Self {
             memory,
@@ -313,8 +311,7 @@ impl Ring {
             u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0
         };
         if let (true, Some(call)) = (wanted, &self.call) {
-            // Full: the driver has not looked at 2^64 calls, and will find what there is.
-            let _ = io::write(call.as_fd(), &1_u64.to_ne_bytes());
+            call.ring();
         }
         Ok(())
     }

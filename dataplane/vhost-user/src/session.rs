@@ -9,7 +9,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rustix::io as kernel;
 use vhost::{
     VhostUserMemoryRegionBase,
     vhost_user::{
@@ -26,6 +25,7 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use vm_memory::{GuestAddress, GuestRegionMmap};
 
 use crate::{
+    bell::{Bell, Ringer},
     carrier::{Carrier, Desk},
     enable,
     fault::Watch,
@@ -37,9 +37,21 @@ use crate::{
 /// Most regions that a front end may share.
 const REGIONS_MAX: usize = 64;
 
+/// Where the frames of a port are carried.
+#[derive(Clone)]
+pub struct Post {
+    /// The thread that carries them.
+    pub desk: Desk,
+    /// Calls its guest.
+    pub ringer: Arc<Ringer>,
+    /// Index of its tap.
+    pub ifindex: u32,
+}
+
 /// Speaks with a front end until it goes, or breaks the protocol.
-pub fn serve(stream: UnixStream, desk: &Desk, ifindex: u32) {
-    let session = Arc::new(Mutex::new(Session::new(Arc::clone(desk), ifindex)));
+pub fn serve(stream: UnixStream, post: &Post) {
+    let (desk, ifindex) = (&post.desk, post.ifindex);
+    let session = Arc::new(Mutex::new(Session::new(post.clone())));
     let Ok(mut early) = stream.try_clone() else { return };
     let mut handler = BackendReqHandler::from_stream(stream, Arc::clone(&session));
     let reason = loop {
@@ -99,7 +111,7 @@ struct Queue {
     places: Option<[u64; 3]>,
     base: u16,
     kick: Option<File>,
-    call: Option<File>,
+    call: Option<Bell>,
     enabled: bool,
     /// From the first kick descriptor until somebody asks for its base.
     started: bool,
@@ -107,8 +119,7 @@ struct Queue {
 
 /// A connection.
 struct Session {
-    desk: Desk,
-    ifindex: u32,
+    post: Post,
     features: Option<Features>,
     regions: Vec<Region>,
     memory: Arc<Memory>,
@@ -117,10 +128,9 @@ struct Session {
 }
 
 impl Session {
-    fn new(desk: Desk, ifindex: u32) -> Self {
+    fn new(post: Post) -> Self {
         Self {
-            desk,
-            ifindex,
+            post,
             features: None,
             regions: Vec::new(),
             memory: Arc::default(),
@@ -135,8 +145,8 @@ impl Session {
 
     /// Stops a queue, and remembers how far it was.
     fn stop(&mut self, index: usize) -> Result<()> {
-        let ifindex = self.ifindex;
-        let stopped = self.desk.ask(move |carrier| {
+        let ifindex = self.post.ifindex;
+        let stopped = self.post.desk.ask(move |carrier| {
             with(carrier, ifindex, |carrier, at| {
                 let Carrier { ports, epoll, .. } = carrier;
                 let ring = ports[at].take_ring(index, epoll)?;
@@ -152,8 +162,8 @@ impl Session {
     /// Runs a queue if all is said about it.
     fn run(&mut self, index: usize) -> Result<()> {
         let Some(ring) = self.ring(index)? else { return Ok(()) };
-        let ifindex = self.ifindex;
-        let run = self.desk.ask(move |carrier| {
+        let ifindex = self.post.ifindex;
+        let run = self.post.desk.ask(move |carrier| {
             with(carrier, ifindex, |carrier, at| {
                 let Carrier { ports, epoll, .. } = carrier;
                 ports[at].run_ring(index, ring, epoll)
@@ -186,10 +196,8 @@ impl Session {
         };
         let direction = if index == RECEIVE { Direction::Write } else { Direction::Read };
         let kick = kick.try_clone().map_err(Error::ReqHandlerError)?;
-        let call = queue.call.as_ref().map(File::try_clone).transpose();
-        let call = call.map_err(Error::ReqHandlerError)?;
         let memory = (Arc::clone(&self.memory), Arc::clone(&self.watches));
-        let ring = Ring::new(memory, shape, direction, queue.base, kick, call);
+        let ring = Ring::new(memory, shape, direction, queue.base, kick, queue.call.clone());
         ring.map(Some).map_err(refused)
     }
 
@@ -238,8 +246,8 @@ impl Session {
     }
 
     fn tell_features(&mut self) -> Result<()> {
-        let (ifindex, features) = (self.ifindex, self.features);
-        let told = self.desk.ask(move |carrier| {
+        let (ifindex, features) = (self.post.ifindex, self.features);
+        let told = self.post.desk.ask(move |carrier| {
             with(carrier, ifindex, |carrier, at| carrier.ports[at].negotiated(features));
         });
         told.map_err(refused)
@@ -264,15 +272,14 @@ fn region(region: &VhostUserMemoryRegion, file: File) -> Result<Region> {
     Ok(Region { user, guest, bytes, map })
 }
 
-/// A descriptor by which somebody is rung: an eventfd, so that neither side can wait for the other
-/// in it.
-fn bell(file: Option<File>) -> Result<Option<File>> {
+/// A descriptor by which somebody is rung. An eventfd, and nothing else: what a file of another kind
+/// does when somebody waits for it is its maker's choice.
+fn eventfd(file: Option<File>) -> Result<Option<File>> {
     let Some(file) = file else { return Ok(None) };
     let kind = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
     if !kind.is_ok_and(|kind| kind.as_os_str() == "anon_inode:[eventfd]") {
         return Err(refused("a descriptor that is no eventfd"));
     }
-    kernel::ioctl_fionbio(&file, true).map_err(refused)?;
     Ok(Some(file))
 }
 
@@ -357,12 +364,13 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        let kick = bell(fd)?;
+        let kick = eventfd(fd)?;
         self.change_one(index.into(), |queue| (queue.started, queue.kick) = (true, kick))
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        let call = bell(fd)?;
+        let ringer = Arc::clone(&self.post.ringer);
+        let call = eventfd(fd)?.map(|eventfd| Bell::new(eventfd, ringer));
         self.change_one(index.into(), |queue| queue.call = call)
     }
 

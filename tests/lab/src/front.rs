@@ -31,7 +31,10 @@ use vmm_sys_util::{
     eventfd::{EFD_NONBLOCK, EventFd},
 };
 
-use crate::{Error, Result, sys::VNET_HEADER};
+use crate::{
+    Error, Result,
+    sys::{self, VNET_HEADER},
+};
 
 /// Descriptors of each queue.
 pub const SIZE: u16 = 256;
@@ -282,6 +285,13 @@ impl Queue {
         let _ = self.kick.write(1);
     }
 
+    /// Fills the counter of its calls, and has writers wait until there is room: both are properties of
+    /// the open file, which the other side has, too.
+    pub fn hold_up_calls(&self) -> Result<()> {
+        self.call.write(u64::MAX - 1).map_err(Error::system("filling a counter"))?;
+        sys::block(&self.call)
+    }
+
     /// The next chain that came back, with the bytes written into it.
     fn next_used(&mut self) -> Option<(u16, u32)> {
         if self.get(USED + 2) == self.seen.0 {
@@ -331,7 +341,7 @@ impl SendQueue {
 }
 
 /// What it receives.
-pub struct ReceiveQueue(Queue);
+pub struct ReceiveQueue(pub Queue);
 
 impl ReceiveQueue {
     fn fill(&mut self) {

@@ -1,4 +1,5 @@
-//! The few system calls that no safe wrapper offers: tap ioctls, and binding a packet socket.
+//! The few system calls that no safe wrapper offers: tap ioctls, binding a packet socket, flags of a
+//! file that has no safe owner.
 #![allow(unsafe_code)]
 
 use std::{
@@ -193,4 +194,13 @@ pub fn packet_socket(interface: &str) -> Result<OwnedFd> {
     nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &timeout)
         .map_err(Error::system("SO_RCVTIMEO"))?;
     Ok(socket)
+}
+
+/// Has reads and writes of an open file wait, whoever's they are.
+pub fn block(file: &impl AsRawFd) -> Result<()> {
+    // SAFETY: the descriptor is open, and F_SETFL takes flags by value.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, 0) } {
+        0 => Ok(()),
+        _ => Err(Error::system("F_SETFL")(io::Error::last_os_error())),
+    }
 }

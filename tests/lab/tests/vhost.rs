@@ -165,6 +165,17 @@ fn a_policy_that_the_engine_does_not_take_is_in_force_nowhere(small: &Small) {
     assert!(reaches(small, Probe::Ping, "r3", "r1", false));
 }
 
+/// Who is called by a counter that is full holds up nobody but itself.
+fn hold_up_calls(small: &Small, mut front: Front) {
+    front.receive.as_ref().unwrap().0.hold_up_calls().unwrap();
+    // It has to be called for the first frame that comes.
+    let r2 = "10.1.0.12".parse().unwrap();
+    assert!(!Probe::Ping.reaches(small.space("r1"), r2).unwrap(), "it does not answer");
+    assert!(front.hear(0).is_some());
+    assert!(reaches(small, Probe::Ping, "r1", "r3", false));
+    assert!(reaches(small, Probe::Ping, "r3", "r1", true));
+}
+
 /// What a driver does that it must not.
 type Lie = fn(&mut Front);
 
@@ -225,6 +236,7 @@ fn who_lies_is_stopped_and_nobody_else_notices() {
         assert!(reaches(&small, Probe::Ping, "r3", "r1", false), "{what}");
         assert!(reaches(&small, Probe::Ping, "r1", "r3", true), "{what}");
     }
+    hold_up_calls(&small, connect());
     // The next one is honest: nothing of before is left.
     let mut front = connect();
     let question = Udp {

@@ -58,6 +58,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/ports/src/ethtool.rs", "the ioctl that asks a NIC's driver"),
     ("dataplane/ports/src/tap.rs", "tap ioctls"),
     ("dataplane/switch/src/batch.rs", "batched map updates, which aya does not have"),
+    ("dataplane/vhost-user/src/bell.rs", "calls that the kernel makes for us (io_submit)"),
     ("dataplane/vhost-user/src/fault.rs", "memory that a front end takes back while it is in use"),
     ("ebpf/src/bytes.rs", "packet access, before and behind the packet buffer"),
     ("ebpf/src/frame.rs", "packet access in the kernel"),
