@@ -123,26 +123,27 @@ impl Host {
 
     /// Processes of the daemon.
     pub fn daemon(&self) -> Vec<i32> {
-        self.processes(false)
+        self.processes(&["daemon", "up"])
     }
 
     /// Processes of the engine of vhost-user ports.
     pub fn engine(&self) -> Vec<i32> {
-        self.processes(true)
+        self.processes(&["engine"])
     }
 
-    /// Processes of `portcullis`: of the engine, or the others.
-    fn processes(&self, engine: bool) -> Vec<i32> {
+    /// Processes of `portcullis` whose first argument is one of these: it runs guests, too.
+    fn processes(&self, commands: &[&str]) -> Vec<i32> {
         let Some(identity) = self.space.identity() else { return Vec::new() };
         let is_ours = |pid: &i32| {
             fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.program)
         };
-        let is_engine = |pid: &i32| {
+        let is_it = |pid: &i32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).nth(1) == Some(b"engine")
+            let first = line.split(|byte| *byte == 0).nth(1);
+            commands.iter().any(|command| first == Some(command.as_bytes()))
         };
         let all = process::inside(&identity).into_iter();
-        all.filter(|pid| is_ours(pid) && is_engine(pid) == engine).collect()
+        all.filter(|pid| is_ours(pid) && is_it(pid)).collect()
     }
 
     /// Kills the daemon with SIGKILL and waits until it is gone.

@@ -7,6 +7,7 @@
 
 pub mod assault;
 pub mod capture;
+pub mod console;
 pub mod demo;
 pub mod end;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod lab;
 pub mod patience;
 pub mod probe;
 pub mod process;
+pub mod qemu;
 pub mod random;
 pub mod server;
 pub mod shifting;

@@ -1,15 +1,7 @@
 //! Guests of the built-in test guest, in our own monitor: orders go in by their console, answers
 //! come out of it.
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::IpAddr,
-    path::Path,
-    process::{Child, ChildStdin, Stdio},
-    sync::mpsc::{self, Receiver, Sender},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -19,14 +11,12 @@ use serde_json::Value;
 
 use crate::{
     Error, Result,
+    console::{ANSWER, Console},
     host::Host,
     patience,
     probe::Probe,
     server::{FILE, GREETING},
 };
-
-/// How long an answer may take: more than the guest itself waits for others.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// A silence that tells that nothing comes.
 const SILENCE: Duration = Duration::from_millis(700);
@@ -42,17 +32,14 @@ pub fn possible() -> bool {
 /// A guest that runs. Dropping it ends it, and its port goes.
 #[derive(Debug)]
 pub struct Vm {
-    name: String,
-    child: Child,
-    orders: ChildStdin,
-    lines: Receiver<String>,
+    console: Console,
 }
 
 impl Drop for Vm {
     fn drop(&mut self) {
         // Asked to end, it takes its port away.
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        let _ = self.child.wait();
+        let _ = kill(Pid::from_raw(self.console.pid()), Signal::SIGTERM);
+        self.console.reap();
     }
 }
 
@@ -66,17 +53,8 @@ impl Vm {
 
     /// Starts a guest of this name with these arguments of `guest run`.
     pub fn spawn(host: &Host, name: &str, arguments: &[&str]) -> Result<Self> {
-        let mut command = host.command(&[&["guest", "run", name], arguments].concat());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = host.space().spawn(command)?;
-        let (sender, lines) = mpsc::channel();
-        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(orders), Some(output), Some(errors)) = pipes else {
-            return Err(Error::Thread { space: host.space().name().to_owned() });
-        };
-        listen(output, sender.clone());
-        listen(errors, sender);
-        Ok(Self { name: name.to_owned(), child, orders, lines })
+        let command = host.command(&[&["guest", "run", name], arguments].concat());
+        Ok(Self { console: Console::start(host.space(), name, command)? })
     }
 
     /// How long it waits for others from now on.
@@ -123,31 +101,14 @@ impl Vm {
 
     /// Waits until it says something with this member; what it says.
     pub fn says(&self, key: &str, value: &str) -> Result<Value> {
-        self.find(&format!("{key} {value}"), |line| {
+        self.console.find(&format!("{key} {value}"), |line| {
             serde_json::from_str(line).ok().filter(|said: &Value| said[key] == value)
         })
     }
 
     /// Waits until it prints a line that begins so; the line.
     pub fn prints(&self, begin: &str) -> Result<String> {
-        self.find(begin, |line| line.starts_with(begin).then(|| line.trim_end().to_owned()))
-    }
-
-    fn find<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
-        let mut all = String::new();
-        let end = Instant::now() + patience::limit(ANSWER);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                let command = format!("{}: {what}", self.name);
-                return Err(Error::Output { command, output: all });
-            };
-            if let Some(found) = find(&line) {
-                return Ok(found);
-            }
-            all += &line;
-            all.push('\n');
-        }
+        self.console.prints(begin)
     }
 
     /// Waits until DHCP has given it an address; the address with its length.
@@ -165,29 +126,11 @@ impl Vm {
 
     /// Gives an order that has no answer.
     pub fn tell(&mut self, order: &str) -> Result<()> {
-        writeln!(self.orders, "{order}").map_err(Error::system("writing to a console"))
+        self.console.tell(order)
     }
 
     /// Waits until it has ended; its exit status.
     pub fn ended(&mut self) -> Result<Option<i32>> {
-        let mut status = None;
-        let child = &mut self.child;
-        crate::process::wait_for("the end of a guest", 20, || {
-            status = child.try_wait().ok().flatten();
-            status.is_some()
-        })?;
-        Ok(status.and_then(|status| status.code()))
+        self.console.ended()
     }
-}
-
-/// Passes on what comes, line by line, until nothing comes any more.
-fn listen(from: impl Read + Send + 'static, to: Sender<String>) {
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines() {
-            let Ok(line) = line else { return };
-            if to.send(line).is_err() {
-                return;
-            }
-        }
-    });
 }

@@ -37,18 +37,42 @@ const GUEST_MODULES: &[&str] = &[
     "overlay",
 ];
 
+/// The same for guests of QEMU's that have no disk, but a network card.
+const ALONE_MODULES: &[&str] = &[
+    "failover",
+    "net_failover",
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_net",
+];
+
 /// Whom an archive is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum For {
+pub enum For<'a> {
     /// A machine of QEMU's.
     Machine,
     /// A guest of our own monitor.
     Guest,
+    /// A guest of QEMU's without disks: this program is what it runs.
+    Alone(&'a Path),
 }
 
-/// The first program: the two disks, one above the other, below a layer in memory that takes
-/// what is written. `/inside` is what this machine is for, unless its command line says `inside=`;
-/// whatever comes of it, that was all.
+impl For<'_> {
+    const fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::Machine => MODULES,
+            Self::Guest => GUEST_MODULES,
+            Self::Alone(_) => ALONE_MODULES,
+        }
+    }
+}
+
+/// The first program. What the machine is for is `/inside` of the archive, if there is one. Else the
+/// two disks come one above the other, below a layer in memory that takes what is written, and it is
+/// their `/inside`, unless the command line says `inside=`. Whatever comes of it, that was all.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 for command in mount mkdir insmod switch_root poweroff; do
@@ -56,6 +80,7 @@ for command in mount mkdir insmod switch_root poweroff; do
 done
 mount -t devtmpfs dev /dev
 for module in /modules/*.ko; do insmod $module; done
+[ -x /inside ] && exec /inside
 mkdir /system /programs /changes /root
 mount -t ext4 -o ro /dev/vda /system && mount -t ext4 -o ro /dev/vdb /programs || poweroff -f
 mount -t tmpfs changes /changes
@@ -67,18 +92,20 @@ exec switch_root -c /dev/console /root ${inside:-/inside}
 "#;
 
 /// Writes the archive for a kernel whose modules lie under `modules`.
-pub fn write(modules: &Path, archive: &Path, whose: For) -> Result<()> {
+pub fn write(modules: &Path, archive: &Path, whose: For<'_>) -> Result<()> {
     let tree = disk::fresh(&archive.with_extension("tree"))?;
     for dir in ["bin", "dev", "modules"] {
         fs::create_dir_all(tree.join(dir)).context("creating the initramfs tree")?;
     }
     install(Path::new("/bin/busybox"), &tree.join("bin/busybox"))?;
     symlink("busybox", tree.join("bin/sh"))?;
-    let wanted = if whose == For::Guest { GUEST_MODULES } else { MODULES };
-    for (number, module) in wanted.iter().enumerate() {
+    for (number, module) in whose.modules().iter().enumerate() {
         if let Some(file) = find(modules, module)? {
             unpack(&file, &tree.join(format!("modules/{number:02}-{module}.ko")))?;
         }
+    }
+    if let For::Alone(program) = whose {
+        install(program, &tree.join("inside"))?;
     }
     fs::write(tree.join("init"), INIT)?;
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;

@@ -4,6 +4,7 @@ mod bench;
 mod closure;
 mod demo;
 mod disk;
+mod guest;
 mod initramfs;
 mod kernel;
 mod kernels;

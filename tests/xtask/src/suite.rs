@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
+    guest,
     outcome::{self, Outcome},
     place,
     step::Step,
@@ -91,7 +92,7 @@ impl TestProgram {
         }
         // Tests of the lab use the whole machine: two at a time disturb each other's clocks.
         if self.is_lab() {
-            command.arg("--test-threads=1");
+            command.arg("--test-threads=1").env(guest::VARIABLE, guest::directory());
         }
         let done = Step::new(&self.name, command).finish().context("running a test program")?;
         let outcome = Outcome::of_harness(&done.output, done.status.success());

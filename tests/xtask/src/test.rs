@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
+    guest,
     kernels::{self, Form},
     outcome::Outcome,
     packages, place, setup,
@@ -137,6 +138,9 @@ fn programs(options: &Options, report: &mut Report) -> Result<()> {
     };
     let wanted = programs.iter().filter(|program| options.wants(&program.name));
     let (lab, others): (Vec<_>, Vec<_>) = wanted.partition(|program| program.is_lab());
+    if !lab.is_empty() {
+        guest::make()?;
+    }
     let (lab, others) = thread::scope(|scope| {
         let lab = scope.spawn(|| all(&lab, options));
         let others = all(&others, options).and_then(|mut rows| {
