@@ -46,12 +46,17 @@ impl Drop for Vm {
 impl Vm {
     /// Starts the test guest under this name, with more words for its command line: `tcp=22,445`.
     pub fn start(host: &Host, name: &str, words: &str) -> Result<Self> {
-        let mut vm = Self::spawn(host, name, &["--append", words])?;
+        Self::start_with(host, name, &["--append", words])
+    }
+
+    /// The same with these arguments of `guest run`.
+    pub fn start_with(host: &Host, name: &str, arguments: &[&str]) -> Result<Self> {
+        let mut vm = Self::spawn(host, name, arguments)?;
         vm.wait(patience::limit(ANSWER) / 2)?;
         Ok(vm)
     }
 
-    /// Starts a guest of this name with these arguments of `guest run`.
+    /// Starts a guest of this name with these arguments of `guest run`, one that takes no orders.
     pub fn spawn(host: &Host, name: &str, arguments: &[&str]) -> Result<Self> {
         let command = host.command(&[&["guest", "run", name], arguments].concat());
         Ok(Self { console: Console::start(host.space(), name, command)? })

@@ -31,12 +31,15 @@ fn a_stock_kernel_gets_an_address_serves_and_is_firewalled() {
     let small = Small::with("pll", RULES, &[("r2", Nic::Veth), ("r3", Nic::Veth)]).unwrap();
     let file = |name: &str| directory.join(name).to_string_lossy().into_owned();
     let (kernel, initrd, serve) = (file("vmlinuz"), file("initrd"), file("serve"));
+    let disks: Vec<_> = DISKS.iter().flat_map(|disk| ["--disk-read-only", disk]).collect();
     let append = format!("console=ttyS0 quiet panic=-1 inside={serve}");
     let mut arguments = vec!["--kernel", &kernel, "--initrd", &initrd, "--append", &append];
-    arguments.extend(DISKS.iter().flat_map(|disk| ["--disk-read-only", disk]));
-    arguments.extend(["--memory", "512"]);
+    let same = [&disks[..], &["--queues", "2"]].concat();
+    arguments.extend(["--memory", "512", "--cpus", "2"]);
+    arguments.extend(&same);
     let mut guest = Vm::spawn(&small.host, "r1", &arguments).unwrap();
     assert_eq!(guest.prints("address ").unwrap(), "address 10.1.0.11/24");
+    assert_eq!(guest.prints("queues ").unwrap(), "queues 2", "one for each processor");
     println!("{}", guest.prints("serving ").unwrap());
     let reaches = |from: &str, probe: Probe| {
         probe.reaches(small.space(from), "10.1.0.11".parse().unwrap()).unwrap()
@@ -48,6 +51,15 @@ fn a_stock_kernel_gets_an_address_serves_and_is_firewalled() {
         assert!(!reaches(from, probe), "{from} {probe}");
         assert!(small.host.status().unwrap().drops("no-rule") > before, "{from} {probe}");
     }
+    // What it was is written down, and goes on in another monitor, servers and all.
+    let snapshot = tempfile::tempdir().unwrap();
+    let snapshot = snapshot.path().join("r1").to_string_lossy().into_owned();
+    small.host.portcullis(&["guest", "snapshot", "r1", &snapshot, "--end"]).unwrap();
+    guest.ended().unwrap();
+    let again = [&["--restore", &snapshot][..], &same].concat();
+    let mut guest = Vm::spawn(&small.host, "r1", &again).unwrap();
+    assert!(reaches("r3", Probe::Smb) && reaches("r2", Probe::Http), "what it was goes on");
+    assert!(!reaches("r2", Probe::Smb));
     guest.tell("off").unwrap();
     assert_eq!(guest.ended().unwrap(), Some(0));
 }

@@ -60,6 +60,33 @@ fn guests_in_our_monitor_are_guests_like_others() {
 }
 
 #[test]
+fn a_guest_is_served_by_the_engine_and_finds_the_next_one() {
+    with_kvm("plu", |small| {
+        let mut tap = Vm::start(&small.host, "r1", "").unwrap();
+        let mut rings = Vm::start_with(&small.host, "r2", &["--vhost-user"]).unwrap();
+        assert_eq!(rings.address().unwrap(), "10.1.0.12/24", "what DHCP says");
+        for order in ["ping 10.1.0.11", "ping fd01::11", "ping 10.1.0.13", "http fd01::11"] {
+            rings.works(order).unwrap();
+        }
+        tap.works("tcp fd01::12 7 hello").unwrap();
+        assert_eq!(rings.fails("udp 10.1.0.13 7").unwrap()["why"], "silence", "no rule for that");
+        // Who stands still is not served, and goes on where he was.
+        small.host.portcullis(&["guest", "pause", "r2"]).unwrap();
+        tap.fails("ping 10.1.0.12").unwrap();
+        small.host.portcullis(&["guest", "resume", "r2"]).unwrap();
+        tap.works("ping 10.1.0.12").unwrap();
+        small.host.kill_engine().unwrap();
+        let to = "10.1.0.12".parse().unwrap();
+        let answers = || tap.tries(Probe::Ping, to).unwrap();
+        wait_for("a new engine and its guest", 20, answers).unwrap();
+        rings.works("http 10.1.0.11").unwrap();
+        rings.tell("off").unwrap();
+        assert_eq!(rings.ended().unwrap(), Some(0));
+        assert!(small.host.status().unwrap().port("r2").is_none(), "its port goes with it");
+    });
+}
+
+#[test]
 fn what_a_guest_may_not_is_dropped_by_its_name() {
     with_kvm("plw", |small| {
         let mut guest = Vm::start(&small.host, "r2", "").unwrap();

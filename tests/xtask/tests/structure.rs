@@ -79,7 +79,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("vmm-attach/vmm/src/memory.rs", "the guest's memory, given to KVM"),
     ("vmm-attach/vmm/src/snapshot/processor.rs", "extended registers, given to KVM"),
     ("vmm-attach/vmm/src/virtio/hostile.rs", "memory that is watched on either side"),
-    ("vmm-attach/vmm/src/virtio/tap.rs", "frames between a tap and the guest's memory"),
+    ("vmm-attach/vmm/src/virtio/net/tap.rs", "frames between a tap and the guest's memory"),
 ];
 
 fn root() -> PathBuf {

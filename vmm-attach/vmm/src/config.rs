@@ -2,8 +2,13 @@
 
 use std::{
     fs::File,
-    os::fd::{BorrowedFd, OwnedFd, RawFd},
+    io,
+    os::{
+        fd::{BorrowedFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
     path::PathBuf,
+    sync::Arc,
 };
 
 use crate::{
@@ -16,6 +21,9 @@ use crate::{
 const MEMORY_MIB: std::ops::RangeInclusive<u32> = 1..=1 << 20;
 /// Most virtual processors: what one-byte APIC ids name.
 const PROCESSORS_MAX: u8 = 254;
+
+/// Most pairs of queues of a network card: one for each processor is enough.
+pub const PAIRS_MAX: usize = 64;
 
 /// A machine.
 pub struct Config {
@@ -62,24 +70,28 @@ pub enum Image {
 }
 
 /// A network card.
-#[derive(Debug)]
 pub struct Nic {
-    /// The tap behind it, open, with a header of 12 bytes in front of each frame (`IFF_VNET_HDR`).
-    pub tap: File,
+    /// Who carries its frames.
+    pub back: Back,
     /// Its address.
     pub mac: [u8; 6],
     /// Largest packet that the guest is told of, bytes.
     pub mtu: u16,
 }
 
-impl Nic {
-    /// One whose tap somebody has opened for this process, under this number.
-    ///
-    /// # Errors
-    /// If nothing is open there.
-    pub fn inherited(tap: RawFd, mac: [u8; 6], mtu: u16) -> Result<Self> {
-        Ok(Self { tap: inherited(tap)?.into(), mac, mtu })
-    }
+/// What is behind a network card.
+pub enum Back {
+    /// A tap, by each of its queues, at most [`PAIRS_MAX`]; a header of 12 bytes stands in front of
+    /// each frame (`IFF_VNET_HDR`).
+    Tap(Vec<File>),
+    /// A vhost-user port.
+    VhostUser(Arc<dyn Connect>),
+}
+
+/// Connects to a vhost-user port, at the start and whenever the connection is gone.
+pub trait Connect: Send + Sync {
+    /// A new connection.
+    fn connect(&self) -> io::Result<UnixStream>;
 }
 
 /// What somebody has opened for this process, under this number.
@@ -116,6 +128,10 @@ impl Config {
         let devices = self.devices();
         if devices > VIRTIO_MAX {
             return wrong(format!("{devices} devices: there is room for {VIRTIO_MAX}"));
+        }
+        let wide = |nic: &Nic| matches!(&nic.back, Back::Tap(queues) if queues.len() > PAIRS_MAX);
+        if self.nics.iter().any(wide) {
+            return wrong(format!("a network card has at most {PAIRS_MAX} pairs of queues"));
         }
         match &self.start {
             Start::Kernel(kernel) => kernel.check(),

@@ -17,7 +17,7 @@ use crate::{
     acpi, boot,
     boot::registers,
     bus::Bus,
-    config::{Config, Disk, Nic, Start},
+    config::{Back, Config, Disk, Nic, Start},
     cpuid,
     error::{Error, Result},
     layout::{
@@ -29,7 +29,13 @@ use crate::{
     serial::{self, Serial},
     snapshot::{Snapshot, State, chips, processor},
     vcpu::{Buses, Processors},
-    virtio::{Device, block::Block, mmio::Transport, net::Net, rng::Rng},
+    virtio::{
+        Device,
+        block::Block,
+        mmio::Transport,
+        net::{Net, VhostNet},
+        rng::Rng,
+    },
 };
 
 /// How a guest has ended.
@@ -96,7 +102,8 @@ impl Machine {
         let kvm = Kvm::new().map_err(|source| Error::NoKvm { source })?;
         let (sender, ends) = mpsc::channel();
         let Config { start, processors, memory_mib, nics, disks } = config;
-        let mut board = Board::new(&kvm, memory_mib)?;
+        let shared = nics.iter().any(|nic| matches!(nic.back, Back::VhostUser(_)));
+        let mut board = Board::new(&kvm, memory_mib, shared)?;
         let state = match &start {
             Start::Kernel(_) => None,
             Start::Snapshot(snapshot) => Some(&snapshot.state),
@@ -165,7 +172,14 @@ impl Running {
     }
 
     /// From now on it is known which pages are written.
+    ///
+    /// # Errors
+    /// If KVM refuses, or somebody outside this process writes some of them.
     pub fn track(&self) -> Result<()> {
+        if self.parts.devices(|device| device.is_foreign()).contains(&true) {
+            let what = "which pages are written is only known of guests whose NICs are taps";
+            return Err(Error::Config { what: what.into() });
+        }
         memory::track(&self.parts.vm, &self.parts.memory)
     }
 
@@ -202,14 +216,14 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Board {
-    fn new(kvm: &Kvm, memory_mib: u32) -> Result<Self> {
+    fn new(kvm: &Kvm, memory_mib: u32, shared: bool) -> Result<Self> {
         let vm = kvm.create_vm().map_err(Error::kvm("making a machine"))?;
         vm.set_tss_address(TSS).map_err(Error::kvm("a place for its task state"))?;
         vm.set_identity_map_address(IDENTITY_MAP).map_err(Error::kvm("a place for its map"))?;
         vm.create_irq_chip().map_err(Error::kvm("interrupt controllers"))?;
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..kvm_pit_config::default() };
         vm.create_pit2(pit).map_err(Error::kvm("a timer"))?;
-        let memory = memory::create(&vm, memory_mib)?;
+        let memory = memory::create(&vm, memory_mib, shared)?;
         Ok(Self { vm, memory, ports: Bus::default(), mmio: Bus::default(), devices: Vec::new() })
     }
 
@@ -239,8 +253,18 @@ impl Board {
 
     fn add_devices(&mut self, nics: Vec<Nic>, disks: Vec<Disk>) -> Result<()> {
         for nic in nics {
-            let nic = Net::new(nic).map_err(Error::system("a network card's tap"))?;
-            self.add(Box::new(nic))?;
+            let Nic { back, mac, mtu } = nic;
+            let device: Box<dyn Device> = match back {
+                Back::Tap(taps) => {
+                    let nic = Net::new(taps, mac, mtu);
+                    Box::new(nic.map_err(Error::system("a network card's tap"))?)
+                }
+                Back::VhostUser(connect) => {
+                    let nic = VhostNet::new(connect, mac, mtu);
+                    Box::new(nic.map_err(Error::system("a network card's vhost-user port"))?)
+                }
+            };
+            self.add(device)?;
         }
         for disk in disks {
             let disk = Block::new(disk).map_err(Error::system("a disk"))?;

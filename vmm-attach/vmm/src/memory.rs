@@ -6,11 +6,12 @@ use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use nix::{
     errno::Errno,
+    sys::memfd::{MFdFlags, memfd_create},
     unistd::{Whence, lseek},
 };
 use vm_memory::{
-    Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    GuestRegionMmap, MemoryRegionAddress, MmapRegion, bitmap::AtomicBitmap,
+    Address, Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
+    GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress, MmapRegion, bitmap::AtomicBitmap,
 };
 
 use crate::{
@@ -38,13 +39,31 @@ pub fn bytes(mib: u32) -> u64 {
     u64::from(mib) << 20
 }
 
-/// Makes the memory and gives it to the machine.
-pub fn create(vm: &VmFd, mib: u32) -> Result<Memory> {
-    let memory = Memory::from_ranges(&ranges(mib)).map_err(Error::memory("making it"))?;
+/// Makes the memory and gives it to the machine; other processes may be given what is shared.
+pub fn create(vm: &VmFd, mib: u32, shared: bool) -> Result<Memory> {
+    let memory = if shared {
+        Memory::from_ranges_with_files(files(&ranges(mib))?)
+    } else {
+        Memory::from_ranges(&ranges(mib))
+    };
+    let memory = memory.map_err(Error::memory("making it"))?;
     for (slot, region) in memory.iter().enumerate() {
         register(vm, slot as u32, region, 0)?;
     }
     Ok(memory)
+}
+
+/// A file in memory for each range.
+fn files(
+    ranges: &[(GuestAddress, usize)],
+) -> Result<Vec<(GuestAddress, usize, Option<FileOffset>)>> {
+    let file = |size: usize| -> io::Result<_> {
+        let file = File::from(memfd_create("guest", MFdFlags::MFD_CLOEXEC)?);
+        file.set_len(size as u64)?;
+        Ok(Some(FileOffset::new(file, 0)))
+    };
+    let all = ranges.iter().map(|(start, size)| Ok((*start, *size, file(*size)?)));
+    all.collect::<io::Result<_>>().map_err(Error::system("a file for the guest's memory"))
 }
 
 /// Writes what is in it, one region behind the other; pages of zeros become holes.

@@ -75,6 +75,7 @@ const CALLS: &[libc::c_long] = &[
 /// What the kernel does with a tap's frames, and what is asked of KVM (`linux/kvm.h`).
 const IOCTLS: &[u64] = &[
     libc::TUNSETOFFLOAD,
+    libc::TUNSETQUEUE,
     // KVM_RUN.
     0xae80,
     // Registers: KVM_GET_REGS, _SREGS, _MSRS, _CPUID2, _LAPIC, _MP_STATE, _VCPU_EVENTS, _DEBUGREGS, _XSAVE, _XCRS.

@@ -4,6 +4,8 @@ use std::{os::fd::RawFd, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
+use portcullis_vmm::config::PAIRS_MAX;
+
 use super::{Format, Output};
 
 /// What can be done with guests of our own monitor.
@@ -11,7 +13,8 @@ use super::{Format, Output};
 pub enum Guest {
     /// Run a guest of the policy until it switches itself off
     #[command(
-        after_help = "Every NIC that the policy gives the guest and that has no port yet gets a tap, \
+        after_help = "Every NIC that the policy gives the guest and that has no port yet gets a tap \
+                      (with --vhost-user, a vhost-user port), \
                       closed until the policy is in force, and taken away at the end. The terminal \
                       is the guest's serial console; Ctrl-] ends it. Without a kernel, it is a \
                       test guest that takes orders on its console, one on a line (`status`, `ping \
@@ -77,13 +80,14 @@ pub enum Guest {
         /// What the guest is made of.
         #[command(flatten)]
         machine: MachineArgs,
-        /// Taps that are open already, and the socket for orders.
+        /// What is open already: the queues of its taps, or an end at which it asks for a connection
+        /// to its vhost-user port, in the order of its NICs; then the socket for orders.
         #[arg(long, value_delimiter = ':')]
         fds: Vec<RawFd>,
-        /// MACs of its NICs, in the order of the taps.
+        /// MACs of its NICs, in their order.
         #[arg(long, value_delimiter = ',')]
         macs: Vec<String>,
-        /// Largest packets, bytes, in the order of the taps.
+        /// Largest packets, bytes, in the order of its NICs.
         #[arg(long, value_delimiter = ',')]
         mtus: Vec<u16>,
     },
@@ -129,6 +133,12 @@ pub struct MachineArgs {
     /// A disk that the guest may not write; stands behind the others
     #[arg(long, value_name = "FILE")]
     pub disk_read_only: Vec<PathBuf>,
+    /// Pairs of queues of each NIC: the guest can use as many processors for frames
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=PAIRS_MAX as i64))]
+    pub queues: u16,
+    /// Its NICs on vhost-user ports instead of taps: frames stay in user space
+    #[arg(long, conflicts_with = "queues")]
+    pub vhost_user: bool,
 }
 
 /// MiB of a guest with a kernel of somebody's, and of the test guest.

@@ -3,6 +3,7 @@
 //! Two processes: one asks the daemon for ports, waits, and takes them away again; the other, which
 //! a guest might break out of, has nothing but the guest's memory and files that are open already.
 
+mod connector;
 mod control;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
     },
     path::Path,
     process::{self, Child},
+    slice,
     sync::Arc,
     thread,
     time::Duration,
@@ -30,12 +32,12 @@ use nix::{
 use portcullis_switch::{PortKind, PortSpec};
 use portcullis_vmm::{
     Config, End, Machine, Running, Snapshot,
-    config::{self, Image, Kernel, Start},
+    config::{self, Back, Image, Kernel, Start},
     sandbox,
 };
 use serde_json::Value;
 
-use self::control::Door;
+use self::{connector::Connector, control::Door};
 use super::{Context, Outcome, plug, remark};
 use crate::{
     api::{Nic, Port, Request, Response, Status},
@@ -66,9 +68,11 @@ pub fn guest(what: Guest, context: &Context) -> Result<Outcome, Error> {
         }
         Guest::Monitor { machine, fds, macs, mtus } => {
             // These were opened for this process, by `guest run`.
-            let nics = fds.iter().zip(macs).zip(mtus);
-            let nics =
-                nics.map(|((tap, mac), mtu)| nic(*tap, &mac, mtu)).collect::<Result<_, _>>()?;
+            let each = if machine.vhost_user { 1 } else { machine.queues.into() };
+            let nics = fds.chunks_exact(each).zip(macs).zip(mtus);
+            let nics = nics
+                .map(|((fds, mac), mtu)| nic(fds, machine.vhost_user, &mac, mtu))
+                .collect::<Result<_, _>>()?;
             monitor(&machine, nics, fds.last().copied())
         }
     }
@@ -97,7 +101,10 @@ fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, 
     for (number, nic) in free_nics(name, &status)?.into_iter().enumerate() {
         let spec = PortSpec {
             name: names::tap_of(name, number),
-            kind: PortKind::Tap { queues: 1 },
+            kind: match machine.vhost_user {
+                true => PortKind::VhostUser {},
+                false => PortKind::Tap { queues: machine.queues },
+            },
             guest: Some(name.to_owned()),
             network: Some(nic.network),
         };
@@ -105,6 +112,13 @@ fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, 
             Response::Attached(port) => ports.all.push(port),
             _ => return Err(Error::WrongAnswer),
         }
+    }
+    if machine.vhost_user {
+        // Where their sockets are, only their status says.
+        let now = plug::status(context)?.ports;
+        let own = |port: &Port| now.iter().find(|other| other.name == port.name).cloned();
+        ports.all =
+            ports.all.iter().map(|port| own(port).unwrap_or_else(|| port.clone())).collect();
     }
     for port in &ports.all {
         remark(&format!("{name} has port {}{}", port.name, closed(port, context)));
@@ -174,9 +188,9 @@ fn free_nics(name: &str, status: &Status) -> Result<Vec<Nic>, Error> {
 /// Runs a monitor; its exit status, or none if it was ended.
 fn supervise(machine: &MachineArgs, ports: &[Port], door: &Door) -> Result<Option<i32>, Error> {
     let hand_over = |source| hand_over(ports, source);
-    let opened = ports.iter().map(|port| vmm_attach::open_queues(&port.name, 1));
+    let opened = ports.iter().map(|port| open(port, machine.queues));
     let mut fds: Vec<OwnedFd> =
-        opened.collect::<Result<Vec<_>, _>>().map_err(hand_over)?.into_iter().flatten().collect();
+        opened.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     let listener = door.listener.as_fd().try_clone_to_owned();
     fds.push(listener.map_err(|source| Error::Monitor { action: "listen for", source })?);
     let line = monitor_line(machine, ports)?;
@@ -193,10 +207,26 @@ fn supervise(machine: &MachineArgs, ports: &[Port], door: &Door) -> Result<Optio
     status
 }
 
+/// What a monitor needs of a port: the queues of a tap, or the way to a vhost-user port's socket.
+fn open(port: &Port, queues: u16) -> Result<Vec<OwnedFd>, Error> {
+    match &port.vhost {
+        Some(vhost) => {
+            let end = connector::to(vhost.socket.clone());
+            let failed = |source| Error::Monitor { action: "connect a port for", source };
+            Ok(vec![end.map_err(failed)?])
+        }
+        None => vmm_attach::open_queues(&port.name, queues)
+            .map_err(|source| hand_over(slice::from_ref(port), source)),
+    }
+}
+
 /// Waits for the monitor; a signal to this process ends it.
 fn wait(mut child: Child, ends: &SigSet) -> io::Result<Option<i32>> {
     loop {
         if let Some(status) = child.try_wait()? {
+            if status.code().is_none() {
+                remark(&format!("the guest's monitor was ended: {status}"));
+            }
             return Ok(status.code());
         }
         if ends.wait()? != Signal::SIGCHLD {
@@ -219,6 +249,11 @@ fn monitor_line(machine: &MachineArgs, ports: &[Port]) -> Result<Vec<OsString>, 
     let own = std::env::current_exe();
     let own = own.map_err(|source| Error::Monitor { action: "find", source })?;
     let mut line: Vec<OsString> = vec![own.into(), "guest".into(), "monitor".into()];
+    if machine.vhost_user {
+        line.push("--vhost-user".into());
+    } else {
+        line.extend(["--queues".into(), machine.queues.to_string().into()]);
+    }
     let mut add = |option: &str, value: OsString| line.extend([option.into(), value]);
     let MachineArgs { kernel, restore, initrd, append, cpus, disk, disk_read_only, .. } = machine;
     if let Some(restore) = restore {
@@ -244,12 +279,18 @@ fn monitor_line(machine: &MachineArgs, ports: &[Port]) -> Result<Vec<OsString>, 
     Ok(line)
 }
 
-/// A NIC on a tap that `guest run` has opened for this process.
-fn nic(tap: RawFd, mac: &str, mtu: u16) -> Result<config::Nic, Error> {
+/// A NIC on what `guest run` has opened for this process.
+fn nic(fds: &[RawFd], vhost_user: bool, mac: &str, mtu: u16) -> Result<config::Nic, Error> {
     let bytes = mac.split(':').map(|byte| u8::from_str_radix(byte, 16).ok());
     let bytes = bytes.collect::<Option<Vec<_>>>().and_then(|bytes| bytes.try_into().ok());
     let what = || portcullis_vmm::Error::Config { what: format!("{mac:?} is no MAC") };
-    Ok(config::Nic::inherited(tap, bytes.ok_or_else(what)?, mtu)?)
+    let mac = bytes.ok_or_else(what)?;
+    let mut ends = fds.iter().map(|fd| config::inherited(*fd)).collect::<Result<Vec<_>, _>>()?;
+    let back = match ends.pop() {
+        Some(end) if vhost_user => Back::VhostUser(Arc::new(Connector::new(end))),
+        last => Back::Tap(ends.into_iter().chain(last).map(File::from).collect()),
+    };
+    Ok(config::Nic { back, mac, mtu })
 }
 
 /// What a guest begins with, its processors, and its memory in MiB.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Of the state's form: raised with every change of what is in it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The state's file in a snapshot's directory.
 pub const STATE: &str = "state.json";
 /// The memory's file in it.

@@ -64,8 +64,8 @@ impl Device for Block {
         1 << VIRTIO_BLK_F_FLUSH | u64::from(!self.disk.writable) << VIRTIO_BLK_F_RO
     }
 
-    fn queue_sizes(&self) -> &'static [u16] {
-        &[128]
+    fn queue_sizes(&self) -> Vec<u16> {
+        vec![128]
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {

@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     net::UdpSocket,
-    panic,
+    panic, slice,
     sync::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
@@ -24,11 +24,7 @@ use vm_memory::{
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{Device, block::Block, mmio::Transport, net::Net, rng::Rng};
-use crate::{
-    bus::Device as _,
-    config::{Disk, Nic},
-    memory::Memory,
-};
+use crate::{bus::Device as _, config::Disk, memory::Memory};
 
 /// Bytes of a guest's memory, and of what is watched on either side of it.
 const SIZE: usize = 256 << 10;
@@ -41,16 +37,20 @@ const DRIVERS: usize = 150;
 /// Where queues are if they are where they should be: so far from each other, with the tables of
 /// descriptors first, the available ring and the used ring behind it.
 const QUEUE: u64 = 0x4000;
+/// Most of a device: two pairs of a network card, and its queue for orders.
+const QUEUES: usize = 5;
 const AVAILABLE: u64 = 0x1000;
 const USED: u64 = 0x2000;
 /// Behind them: buffers.
-const BUFFERS: u64 = 0x8000;
+const BUFFERS: u64 = QUEUES as u64 * QUEUE;
 /// Registers (section 4.2.2) that a driver may write.
 const REGISTERS: &[u64] = &[
     0x14, 0x20, 0x24, 0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, 0xc0,
     0x100,
 ];
 const FEATURES_OK: u32 = 1 | 2 | 8;
+/// "Use so many pairs" (section 5.1.6.5.5), the number in the upper half.
+const PAIRS: u32 = 4;
 const DRIVER_OK: u32 = FEATURES_OK | 4;
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -90,6 +90,8 @@ struct Site {
     /// In which the tap is.
     space: Space,
     tap: File,
+    /// The queues of another one.
+    wide: [File; 2],
     disk: File,
     _lab: Lab,
 }
@@ -99,11 +101,15 @@ impl Site {
         let lab = Lab::new("hostile").unwrap();
         let space = lab.space("guest").unwrap();
         let tap = space.enter(|| sys::open_tap("t0")).unwrap();
-        space.ip("addr add 10.9.0.1/24 dev t0").unwrap();
-        space.ip("link set t0 up").unwrap();
+        space.ip("tuntap add dev t1 mode tap multi_queue vnet_hdr").unwrap();
+        let wide = [(); 2].map(|()| space.enter(|| sys::open_tap("t1")).unwrap());
+        for (tap, number) in [("t0", 9), ("t1", 10)] {
+            space.ip(&format!("addr add 10.{number}.0.1/24 dev {tap}")).unwrap();
+            space.ip(&format!("link set {tap} up")).unwrap();
+        }
         let disk = tempfile::tempfile().unwrap();
         disk.set_len(1 << 20).unwrap();
-        Self { space, tap, disk, _lab: lab }
+        Self { space, tap, wide, disk, _lab: lab }
     }
 
     fn device(&self, random: &mut Random) -> Box<dyn Device> {
@@ -114,20 +120,24 @@ impl Site {
                 Box::new(Block::new(Disk { file, writable }).unwrap())
             }
             _ => {
-                let tap = self.tap.try_clone().unwrap();
+                let wide = random.one_in(2);
+                let taps = if wide { &self.wide[..] } else { slice::from_ref(&self.tap) };
+                let taps = taps.iter().map(|tap| tap.try_clone().unwrap()).collect();
                 let mtu = *random.pick(&[68, 1500, 9000, 65_535]);
-                Box::new(Net::new(Nic { tap, mac: [2; 6], mtu }).unwrap())
+                Box::new(Net::new(taps, [2; 6], mtu).unwrap())
             }
         }
     }
 
-    /// Lets frames come out of the tap.
+    /// Lets frames come out of the taps.
     fn send(&self) {
         let sent = self.space.enter(|| {
-            let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
-            socket.set_broadcast(true).unwrap();
-            // A queue that is full takes nothing more.
-            let _ = socket.send_to(&[7; 1200], "10.9.0.255:9");
+            for to in ["10.9.0.255:9", "10.10.0.255:9"] {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                socket.set_broadcast(true).unwrap();
+                // A queue that is full takes nothing more.
+                let _ = socket.send_to(&[7; 1200], to);
+            }
             Ok(())
         });
         sent.unwrap();
@@ -189,7 +199,7 @@ impl Liar<'_> {
             self.write(0x20, u32::from_le_bytes(offered) & chosen | strange);
         }
         self.write(0x70, FEATURES_OK);
-        for queue in 0..2 {
+        for queue in 0..QUEUES as u32 {
             self.write(0x30, queue);
             let size = *self.random.pick(&[1, 2, 16, 64, 128, 256, 256, 3, 0, 65_535]);
             self.write(0x38, size);
@@ -224,7 +234,7 @@ impl Liar<'_> {
 
     /// Descriptors, tables and indices.
     fn lie(&mut self) {
-        let start = self.random.below(2) as u64 * QUEUE;
+        let start = self.random.below(QUEUES) as u64 * QUEUE;
         for _ in 0..self.random.below(12) {
             let table = if self.random.one_in(4) { BUFFERS } else { start };
             let number = self.random.below(64) as u64;
@@ -259,9 +269,19 @@ impl Liar<'_> {
         Descriptor::new(self.address(), length, flags, next)
     }
 
-    /// What a disk would be asked, somewhere among the buffers.
+    /// What a disk would be asked, or ordered of a network card, somewhere among the buffers.
     fn request(&mut self) {
-        let kind = *self.random.pick(&[0_u32, 1, 4, 8, 11, u32::MAX]);
+        let kind = *self.random.pick(&[
+            0_u32,
+            1,
+            4,
+            8,
+            11,
+            PAIRS | 1 << 16,
+            PAIRS | 2 << 16,
+            PAIRS | 3 << 16,
+            u32::MAX,
+        ]);
         let sector = *self.random.pick(&[0_u64, 1, 2047, 2048, u64::MAX / 512, u64::MAX]);
         let at = GuestAddress(BUFFERS + (self.random.below(64) * 16) as u64);
         self.memory.write_obj(kind, at).unwrap();

@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -16,18 +16,27 @@ const USED: u32 = 1;
 /// An interrupt line, and why it was raised.
 pub struct Interrupt {
     status: Arc<AtomicU32>,
+    /// Somebody else raises the line, and does not say why: buffers are all that it knows of.
+    foreign: Arc<AtomicBool>,
     line: EventFd,
 }
 
 impl Interrupt {
     /// One that raises `line`.
     pub fn new(line: EventFd) -> Self {
-        Self { status: Arc::default(), line }
+        Self { status: Arc::default(), foreign: Arc::default(), line }
     }
 
     /// The same one for another thread.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { status: Arc::clone(&self.status), line: self.line.try_clone()? })
+        let (status, foreign) = (Arc::clone(&self.status), Arc::clone(&self.foreign));
+        Ok(Self { status, foreign, line: self.line.try_clone()? })
+    }
+
+    /// The line, for somebody outside of this process who uses buffers.
+    pub fn given_away(&self) -> io::Result<EventFd> {
+        self.foreign.store(true, Ordering::SeqCst);
+        self.line.try_clone()
     }
 
     /// Buffers were used.
@@ -44,7 +53,8 @@ impl Interrupt {
 
     /// Why it was raised.
     pub fn status(&self) -> u32 {
-        self.status.load(Ordering::SeqCst)
+        let foreign = self.foreign.load(Ordering::SeqCst);
+        self.status.load(Ordering::SeqCst) | if foreign { USED } else { 0 }
     }
 
     /// The driver has seen these.

@@ -26,7 +26,7 @@ const VERSION: u32 = 2;
 /// "PCVM".
 const VENDOR: u32 = 0x4d56_4350;
 /// What every device here can.
-const FEATURES: u64 =
+pub const FEATURES: u64 =
     1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
 
 /// Offsets of the registers.
@@ -74,9 +74,9 @@ pub struct Transport {
 impl Transport {
     /// A device that nobody drives yet; `line` raises its interrupt.
     pub fn new(device: Box<dyn Device>, memory: Memory, line: EventFd) -> io::Result<Self> {
-        let bells = device.queue_sizes().iter().map(|_| EventFd::new(EFD_NONBLOCK));
-        let bells = bells.collect::<io::Result<_>>()?;
         let queues = new_queues(&*device);
+        let bells = queues.iter().map(|_| EventFd::new(EFD_NONBLOCK));
+        let bells = bells.collect::<io::Result<_>>()?;
         Ok(Self {
             device,
             memory,
@@ -196,7 +196,8 @@ impl Transport {
         }
         let event_idx = self.driver_features >> VIRTIO_RING_F_EVENT_IDX & 1 == 1;
         let mut rings = Vec::with_capacity(self.queues.len());
-        for (queue, bell) in self.queues.iter_mut().zip(&self.bells) {
+        let used = self.device.queues_used(self.driver_features);
+        for (queue, bell) in self.queues.iter_mut().zip(&self.bells).take(used) {
             queue.set_event_idx(event_idx);
             if !queue.ready() || !queue.is_valid(&self.memory) {
                 return Err(broken());
@@ -214,6 +215,7 @@ impl Transport {
 
     fn reset(&mut self) {
         self.device.stop();
+        self.device.reset();
         self.interrupt.seen(u32::MAX);
         self.queues = new_queues(&*self.device);
         (self.status, self.driver_features) = (0, 0);

@@ -41,8 +41,8 @@ impl Device for Rng {
         0
     }
 
-    fn queue_sizes(&self) -> &'static [u16] {
-        &[64]
+    fn queue_sizes(&self) -> Vec<u16> {
+        vec![64]
     }
 
     fn read_config(&self, _: u64, data: &mut [u8]) {

@@ -32,6 +32,8 @@ pub struct State {
     /// Which half of the features is shown, which is written, and which queue is.
     selected: [u32; 3],
     queues: Vec<QueueData>,
+    /// What the device itself would have to know.
+    own: u64,
 }
 
 /// A queue (section 2.7).
@@ -107,6 +109,11 @@ impl Transport {
         self.status & (VIRTIO_CONFIG_S_DRIVER_OK | broken) == VIRTIO_CONFIG_S_DRIVER_OK
     }
 
+    /// Does somebody outside this process write into the guest's memory for it?
+    pub fn is_foreign(&self) -> bool {
+        self.device.is_foreign()
+    }
+
     fn config(&self) -> Vec<u8> {
         let mut config = vec![0; CONFIG];
         self.device.read_config(0, &mut config);
@@ -123,6 +130,7 @@ impl Transport {
             interrupt: self.interrupt.status(),
             selected: [self.device_select, self.driver_select, self.queue_select],
             queues: self.queues.iter().map(QueueData::of).collect(),
+            own: self.device.own(),
         }
     }
 
@@ -144,6 +152,9 @@ impl Transport {
         let broken = |queue: &Queue| queue.ready() && !queue.is_valid(&self.memory);
         if queues.iter().any(broken) {
             return wrong("a queue is not in its machine's memory");
+        }
+        if !self.device.restore(state.own) {
+            return wrong("its driver has ordered what cannot be done here");
         }
         self.queues = queues;
         (self.status, self.driver_features, self.still) = (state.status, state.features, true);

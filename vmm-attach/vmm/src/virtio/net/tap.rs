@@ -5,13 +5,35 @@ use std::{fs::File, io, os::fd::AsRawFd};
 
 use vm_memory::bitmap::Bitmap;
 
-use super::ring::Buffer;
+use crate::virtio::ring::Buffer;
 
 /// What the reader of the tap does by itself (`TUN_F_*`).
 pub fn set_offloads(tap: &File, flags: libc::c_uint) -> io::Result<()> {
     let flags = libc::c_ulong::from(flags);
     // SAFETY: the fd is open, and TUNSETOFFLOAD takes its argument by value.
     check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, flags) } as isize).map(drop)
+}
+
+/// From now on the first `count` of a tap's queues are part of it, and no other one: the kernel
+/// spreads frames over those. What is so already stays so.
+pub fn use_queues(queues: &[File], count: usize) -> io::Result<()> {
+    if queues.len() == 1 {
+        return Ok(());
+    }
+    for (number, queue) in queues.iter().enumerate() {
+        let part = if number < count { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
+        // SAFETY: all zeros is a valid `ifreq`: it holds integers and byte arrays only.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_ifru.ifru_flags = part as libc::c_short;
+        // SAFETY: the fd is open, TUNSETQUEUE reads one `ifreq`, which lives on this frame.
+        let done = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETQUEUE, &request) };
+        match check(done as isize) {
+            // It was so already.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
 }
 
 /// A read of an empty tap returns at once.

@@ -1,30 +1,19 @@
-//! Network cards (section 5.1), each a tap of the switch: frames go between the tap and the
-//! guest's buffers without a copy in between, with checksums and segmentation left to do.
+//! A pair of queues and a queue of a tap: frames go between the tap and the guest's buffers without
+//! a copy in between, with checksums and segmentation left to do.
 
 use std::{
     fs::File,
-    io,
     os::fd::{AsRawFd, RawFd},
 };
 
-use virtio_bindings::{
-    virtio_ids::VIRTIO_ID_NET,
-    virtio_net::{
-        VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN,
-        VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_USO4,
-        VIRTIO_NET_F_GUEST_USO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4,
-        VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF,
-        VIRTIO_NET_F_MTU,
-    },
-};
+use virtio_bindings::virtio_net::VIRTIO_NET_F_MRG_RXBUF;
 
-use super::{
-    Device, Ready, Ring, read_from,
+use super::tap;
+use crate::virtio::{
+    Ready, Ring,
     ring::{Buffer, buffers},
-    tap,
-    worker::{Work, Worker},
+    worker::Work,
 };
-use crate::config::Nic;
 
 /// Bytes of the header in front of a frame (section 5.1.6.1, `struct virtio_net_hdr`).
 const HEADER: usize = 12;
@@ -37,107 +26,13 @@ const ETHERNET: usize = 18;
 /// Most buffers for one frame: what `readv` takes.
 const PARTS_MAX: usize = 1024;
 
-const QUEUES: &[u16] = &[256, 256];
 const RECEIVE: usize = 0;
 const SEND: usize = 1;
 /// The tap, as a source of work; the others are numbers of queues.
 const TAP: u64 = 2;
 
-/// What the guest may leave to us.
-const SENDS: [u32; 5] = [
-    VIRTIO_NET_F_CSUM,
-    VIRTIO_NET_F_HOST_TSO4,
-    VIRTIO_NET_F_HOST_TSO6,
-    VIRTIO_NET_F_HOST_ECN,
-    VIRTIO_NET_F_HOST_USO,
-];
-/// What we may leave to the guest, and how the tap is told.
-const TAKES: [(u32, libc::c_uint); 6] = [
-    (VIRTIO_NET_F_GUEST_CSUM, libc::TUN_F_CSUM),
-    (VIRTIO_NET_F_GUEST_TSO4, libc::TUN_F_TSO4),
-    (VIRTIO_NET_F_GUEST_TSO6, libc::TUN_F_TSO6),
-    (VIRTIO_NET_F_GUEST_ECN, libc::TUN_F_TSO_ECN),
-    (VIRTIO_NET_F_GUEST_USO4, libc::TUN_F_USO4),
-    (VIRTIO_NET_F_GUEST_USO6, libc::TUN_F_USO6),
-];
-
-/// A network card.
-pub struct Net {
-    tap: File,
-    /// `struct virtio_net_config` up to the MTU (section 5.1.4).
-    config: [u8; 12],
-    features: u64,
-    mtu: u16,
-    worker: Option<Worker<Carrier>>,
-}
-
-impl Net {
-    /// Takes the tap over.
-    pub fn new(nic: Nic) -> io::Result<Self> {
-        let Nic { tap, mac, mtu } = nic;
-        tap::set_nonblocking(&tap)?;
-        let mut config = [0; 12];
-        config[..6].copy_from_slice(&mac);
-        config[10..].copy_from_slice(&mtu.to_le_bytes());
-        let mut features = 1 << VIRTIO_NET_F_MAC | 1 << VIRTIO_NET_F_MTU;
-        features |= 1 << VIRTIO_NET_F_MRG_RXBUF;
-        SENDS.iter().for_each(|bit| features |= 1 << bit);
-        // Datagrams to be cut can be left to somebody since Linux 6.2.
-        let all = TAKES.iter().fold(0, |flags, (_, flag)| flags | flag);
-        let some = TAKES[..4].iter().fold(0, |flags, (_, flag)| flags | flag);
-        let known = if tap::set_offloads(&tap, all).is_ok() { &TAKES[..] } else { &TAKES[..4] };
-        if known.len() < TAKES.len() {
-            tap::set_offloads(&tap, some)?;
-            features &= !(1 << VIRTIO_NET_F_HOST_USO);
-        }
-        known.iter().for_each(|(bit, _)| features |= 1 << bit);
-        tap::set_offloads(&tap, 0)?;
-        Ok(Self { tap, config, features, mtu, worker: None })
-    }
-}
-
-impl Device for Net {
-    fn kind(&self) -> u32 {
-        VIRTIO_ID_NET
-    }
-
-    fn features(&self) -> u64 {
-        self.features
-    }
-
-    fn queue_sizes(&self) -> &'static [u16] {
-        QUEUES
-    }
-
-    fn read_config(&self, offset: u64, data: &mut [u8]) {
-        read_from(&self.config, offset, data);
-    }
-
-    fn start(&mut self, ready: Ready) -> io::Result<()> {
-        let has = |bit: u32| ready.features >> bit & 1 == 1;
-        let taken = TAKES.iter().filter(|(bit, _)| has(*bit));
-        let flags = taken.fold(0, |flags, (_, flag)| flags | flag);
-        tap::set_offloads(&self.tap, flags)?;
-        let large = flags & !libc::TUN_F_CSUM != 0;
-        let longest = if large { LONGEST_SUPER } else { HEADER + ETHERNET + usize::from(self.mtu) };
-        let carrier = Carrier {
-            tap: self.tap.try_clone()?,
-            longest,
-            mergeable: has(VIRTIO_NET_F_MRG_RXBUF),
-            ready,
-        };
-        self.worker = Some(Worker::start("net", carrier)?);
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Vec<Ring> {
-        let work = self.worker.take().and_then(Worker::stop);
-        work.map(|work| work.ready.rings).unwrap_or_default()
-    }
-}
-
 /// Carries frames between a tap and a guest.
-struct Carrier {
+pub struct Carrier {
     tap: File,
     ready: Ready,
     /// Bytes of the longest frame that may come from the tap, with its header.
@@ -172,6 +67,18 @@ impl Work for Carrier {
 }
 
 impl Carrier {
+    /// One for a pair, which is all that `ready` has. `large`: the tap may leave segmentation to the
+    /// guest; packets are of `mtu` bytes at most otherwise.
+    pub fn new(tap: File, ready: Ready, large: bool, mtu: u16) -> Self {
+        let longest = if large { LONGEST_SUPER } else { HEADER + ETHERNET + usize::from(mtu) };
+        Self { tap, longest, mergeable: ready.has(VIRTIO_NET_F_MRG_RXBUF), ready }
+    }
+
+    /// The pair, where it stands.
+    pub fn into_rings(self) -> Vec<Ring> {
+        self.ready.rings
+    }
+
     /// Everything from the tap for which there is room.
     fn receive(&mut self) {
         let mut any = false;
