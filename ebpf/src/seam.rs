@@ -80,7 +80,7 @@ pub extern "C" fn keep_fragment(_packet: *mut Packet) -> u32 {
 #[inline(never)]
 pub extern "C" fn resolve_claim(_scratch: *mut Scratch) -> u32 {
     match scratch() {
-        Some(s) => number(link::judge(&Maps, &s.claim, &mut s.outcome)),
+        Some(s) => number(link::judge(&Maps, s)),
         None => DropReason::Fault as u32 + 1,
     }
 }
@@ -110,7 +110,7 @@ pub extern "C" fn tell_event(rule: u32, note: u32) -> u32 {
 #[inline(never)]
 pub extern "C" fn police_packet(bytes: u32) -> u32 {
     match scratch() {
-        Some(s) => number(limit::police(&Maps, &s.packet, bytes)),
+        Some(s) => number(limit::police(&Maps, &mut s.packet, bytes)),
         None => DropReason::Fault as u32 + 1,
     }
 }

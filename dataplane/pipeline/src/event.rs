@@ -3,6 +3,7 @@
 
 use crate::{
     layout::{EVENT_VERSION, EventEntry, NO_REASON, event_verdict, generation_flag},
+    limit,
     packet::Packet,
     policy::Judged,
     reason::DropReason,
@@ -87,12 +88,20 @@ pub fn report<T: Tables>(
     verdict
 }
 
-/// Tells that a limit of the sender's port refused a new connection: as often as those are told
-/// about which no rule speaks, whatever a rule would say.
+/// Tells that a limit of the sender's port refused something, if that is why it is dropped: as often
+/// as those are told about which no rule speaks, whatever a rule would say. Of limits that not only new
+/// connections hit, once a second.
 #[inline(always)]
 pub fn limited<T: Tables>(t: &T, q: &mut Packet, reason: DropReason) {
+    let often = match reason {
+        DropReason::LimitFlows | DropReason::LimitHalfOpen | DropReason::LimitNew => false,
+        DropReason::LimitBroadcast | DropReason::LimitNeighbour | DropReason::LimitBandwidth => {
+            true
+        }
+        _ => return,
+    };
     let logs = t.generation_entry(q.slot()).is_some_and(|s| s.flags & generation_flag::LOGS != 0);
-    if logs {
+    if logs && (!often || limit::is_news(t, q.ingress, q.now, reason)) {
         t.tell(q, 0, note(event_verdict::DENIED, reason as u16));
     }
 }
@@ -128,7 +137,7 @@ pub fn tell<T: Tables>(t: &T, q: &Packet, rule: u32, note: u32, event: &mut Even
         sport: q.sport(),
         dport: q.dport(),
         icmp: q.icmp(),
-        protocol: q.protocol() as u16,
+        protocol: q.protocol_or_type(),
         verdict: (note >> 16) as u16,
         reason: note as u16,
         reserved: 0,

@@ -9,7 +9,7 @@
 //! all but one may go unnoticed, once. Time advances with the kernel's jiffies: 1 to 10 ms.
 
 use crate::{
-    conntrack,
+    conntrack, event,
     layout::{FlowEntry, FlowSide, PORTS, PortLimits, PortState, Rate, port_flag},
     packet::Packet,
     reason::DropReason,
@@ -184,10 +184,50 @@ pub fn follow<T: Tables>(t: &T, own: &FlowSide, way: u64) {
     own.way.set(way);
 }
 
+/// Bits of a second in [`PortState::told`].
+const TOLD_BITS: u32 = 20;
+const TOLD_MASK: u64 = (1 << TOLD_BITS) - 1;
+
+/// Is it the first time in this second that a limit of this port refuses something for this reason?
+/// For limits that packet after packet hits: to tell of each would leave no room for anything else. Of
+/// two processors that ask at once both may be told so, or be told so once more.
+#[inline(always)]
+pub fn is_news<T: Tables>(t: &T, port: u32, now: u64, reason: DropReason) -> bool {
+    let Some(s) = t.port_state(port) else { return false };
+    let told = s.told.get();
+    let telling = with_told(told, now, reason);
+    if telling != told {
+        s.told.set(telling);
+    }
+    telling != told
+}
+
+/// [`PortState::told`] after something is told of now: the second for each reason, in a part of the word.
+#[inline(always)]
+pub const fn with_told(told: u64, now: u64, reason: DropReason) -> u64 {
+    let shift = match reason {
+        DropReason::LimitBroadcast => 0,
+        DropReason::LimitNeighbour => TOLD_BITS,
+        _ => 2 * TOLD_BITS,
+    };
+    // One more, so that a word never written is of no second.
+    let second = (now / TICKS_PER_SECOND + 1) & TOLD_MASK;
+    told & !(TOLD_MASK << shift) | second << shift
+}
+
 /// Holds a packet of so many bytes against the bandwidth of the port that it came from and of
 /// the one that it leaves by. This is the meaning behind [`Tables::police`].
 #[inline(always)]
-pub fn police<T: Tables>(t: &T, p: &Packet, bytes: u32) -> Result<(), DropReason> {
+pub fn police<T: Tables>(t: &T, p: &mut Packet, bytes: u32) -> Result<(), DropReason> {
+    let held = hold(t, p, bytes);
+    if let Err(reason) = held {
+        event::limited(t, p, reason);
+    }
+    held
+}
+
+#[inline(always)]
+fn hold<T: Tables>(t: &T, p: &Packet, bytes: u32) -> Result<(), DropReason> {
     if p.is_policed() {
         let (Some(l), Some(s)) = of(t, p.slot(), p.ingress) else { return Err(DropReason::Fault) };
         if !l.send.admits(&s.send, p.now, bytes as u64) {

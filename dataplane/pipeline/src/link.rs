@@ -6,6 +6,7 @@
 use crate::{
     account::far,
     addr::{Addr, Mac},
+    event,
     frame::Frame,
     layout::{network_flag, notice, port_kind},
     limit,
@@ -17,7 +18,7 @@ use crate::{
     shared,
     subport::{self, is_subport},
     tables::Tables,
-    wire::{arp, ethernet, icmpv6, ipv6},
+    wire::{arp, ethernet, icmpv6, ipv6, protocol},
 };
 
 /// Bits of [`Claim::flags`].
@@ -93,6 +94,18 @@ impl Claim {
     #[inline(always)]
     pub const fn slot(&self) -> u32 {
         self.generation & 1
+    }
+
+    /// What it is among the protocols of an event: the EtherType of ARP, or ICMPv6 with the message's
+    /// type << 24.
+    #[inline(always)]
+    pub const fn transport(&self) -> u32 {
+        let kind = match self.flags {
+            claim_flag::V6 => icmpv6::SOLICITATION,
+            flags if flags & claim_flag::V6 != 0 => icmpv6::ADVERTISEMENT,
+            _ => return ethernet::ARP as u32,
+        };
+        (kind as u32) << 24 | protocol::ICMPV6 as u32
     }
 
     /// Does it announce the claimed address to everybody, unasked: gratuitous ARP (RFC 5227,
@@ -208,10 +221,20 @@ fn link_option<F: Frame>(f: &F, i: &Ingress<'_>, ip: &Ip, kind: u8) -> Result<bo
     Ok(ip.rest == icmpv6::NEIGHBOUR_LEN + icmpv6::LINK_OPTION_LEN)
 }
 
-/// Judges a claim. This is the meaning behind [`Tables::judge_claim`].
+/// Judges the claim in `scratch`. This is the meaning behind [`Tables::judge_claim`].
 #[inline(always)]
-pub fn judge<T: Tables>(t: &T, c: &Claim, o: &mut Outcome) -> Result<(), DropReason> {
-    limit::asks(t, c.slot(), c.ingress, c.now)?;
+pub fn judge<T: Tables>(t: &T, scratch: &mut Scratch) -> Result<(), DropReason> {
+    let Scratch { claim, packet, outcome, .. } = scratch;
+    if let Err(reason) = limit::asks(t, claim.slot(), claim.ingress, claim.now) {
+        packet.set_claim(claim, scratch.came);
+        event::limited(t, packet, reason);
+        return Err(reason);
+    }
+    settle(t, claim, outcome)
+}
+
+#[inline(always)]
+fn settle<T: Tables>(t: &T, c: &Claim, o: &mut Outcome) -> Result<(), DropReason> {
     let Some(network) = t.network(c.slot(), c.network) else { return Err(DropReason::Fault) };
     let i = Ingress {
         m: Moment::new(c.generation, c.now),

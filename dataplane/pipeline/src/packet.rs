@@ -16,6 +16,7 @@ use crate::{
     route::{BEYOND, Ingress, Moment, POLICED, READDRESSED},
     sequence::Segment,
     subport::SUBPORT,
+    wire::ethernet,
 };
 
 /// Memory for one decision.
@@ -132,7 +133,7 @@ pub struct Packet {
     pub piece: Piece,
     /// Source port << 16 | destination port.
     ports: u32,
-    /// ICMP type and code << 16 | IP protocol.
+    /// ICMP type and code << 16 | IP protocol, or EtherType.
     transport: u32,
     /// Bits of [`flag`].
     flags: u32,
@@ -224,6 +225,23 @@ impl Packet {
             transport: transport(ip, tr),
             flags: flags(ip, tr),
             event: tr.event,
+            ..Self::NEW
+        };
+    }
+
+    /// From a claim about a neighbour in a frame of so many bytes, for the log.
+    #[inline(always)]
+    pub fn set_claim(&mut self, c: &Claim, bytes: u32) {
+        *self = Self {
+            src: c.claimed,
+            dst: c.wanted,
+            now: c.now,
+            generation: c.generation,
+            ingress: c.ingress,
+            network: c.network,
+            l4: ethernet::LEN,
+            rest: bytes.saturating_sub(ethernet::LEN),
+            transport: c.transport(),
             ..Self::NEW
         };
     }
@@ -324,6 +342,12 @@ impl Packet {
     #[inline(always)]
     pub const fn protocol(&self) -> u8 {
         self.transport as u8
+    }
+
+    /// As [`EventEntry::protocol`].
+    #[inline(always)]
+    pub const fn protocol_or_type(&self) -> u16 {
+        self.transport as u16
     }
 
     /// Is it IPv6?

@@ -51,6 +51,15 @@ impl Packet {
 /// Answers a question. This is the meaning behind [`Tables::resolve`].
 #[inline(always)]
 pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
+    let answer = answer(t, q);
+    if let Err(reason) = answer {
+        event::limited(t, q, reason);
+    }
+    answer
+}
+
+#[inline(always)]
+fn answer<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     let Some(network) = t.network(q.slot(), q.network) else { return Err(DropReason::Fault) };
     let i = q.ingress(network);
     let known = if q.op == op::CONTINUE || q.op == op::ERROR {
@@ -75,11 +84,8 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
         limit::broadcasts(t, q)?;
         return group(t, q);
     }
-    if known.is_none()
-        && let Err(reason) = limit::knocks(t, q)
-    {
-        event::limited(t, q, reason);
-        return Err(reason);
+    if known.is_none() {
+        limit::knocks(t, q)?;
     }
     let mut found = Route::NONE;
     route::find(t, q.slot(), &i, q.dst, &mut found)?;
@@ -94,10 +100,7 @@ pub fn resolve<T: Tables>(t: &T, q: &mut Packet) -> Result<(), DropReason> {
     let cell = if known.is_none() { judge_new(t, q, found.class())? } else { Cell::DEFAULT };
     match q.op {
         op::OPEN => {
-            if let Err(reason) = limit::has_room(t, q) {
-                event::limited(t, q, reason);
-                return Err(reason);
-            }
+            limit::has_room(t, q)?;
             remember(t, q, cell, way(q, &found))
         }
         op::CONTINUE => {

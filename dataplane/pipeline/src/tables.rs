@@ -177,7 +177,7 @@ pub trait Tables {
     where
         Self: Sized,
     {
-        link::judge(self, &scratch.claim, &mut scratch.outcome)
+        link::judge(self, scratch)
     }
 
     /// Tells the log about a packet, by a rule. A seam as above; the meaning is [`event::tell`].

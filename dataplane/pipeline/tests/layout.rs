@@ -6,7 +6,7 @@ use portcullis_pipeline::LAYOUT_VERSION;
 /// Version and digest of `src/layout` without comments. When this test fails: raise
 /// [`LAYOUT_VERSION`] if the meaning of any byte has changed since the last release, and write the
 /// new digest here.
-const KNOWN: (u32, u64) = (5, 0xa33c_8e9c_5ec1_4858);
+const KNOWN: (u32, u64) = (5, 0x8fd1_b1db_1b78_67ff);
 
 /// FNV-1a over the code, white space and comments left out.
 fn digest(text: &str) -> u64 {

@@ -1,6 +1,8 @@
 //! Rates: how much passes, whenever it comes.
 
-use portcullis_pipeline::{layout::Rate, tables::TICKS_PER_SECOND, word::Word};
+use portcullis_pipeline::{
+    DropReason, layout::Rate, limit::with_told, tables::TICKS_PER_SECOND, word::Word,
+};
 
 /// Packets of `size` every `every` ticks from `start`, for `ticks`: how much was admitted.
 fn offered(rate: &Rate, start: u64, ticks: u64, every: u64, size: u64) -> u64 {
@@ -66,4 +68,20 @@ fn old_words_do_not_shut_a_port() {
             assert!(later, "{old:#x} at {now}");
         }
     }
+}
+
+#[test]
+fn each_reason_is_news_once_a_second() {
+    let reasons =
+        [DropReason::LimitBroadcast, DropReason::LimitNeighbour, DropReason::LimitBandwidth];
+    let mut told = 0;
+    let mut news = [0; 3];
+    for now in 0..10 * TICKS_PER_SECOND {
+        for (reason, news) in reasons.iter().zip(&mut news) {
+            let telling = with_told(told, now, *reason);
+            *news += u32::from(telling != told);
+            told = telling;
+        }
+    }
+    assert_eq!(news, [10; 3]);
 }

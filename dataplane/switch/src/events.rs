@@ -10,7 +10,7 @@ use portcullis_pipeline::{
     layout::{EVENT_VERSION, EventEntry, RULES, event_verdict},
     policy::Cell,
     reason::DropReason,
-    wire::protocol,
+    wire::{ethernet, protocol},
 };
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use zerocopy::FromBytes;
@@ -135,7 +135,9 @@ impl Switch {
         let image = self.events.images[(entry.generation & 1) as usize].as_deref();
         let rule = image.and_then(|image| image.rule(entry.rule));
         let unix_ms = (i128::from(entry.time) + offset_ns) / 1_000_000;
-        let is_icmp = matches!(entry.protocol as u8, protocol::ICMP | protocol::ICMPV6);
+        let is = |protocol: u8| entry.protocol == u16::from(protocol);
+        let is_icmp = is(protocol::ICMP) || is(protocol::ICMPV6);
+        let has_ports = !is_icmp && entry.protocol != ethernet::ARP;
         Event {
             unix_ms: u64::try_from(unix_ms).unwrap_or(0),
             generation: entry.generation,
@@ -150,9 +152,9 @@ impl Switch {
             line: rule.map(|rule| rule.line),
             src: entry.src.into(),
             dst: entry.dst.into(),
-            protocol: entry.protocol as u8,
-            sport: (!is_icmp).then_some(entry.sport),
-            dport: (!is_icmp).then_some(entry.dport),
+            protocol: entry.protocol,
+            sport: has_ports.then_some(entry.sport),
+            dport: has_ports.then_some(entry.dport),
             icmp: is_icmp.then_some([(entry.icmp >> 8) as u8, entry.icmp as u8]),
             from_guest: image.and_then(|image| guest_of(image, entry.src.into())),
             to_guest: image.and_then(|image| guest_of(image, entry.dst.into())),

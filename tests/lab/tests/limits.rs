@@ -137,25 +137,53 @@ fn an_uplink_and_the_host_hit_theirs() {
     small.space("r2").sh("ping -c 2 -i 0.2 -W 2 10.1.0.11").unwrap();
 }
 
+/// Each limit of a port is told of by its reason, and those that packet after packet hits once a second.
 #[test]
 fn who_hits_a_limit_is_told_of() {
     let mut small = Small::new("ple").unwrap();
     let policy = format!("log-denied: 100/s\n{}", policy(RULES));
-    let policy = policy.replace("  r1: { ", "  r1: { limits: { flows: 20 }, ");
+    let limits = "{ flows: 20, broadcast: 10/s, neighbours: 10/s, out: 1Mbit/s }";
+    let policy = policy.replace("  r1: { ", &format!("  r1: {{ limits: {limits}, "));
     small.host.apply(&small.lab.file("policy.yaml", &policy).unwrap()).unwrap();
     for name in ["r1", "r2"] {
         small.attach(name, Nic::Veth).unwrap();
     }
+    let begun = Instant::now();
     let flooder = Injector::new(small.space("r1"), "eth0").unwrap();
+    let flood = |frame: &[u8]| (0..100).for_each(|_| flooder.send(frame).unwrap());
     for port in 2000..2050 {
         flooder.send(&small.datagram("r1", "r2", false, port).frame(b"FLOOD")).unwrap();
     }
-    let events = || small.host.portcullis(&["events"]).unwrap_or_default();
-    wait_for("an event", 20, || events().contains("limit-flows")).unwrap();
-    let events = events();
-    let line = events.lines().find(|line| line.contains("limit-flows")).unwrap_or_default();
-    for wanted in ["r1 ", "r2 ", ":20", &small.guest("r1").port] {
-        assert!(line.contains(wanted), "{wanted}: {line}");
+    let to = small.datagram("r1", "r2", false, 9);
+    let everybody =
+        Udp { to_mac: BROADCAST, to: "255.255.255.255".parse().unwrap(), ..to }.frame(b"HELLO");
+    let (me, other) = ("10.1.0.11".parse().unwrap(), "10.1.0.12".parse().unwrap());
+    let arp = frame::arp(1, to.from_mac, BROADCAST, (to.from_mac, me), (BROADCAST, other));
+    let large = small.datagram("r1", "r2", false, 2000).frame(&[b'L'; 1400]);
+    [&everybody, &arp, &large].into_iter().for_each(|frame| flood(frame));
+    let told = |reason: &str| -> Vec<String> {
+        let all = small.host.portcullis(&["events"]).unwrap_or_default();
+        all.lines().filter(|line| line.contains(reason)).map(str::to_owned).collect()
+    };
+    let port = &small.guest("r1").port;
+    let status = || small.host.status().unwrap();
+    for (reason, wanted) in [
+        ("limit-flows", ["r1 ", "r2 ", ":20", port]),
+        ("limit-broadcast", ["r1 ", "255.255.255.255:9", "udp", port]),
+        ("limit-neighbour", ["r1 10.1.0.11", "r2 10.1.0.12", "arp", port]),
+        ("limit-bandwidth", ["r1 ", "r2 10.1.0.12:2000", "udp", port]),
+    ] {
+        wait_for("an event", 20, || !told(reason).is_empty()).unwrap();
+        let lines = told(reason);
+        for part in wanted {
+            assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+        }
+        let dropped = dropped(&status(), port, reason);
+        assert!(dropped as usize >= lines.len(), "{reason}: {dropped}, told {}", lines.len());
+        if reason != "limit-flows" {
+            let seconds = 2 + begun.elapsed().as_secs() as usize;
+            assert!(lines.len() <= seconds, "{reason}: {} events in {seconds} s", lines.len());
+        }
     }
 }
 

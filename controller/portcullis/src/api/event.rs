@@ -79,8 +79,8 @@ pub struct Event {
     pub src: IpAddr,
     /// Destination.
     pub dst: IpAddr,
-    /// IP protocol.
-    pub protocol: u8,
+    /// IP protocol; of ARP its EtherType, 2054.
+    pub protocol: u16,
     /// Source port.
     pub sport: Option<u16>,
     /// Destination port.

@@ -76,7 +76,7 @@ pub fn cuts(cuts: &[Cut], total: u64, paint: Paint) -> String {
             Some(by) => format!("denied by {} ({}:{})", by.rule, by.file, by.line),
             None => "no rule would allow it".to_owned(),
         };
-        let protocol = protocol(cut.protocol);
+        let protocol = protocol(cut.protocol.into());
         let idle_s = cut.idle_ms / 1000;
         text += &format!("  {from} -> {to} {protocol}, {}, idle {idle_s} s: {why}\n", cut.state);
     }
@@ -111,13 +111,15 @@ fn purpose(event: &Event) -> String {
     }
 }
 
-fn protocol(number: u8) -> String {
+/// An IP protocol, or the EtherType of what has none.
+fn protocol(number: u16) -> String {
     match number {
         1 => "icmp".to_owned(),
         6 => "tcp".to_owned(),
         17 => "udp".to_owned(),
         58 => "icmpv6".to_owned(),
         132 => "sctp".to_owned(),
+        2054 => "arp".to_owned(),
         other => format!("proto/{other}"),
     }
 }

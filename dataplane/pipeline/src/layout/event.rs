@@ -54,7 +54,7 @@ entry! {
         dport: u16,
         /// ICMP type << 8 | code.
         icmp: u16,
-        /// IP protocol.
+        /// IP protocol; of ARP its EtherType, which no protocol's number reaches.
         protocol: u16,
         /// One of [`event_verdict`].
         verdict: u16,

@@ -127,8 +127,8 @@ pub struct PortState {
     pub receive: Word,
     /// See [`PortLimits::send`].
     pub send: Word,
-    /// Zero.
-    pub reserved: Word,
+    /// When the log was told last of limits that many packets hit, see [`crate::limit::is_news`].
+    pub told: Word,
 }
 
 const _: () = assert!(core::mem::size_of::<PortState>() == 64);
