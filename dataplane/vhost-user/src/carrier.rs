@@ -26,11 +26,9 @@ use crate::{
     mailbox::Mailbox,
     port::{FRAME_MAX, Port, RECEIVE, SEND, Seat},
     ring::{Lie, Ring},
-    stage::Stage,
+    stage::{BURST, Stage},
 };
 
-/// Frames of one port before it is the next one's turn.
-pub const BURST: usize = 64;
 /// How long it goes on looking after the last frame.
 const LINGER: Duration = Duration::from_micros(30);
 /// Rounds without work between two looks at the clock and at the taps.
@@ -54,13 +52,13 @@ pub struct Carrier {
     /// The ports.
     pub ports: Vec<Port>,
     by_index: HashMap<u32, usize>,
-    /// Interface indexes of ports with a [`Seat`], by network and MAC.
-    pub neighbours: HashMap<(u32, u64), u32>,
+    /// Where ports with a [`Seat`] stand, by network and MAC.
+    pub neighbours: HashMap<(u32, u64), usize>,
     /// The packets' clock.
     pub clock: Clock,
     /// What rings and taps wake.
     pub epoll: Epoll,
-    /// The frame in hand.
+    /// The frames in hand.
     pub stage: Stage,
     pub(crate) chains: Chains,
     pub(crate) answer: Buffer,
@@ -98,7 +96,7 @@ impl Carrier {
             neighbours: HashMap::new(),
             clock: Clock::default(),
             epoll,
-            stage: Stage::default(),
+            stage: Stage::new(),
             chains: Chains::default(),
             answer: Buffer::default(),
             copy: vec![0; LENGTH + FRAME_MAX],
@@ -181,18 +179,17 @@ impl Carrier {
     }
 
     fn carry(&mut self, at: usize, ring: &mut Ring) -> Result<bool, Lie> {
-        let mut count = 0;
-        while count < BURST {
-            let Some(head) = self.stage.take(ring)? else { break };
-            self.forward(at, ring.memory());
-            ring.give(head, 0)?;
-            count += 1;
+        let mut ring = ring.open()?;
+        if self.stage.take(&mut ring)? == 0 {
+            return Ok(false);
         }
-        if count > 0 {
-            ring.publish()?;
-            ring.call()?;
+        self.forward(at, ring.memory);
+        for frame in self.stage.frames() {
+            ring.give(frame.chain, 0)?;
         }
-        Ok(count > 0)
+        ring.publish()?;
+        ring.call()?;
+        Ok(true)
     }
 
     /// Everything that its tap has for a guest, up to a burst.
@@ -212,7 +209,7 @@ impl Carrier {
             let port = &mut self.ports[at];
             if std::mem::take(&mut port.touched)
                 && let Some(ring) = &mut port.rings[RECEIVE]
-                && let Err(lie) = ring.call()
+                && let Err(lie) = ring.open().and_then(|mut ring| ring.call())
             {
                 self.stop(at, RECEIVE, lie);
             }
@@ -313,13 +310,13 @@ impl Carrier {
         self.neighbours.clear();
         let tables = &self.engine.tables;
         let slot = tables.generation() & 1;
-        for port in &mut self.ports {
+        for (at, port) in self.ports.iter_mut().enumerate() {
             let entry = tables
                 .port(slot, port.ifindex)
                 .filter(|entry| entry.kind == port_kind::GUEST && entry.flags & ELSEWHERE == 0);
             port.seat = entry.and_then(|entry| {
                 let network = tables.network(slot, entry.network)?;
-                self.neighbours.insert((entry.network, entry.mac), port.ifindex);
+                self.neighbours.insert((entry.network, entry.mac), at);
                 Some(Seat { network: entry.network, gateway: network.gateway_mac })
             });
         }

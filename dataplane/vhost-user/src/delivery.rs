@@ -3,15 +3,13 @@
 use crate::{
     cursor::{Cursor, length},
     header::{BUFFERS, LENGTH},
-    ring::{Lie, Part, Ring},
+    ring::{Lie, Open, Part},
 };
 
 /// A frame on its way to a guest.
 pub struct Frame<'a> {
-    /// What is said of it, in the longest form.
-    pub header: [u8; LENGTH],
-    /// Its first bytes.
-    pub head: &'a [u8],
+    /// What is said of it, in the longest form, and its first bytes.
+    pub bytes: &'a mut [u8],
     /// The others, in the memory of the guest that sends it.
     pub tail: Option<(Cursor<'a>, usize)>,
 }
@@ -34,40 +32,41 @@ pub struct Chains {
 }
 
 impl Chains {
-    /// Puts a frame into a guest's buffers, and shows it to its driver. `header`: bytes of the
-    /// header; `mergeable`: may it be in several chains?
+    /// Puts a frame into a guest's buffers; its driver sees it when the ring is published. `header`:
+    /// bytes of the header; `mergeable`: may it be in several chains?
     pub fn deliver(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut Open<'_>,
         frame: Frame<'_>,
         header: usize,
         mergeable: bool,
     ) -> Result<Delivered, Lie> {
-        let bytes = header + frame.head.len() + frame.tail.as_ref().map_or(0, |(_, len)| *len);
-        if !self.take(ring, bytes, mergeable)? {
+        let Frame { bytes, tail } = frame;
+        let cut = LENGTH - header;
+        let whole = bytes.len() - cut + tail.as_ref().map_or(0, |(_, len)| *len);
+        if !self.take(ring, whole, mergeable)? {
             return Ok(Delivered::NoRoom);
         }
-        let mut said = frame.header;
-        said[BUFFERS..].copy_from_slice(&(self.heads.len() as u16).to_le_bytes());
-        let memory = ring.memory().clone();
-        let mut to = Cursor::new(&memory, &self.parts);
-        to.write(&said[..header]);
-        to.write(frame.head);
-        if let Some((mut tail, length)) = frame.tail {
+        bytes[BUFFERS..LENGTH].copy_from_slice(&(self.heads.len() as u16).to_le_bytes());
+        if cut > 0 {
+            bytes.copy_within(..header, cut);
+        }
+        let mut to = Cursor::new(ring.memory, &self.parts);
+        to.write(&bytes[cut..]);
+        if let Some((mut tail, length)) = tail {
             to.copy(&mut tail, length);
         }
-        let mut left = bytes;
+        let mut left = whole;
         for (head, room) in &self.heads {
             let written = left.min(*room);
             ring.give(*head, written as u32)?;
             left -= written;
         }
-        ring.publish()?;
         Ok(Delivered::Yes)
     }
 
     /// Takes chains for so many bytes. False: there are not enough, and none is taken.
-    fn take(&mut self, ring: &mut Ring, bytes: usize, mergeable: bool) -> Result<bool, Lie> {
+    fn take(&mut self, ring: &mut Open<'_>, bytes: usize, mergeable: bool) -> Result<bool, Lie> {
         self.parts.clear();
         self.heads.clear();
         let mut room = 0;

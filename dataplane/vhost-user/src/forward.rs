@@ -11,40 +11,60 @@ use portcullis_pipeline::{
 use crate::{
     carrier::Carrier,
     delivery::Frame,
-    head::{Head, LONGEST},
+    head::Head,
     header::{Header, LENGTH},
     port::{FRAME_MAX, RECEIVE, Seat},
-    ring::Memory,
+    ring::{Memory, Part},
+    stage::{Fate, Stage, Staged},
 };
 
+/// Where a frame's bytes are.
+type Buffers<'a> = (&'a Memory, &'a [Part]);
+
 impl Carrier {
-    /// Forwards the frame in hand, which lies in `memory` and comes from the port at `at`.
+    /// Forwards the frames in hand, which lie in `memory` and come from the port at `at`.
     pub(crate) fn forward(&mut self, at: usize, memory: &Memory) {
-        let port = &mut self.ports[at];
-        let Some(features) = port.features else { return };
-        if !self.stage.read(memory, features.header(), FRAME_MAX) {
-            port.losses.malformed += 1;
-            return;
+        let Some(features) = self.ports[at].features else { return };
+        let mut stage = std::mem::take(&mut self.stage);
+        stage.read(memory, features.header());
+        for number in 0..stage.frames().len() {
+            let (frame, parts) = stage.frame(number);
+            let fate = self.fate(at, frame, (memory, parts));
+            frame.fate = fate;
         }
-        if self.is_for_here(at) { self.judge(at, memory) } else { self.pass_on(at, memory) }
+        self.hand_over(&mut stage, memory);
+        self.stage = stage;
     }
 
-    /// Is the frame for a guest that is here too, and can take it as it is?
-    fn is_for_here(&self, at: usize) -> bool {
+    /// What is to become of a frame. What is not for a guest that is here is done with at once.
+    fn fate(&mut self, at: usize, frame: &mut Staged, buffers: Buffers<'_>) -> Fate {
+        if !(14..=FRAME_MAX).contains(&frame.length) {
+            self.ports[at].losses.malformed += 1;
+            return Fate::Done;
+        }
+        match self.target(at, &frame.head) {
+            Some(to) => self.judge((at, to), frame, buffers),
+            None => self.pass_on(at, frame, buffers),
+        }
+    }
+
+    /// The port that a frame seems to be for, if it has a seat as the sender has, and can take the
+    /// frame as it is.
+    fn target(&self, at: usize, head: &Head) -> Option<usize> {
         let port = &self.ports[at];
-        let target = port.seat.and_then(|seat| self.target(&seat)).and_then(|to| self.at(to));
-        let Some(other) = target.map(|other| &self.ports[other]) else { return false };
-        let (Some(own), Some(_)) = (port.features, other.seat) else { return false };
+        let to = self.addressed(&port.seat?, head)?;
+        let other = &self.ports[to];
+        let ((sends, takes), _) = port.work.zip(other.seat)?;
         // Who has no front end gets nothing, and sends nothing back.
-        other.features.is_none_or(|other| {
-            own.sends().within(other.takes()) && other.sends().within(own.takes())
-        })
+        let fits = other.work.is_none_or(|(other_sends, other_takes)| {
+            sends.within(other_takes) && other_sends.within(takes)
+        });
+        fits.then_some(to)
     }
 
-    /// The port that the frame in hand seems to be for, if it is one of those with a seat. What the
-    /// switch answers by itself is none of them.
-    fn target(&self, seat: &Seat) -> Option<u32> {
-        let head = &self.stage.head;
+    /// Where the port stands that a frame is addressed to. What the switch answers by itself is for
+    /// none of them.
+    fn addressed(&self, seat: &Seat, head: &Head) -> Option<usize> {
         let ethertype = u16::from_be_bytes(head.load::<2>(12)?);
         let v6 = ethertype == ethernet::IPV6;
         if !v6 && ethertype != ethernet::IPV4 || is_discovery(head, v6) {
@@ -57,52 +77,76 @@ impl Carrier {
         }
         let to = if v6 { Addr::v6(head.load::<16>(38)?) } else { Addr::v4(head.load::<4>(30)?) };
         let tables = &self.engine.tables;
-        tables.address(tables.generation() & 1, 0, to).map(|entry| entry.port)
+        let port = tables.address(tables.generation() & 1, 0, to)?.port;
+        self.at(port)
     }
 
-    /// Has the pipeline decide about the frame in hand, and does what it says.
-    fn judge(&mut self, at: usize, memory: &Memory) {
-        if !self.stage.head.is_plain() {
-            self.stage.read_on(memory);
+    /// Has the pipeline decide about a frame, which is probably for the port at `likely`.
+    fn judge(
+        &mut self,
+        (at, likely): (usize, usize),
+        frame: &mut Staged,
+        buffers: Buffers<'_>,
+    ) -> Fate {
+        let (memory, parts) = buffers;
+        if !frame.head.is_plain() {
+            frame.read_on(memory, parts);
         }
-        let stage = &mut self.stage;
-        let Ok(header) = Header::read(&stage.header, stage.head.bytes(), stage.length) else {
+        let Ok(header) = Header::read(&frame.header(), frame.head.bytes(), frame.length) else {
             self.ports[at].losses.malformed += 1;
-            return;
+            return Fate::Done;
         };
-        stage.head.set_segment_size(header.segment_size());
+        frame.head.set_segment_size(header.segment_size());
         let ingress = self.ports[at].ifindex;
-        match self.engine.decide(&mut stage.head, ingress) {
-            Verdict::Forward(port) => match self.at(port) {
-                Some(to) => self.hand_over(to, &header, memory),
-                // The kernel's half decides anew.
-                None => self.pass_on(at, memory),
-            },
-            Verdict::Answer(wanted) => self.answer(at, &wanted, memory),
-            Verdict::Drop(_) | Verdict::Flood(_) => {}
+        match self.engine.decide(&mut frame.head, ingress) {
+            Verdict::Forward(port) => {
+                let is_likely = self.ports[likely].ifindex == port;
+                match if is_likely { Some(likely) } else { self.at(port) } {
+                    Some(to) => {
+                        frame.head.with_header()[..LENGTH].copy_from_slice(&header.write(1));
+                        Fate::To(to)
+                    }
+                    // The kernel's half decides anew.
+                    None => self.pass_on(at, frame, buffers),
+                }
+            }
+            Verdict::Answer(wanted) => {
+                frame.read_on(memory, parts);
+                self.answer(at, &frame.head, &wanted);
+                Fate::Done
+            }
+            Verdict::Drop(_) | Verdict::Flood(_) => Fate::Done,
         }
     }
 
-    /// Gives the frame in hand to the port at `to`.
-    fn hand_over(&mut self, to: usize, header: &Header, memory: &Memory) {
-        let Self { stage, ports, chains, .. } = self;
-        let head = stage.head.bytes();
-        let rest = stage.length - head.len();
-        let tail = (rest > 0).then(|| (stage.cursor(memory, head.len()), rest));
-        let frame = Frame { header: header.write(1), head, tail };
-        if let Err(lie) = ports[to].deliver(frame, chains) {
-            self.stop(to, RECEIVE, lie);
+    /// Gives the frames in hand to the ports that they are for: to each all that it gets at once.
+    fn hand_over(&mut self, stage: &mut Stage, memory: &Memory) {
+        for number in 0..stage.frames().len() {
+            let Fate::To(to) = stage.frame(number).0.fate else { continue };
+            let Self { ports, chains, .. } = self;
+            let frames = stage.rest(number, Fate::To(to));
+            let frames = frames.map(|(frame, parts)| {
+                frame.fate = Fate::Done;
+                let held = frame.head.bytes().len();
+                let rest = frame.length - held;
+                let tail = (rest > 0).then(|| (frame.cursor(memory, parts, held), rest));
+                Frame { bytes: frame.head.with_header(), tail }
+            });
+            if let Err(lie) = ports[to].deliver(frames, chains) {
+                self.stop(to, RECEIVE, lie);
+            }
         }
     }
 
-    /// Turns the frame in hand into an answer for the guest that has sent it.
-    fn answer(&mut self, at: usize, wanted: &Answer, memory: &Memory) {
-        self.stage.read_on(memory);
-        self.answer.fill(&self.stage.head.bytes()[..self.stage.length.min(LONGEST)]);
+    /// Turns a frame into an answer for the guest that has sent it.
+    fn answer(&mut self, at: usize, frame: &Head, wanted: &Answer) {
         let mut answer: Buffer = std::mem::take(&mut self.answer);
+        answer.fill(frame.bytes());
         if self.engine.answer(&mut answer, wanted) {
-            let header = Header::default().write(1);
-            let frame = Frame { header, head: answer.bytes(), tail: None };
+            let bytes = &mut self.copy[..LENGTH + answer.bytes().len()];
+            bytes[..LENGTH].copy_from_slice(&Header::default().write(1));
+            bytes[LENGTH..].copy_from_slice(answer.bytes());
+            let frame = std::iter::once(Frame { bytes, tail: None });
             if let Err(lie) = self.ports[at].deliver(frame, &mut self.chains) {
                 self.stop(at, RECEIVE, lie);
             }
@@ -110,13 +154,16 @@ impl Carrier {
         self.answer = answer;
     }
 
-    /// Hands the frame in hand to the kernel's half.
-    fn pass_on(&mut self, at: usize, memory: &Memory) {
-        let Self { stage, ports, copy, .. } = self;
-        copy[..LENGTH].copy_from_slice(&stage.header);
-        let frame = &mut copy[LENGTH..LENGTH + stage.length];
-        stage.cursor(memory, 0).read(frame);
-        ports[at].send_to_tap(&copy[..LENGTH + stage.length]);
+    /// Hands a frame to the kernel's half.
+    fn pass_on(&mut self, at: usize, frame: &Staged, (memory, parts): Buffers<'_>) -> Fate {
+        let Self { ports, copy, .. } = self;
+        copy[..LENGTH].copy_from_slice(&frame.header());
+        let held = frame.head.bytes();
+        let bytes = &mut copy[LENGTH..LENGTH + frame.length];
+        bytes[..held.len()].copy_from_slice(held);
+        frame.cursor(memory, parts, held.len()).read(&mut bytes[held.len()..]);
+        ports[at].send_to_tap(&copy[..LENGTH + frame.length]);
+        Fate::Done
     }
 }
 

@@ -8,14 +8,16 @@ use portcullis_pipeline::{
     wire::{ethernet, protocol},
 };
 
+use crate::header::LENGTH;
+
 /// Bytes that are enough for plain packets: Ethernet, IPv6 and the longest header of TCP.
 pub const PLAIN: usize = 128;
 /// As far as the pipeline looks, with what it takes from there at once.
 pub const LONGEST: usize = REACH as usize + 64;
 
-/// The beginning of a frame.
+/// The beginning of a frame, and room for the header in front of it.
 pub struct Head {
-    bytes: [u8; LONGEST],
+    room: [u8; LENGTH + LONGEST],
     held: usize,
     length: u32,
     segment_size: u32,
@@ -23,22 +25,35 @@ pub struct Head {
 
 impl Default for Head {
     fn default() -> Self {
-        Self { bytes: [0; LONGEST], held: 0, length: 0, segment_size: 0 }
+        Self { room: [0; LENGTH + LONGEST], held: 0, length: 0, segment_size: 0 }
     }
 }
 
 impl Head {
-    /// Place for the first `bytes` bytes of a frame of `length`, as far as it has them.
-    pub fn fill(&mut self, bytes: usize, length: usize) -> &mut [u8] {
+    /// Place for a header of so many bytes and the first `bytes` bytes of a frame of `length`, as
+    /// far as it has them.
+    pub fn fill(&mut self, header: usize, bytes: usize, length: usize) -> &mut [u8] {
         self.held = bytes.min(length).min(LONGEST);
         self.length = length as u32;
         self.segment_size = 0;
-        &mut self.bytes[..self.held]
+        &mut self.room[LENGTH - header..LENGTH + self.held]
+    }
+
+    /// Its header of so many bytes, in the longest form.
+    pub fn header(&self, bytes: usize) -> [u8; LENGTH] {
+        let mut header = [0; LENGTH];
+        header[..bytes].copy_from_slice(&self.room[LENGTH - bytes..LENGTH]);
+        header
+    }
+
+    /// What is here, with room for a header in front.
+    pub fn with_header(&mut self) -> &mut [u8] {
+        &mut self.room[..LENGTH + self.held]
     }
 
     /// What is here.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.held]
+        &self.room[LENGTH..LENGTH + self.held]
     }
 
     /// Says into how large pieces the frame is still to be cut; 0: it is one packet.
@@ -87,7 +102,7 @@ impl Frame for Head {
     }
 
     fn store<const N: usize>(&mut self, at: u32, bytes: [u8; N], _l3: bool) -> bool {
-        let place = self.bytes[..self.held].get_mut(at as usize..);
+        let place = self.room[LENGTH..LENGTH + self.held].get_mut(at as usize..);
         match place.and_then(|b| b.first_chunk_mut::<N>()) {
             Some(to) => {
                 *to = bytes;
@@ -133,7 +148,7 @@ mod tests {
 
     fn head(bytes: &[u8]) -> Head {
         let mut head = Head::default();
-        head.fill(PLAIN, bytes.len()).copy_from_slice(&bytes[..bytes.len().min(PLAIN)]);
+        head.fill(0, PLAIN, bytes.len()).copy_from_slice(&bytes[..bytes.len().min(PLAIN)]);
         head
     }
 

@@ -12,7 +12,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::{
     delivery::{Chains, Delivered, Frame},
-    features::Features,
+    features::{Features, Offloads},
     header::LENGTH,
     ring::{Lie, Ring},
 };
@@ -65,6 +65,8 @@ pub struct Port {
     pub touched: bool,
     /// What its front end has negotiated; `None`: there is none.
     pub features: Option<Features>,
+    /// What follows from that: the work that its guest leaves to others, and takes from them.
+    pub work: Option<(Offloads, Offloads)>,
     /// The queue that was stopped, and why.
     pub stopped: Option<(usize, Lie)>,
     /// See [`Seat`].
@@ -89,6 +91,7 @@ impl Port {
             rings: [None, None],
             touched: false,
             features: None,
+            work: None,
             stopped: None,
             seat: None,
             losses: Losses::default(),
@@ -144,6 +147,7 @@ impl Port {
     /// Its front end has negotiated this, or is gone.
     pub fn negotiated(&mut self, features: Option<Features>) {
         self.features = features;
+        self.work = features.map(|features| (features.sends(), features.takes()));
         let taken = features.map_or(0, Features::of_tap);
         // A tap that knows no datagrams to be cut leaves all but them.
         if tap::set_offloads(&self.tap, taken).is_err() {
@@ -165,60 +169,74 @@ impl Port {
     /// Gives the guest what comes from the tap, at most so many frames. True: there may be more, and
     /// room for it.
     pub fn receive(&mut self, most: usize, chains: &mut Chains) -> Result<bool, Lie> {
+        if self.pending == 0 && !self.tap_ready {
+            return Ok(false);
+        }
+        let Self { tap, tap_ready, buffer, pending, rings, touched, features, .. } = self;
+        let mut guest = features.zip(rings[RECEIVE].as_mut());
+        let mut guest = match &mut guest {
+            Some((features, ring)) => Some((*features, ring.open()?)),
+            None => None,
+        };
+        let mut more = true;
         for _ in 0..most {
-            if self.pending == 0 {
-                if !self.tap_ready {
-                    return Ok(false);
-                }
-                match kernel::read(&self.tap, &mut self.buffer) {
-                    Ok(bytes) if bytes > LENGTH => self.pending = bytes,
+            if *pending == 0 {
+                match kernel::read(&*tap, &mut *buffer) {
+                    Ok(bytes) if bytes > LENGTH => *pending = bytes,
                     Ok(_) => continue,
                     Err(_) => {
-                        self.tap_ready = false;
-                        return Ok(false);
+                        (*tap_ready, more) = (false, false);
+                        break;
                     }
                 }
             }
-            let bytes = std::mem::take(&mut self.pending);
-            let (header, head) = self.buffer[..bytes].split_at(LENGTH);
-            let header = header.try_into().expect("so many bytes");
-            let (Some(features), Some(ring)) = (self.features, &mut self.rings[RECEIVE]) else {
-                // Nobody is there: unplugged.
-                continue;
-            };
-            let frame = Frame { header, head, tail: None };
+            // Nobody is there: unplugged.
+            let bytes = std::mem::take(pending);
+            let Some((features, ring)) = &mut guest else { continue };
+            let frame = Frame { bytes: &mut buffer[..bytes], tail: None };
             match chains.deliver(ring, frame, features.header(), features.mergeable())? {
-                Delivered::Yes => self.touched = true,
+                Delivered::Yes => *touched = true,
                 Delivered::NoRoom => {
-                    self.pending = bytes;
-                    return Ok(false);
+                    (*pending, more) = (bytes, false);
+                    break;
                 }
             }
         }
-        Ok(true)
+        match guest {
+            Some((_, mut ring)) if *touched => ring.publish().map(|()| more),
+            _ => Ok(more),
+        }
     }
 
-    /// Gives the guest a frame of another one, or of the switch; one without room is lost.
-    pub fn deliver(&mut self, frame: Frame<'_>, chains: &mut Chains) -> Result<(), Lie> {
+    /// Gives the guest frames of another one, or of the switch; one without room is lost.
+    pub fn deliver<'f>(
+        &mut self,
+        frames: impl Iterator<Item = Frame<'f>>,
+        chains: &mut Chains,
+    ) -> Result<(), Lie> {
         let (Some(features), Some(ring)) = (self.features, &mut self.rings[RECEIVE]) else {
-            self.losses.no_room += 1;
+            self.losses.no_room += frames.count() as u64;
             return Ok(());
         };
-        match chains.deliver(ring, frame, features.header(), features.mergeable())? {
-            Delivered::Yes => self.touched = true,
-            Delivered::NoRoom => self.losses.no_room += 1,
+        let (header, mergeable) = (features.header(), features.mergeable());
+        let mut ring = ring.open()?;
+        for frame in frames {
+            match chains.deliver(&mut ring, frame, header, mergeable)? {
+                Delivered::Yes => self.touched = true,
+                Delivered::NoRoom => self.losses.no_room += 1,
+            }
         }
-        Ok(())
+        ring.publish()
     }
 
     /// Asks to be kicked where there is something to wait for. What came before that is found by
     /// looking once more.
     pub fn listen(&mut self) -> Result<(), (usize, Lie)> {
         if let Some(ring) = &mut self.rings[SEND] {
-            ring.listen().map_err(|lie| (SEND, lie))?;
+            ring.open().and_then(|mut ring| ring.listen()).map_err(|lie| (SEND, lie))?;
         }
         if let (Some(ring), true) = (&mut self.rings[RECEIVE], self.pending > 0) {
-            ring.listen().map_err(|lie| (RECEIVE, lie))?;
+            ring.open().and_then(|mut ring| ring.listen()).map_err(|lie| (RECEIVE, lie))?;
         }
         Ok(())
     }
@@ -227,7 +245,7 @@ impl Port {
     pub fn look(&mut self) -> Result<(), (usize, Lie)> {
         for (queue, ring) in self.rings.iter_mut().enumerate() {
             if let Some(ring) = ring {
-                ring.look().map_err(|lie| (queue, lie))?;
+                ring.open().and_then(|mut ring| ring.look()).map_err(|lie| (queue, lie))?;
             }
         }
         Ok(())

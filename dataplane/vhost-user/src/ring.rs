@@ -27,6 +27,8 @@ pub type Memory = GuestMemoryMmap<()>;
 
 /// Most descriptors of a queue, also of one chain.
 pub const SIZE_MAX: u16 = 1024;
+/// Chains whose beginnings are read at once: a burst of frames.
+const AHEAD: usize = 32;
 /// Bytes of a descriptor.
 const DESCRIPTOR: usize = 16;
 /// Bytes in front of the entries of the available and of the used ring: flags and index.
@@ -132,6 +134,15 @@ pub struct Shape {
 pub struct Ring {
     memory: Arc<Memory>,
     watches: Arc<[Watch]>,
+    state: State,
+    /// Kicked by the driver.
+    pub kick: File,
+    /// Calls the driver; `None`: it polls.
+    pub call: Option<Bell>,
+}
+
+/// How far a queue is.
+struct State {
     shape: Shape,
     direction: Direction,
     next_available: Wrapping<u16>,
@@ -139,17 +150,19 @@ pub struct Ring {
     next_used: Wrapping<u16>,
     /// What was published when the driver was last asked whether it wants a call.
     asked: Wrapping<u16>,
-    /// Kicked by the driver.
-    pub kick: File,
-    /// Calls the driver; `None`: it polls.
-    pub call: Option<Bell>,
+    ahead: Ahead,
 }
 
-/// The three parts of a queue.
-struct View<'a> {
-    table: VolatileSlice<'a>,
-    available: VolatileSlice<'a>,
-    used: VolatileSlice<'a>,
+/// The next chains: numbers and first descriptors, read for a burst at once. The processor waits
+/// for the lines of another core side by side, and the driver's index is looked at once for all.
+struct Ahead {
+    chains: [(u16, Descriptor); AHEAD],
+    from: usize,
+    to: usize,
+}
+
+impl Ahead {
+    const EMPTY: Self = Self { chains: [(0, Descriptor::NONE); AHEAD], from: 0, to: 0 };
 }
 
 impl Ring {
@@ -162,27 +175,19 @@ impl Ring {
         kick: File,
         call: Option<Bell>,
     ) -> Result<Self, Lie> {
-        let mut ring = Self {
-            memory,
-            watches,
+        let state = State {
             shape,
             direction,
             next_available: Wrapping(base),
             next_used: Wrapping(0),
             asked: Wrapping(0),
-            kick,
-            call,
+            ahead: Ahead::EMPTY,
         };
-        let view = ring.view()?;
-        let used = view.used.load::<u16>(INDEX, Ordering::Acquire);
-        let used = used.map_err(|_| Lie::Ring { address: shape.used })?;
-        (ring.next_used, ring.asked) = (Wrapping(used), Wrapping(used));
+        let mut ring = Self { memory, watches, state, kick, call };
+        let used = ring.open()?.used.load::<u16>(INDEX, Ordering::Acquire);
+        let used = Wrapping(used.map_err(|_| Lie::Ring { address: shape.used })?);
+        (ring.state.next_used, ring.state.asked) = (used, used);
         Ok(ring)
-    }
-
-    /// The memory that it is in.
-    pub fn memory(&self) -> &Arc<Memory> {
-        &self.memory
     }
 
     /// Was some of the memory taken back?
@@ -192,79 +197,136 @@ impl Ring {
 
     /// Chains that were taken so far, modulo 65,536.
     pub fn next_available(&self) -> u16 {
-        self.next_available.0
+        self.state.next_available.0
     }
 
-    fn view(&self) -> Result<View<'_>, Lie> {
-        let size = usize::from(self.shape.size);
+    /// Finds its parts in the memory: once for a burst.
+    pub fn open(&mut self) -> Result<Open<'_>, Lie> {
+        let Self { memory, state, call, .. } = self;
+        let memory: &Memory = memory;
+        let size = usize::from(state.shape.size);
         let part = |address: u64, bytes: usize, align: u64| {
-            let slice = self.memory.get_slice(GuestAddress(address), bytes);
+            let slice = memory.get_slice(GuestAddress(address), bytes);
             slice.ok().filter(|_| address.is_multiple_of(align)).ok_or(Lie::Ring { address })
         };
-        Ok(View {
-            table: part(self.shape.table, size * DESCRIPTOR, 16)?,
+        Ok(Open {
+            memory,
+            table: part(state.shape.table, size * DESCRIPTOR, 16)?,
             // Behind the entries stands the index at which the other side wants to be told.
-            available: part(self.shape.available, HEAD + size * 2 + 2, 2)?,
-            used: part(self.shape.used, HEAD + size * USED + 2, 4)?,
+            available: part(state.shape.available, HEAD + size * 2 + 2, 2)?,
+            used: part(state.shape.used, HEAD + size * USED + 2, 4)?,
+            state,
+            call: call.as_ref(),
         })
     }
+}
 
+/// A queue whose parts are found.
+pub struct Open<'r> {
+    /// The memory that it is in.
+    pub memory: &'r Memory,
+    table: VolatileSlice<'r>,
+    available: VolatileSlice<'r>,
+    used: VolatileSlice<'r>,
+    state: &'r mut State,
+    call: Option<&'r Bell>,
+}
+
+impl Open<'_> {
     /// Chains that wait to be taken.
-    pub fn waiting(&self) -> Result<u16, Lie> {
-        let address = self.shape.available;
-        let available = self.view()?.available.load::<u16>(INDEX, Ordering::Acquire);
+    fn waiting(&self) -> Result<u16, Lie> {
+        let Shape { available: address, size, .. } = self.state.shape;
+        let available = self.available.load::<u16>(INDEX, Ordering::Acquire);
         let available = available.map_err(|_| Lie::Ring { address })?;
-        let waiting = (Wrapping(available) - self.next_available).0;
-        let size = self.shape.size;
+        let waiting = (Wrapping(available) - self.state.next_available).0;
         if waiting > size { Err(Lie::Jump { waiting, size }) } else { Ok(waiting) }
+    }
+
+    /// Reads the beginnings of the chains that wait, as many as there is room for.
+    fn look_ahead(&mut self) -> Result<(), Lie> {
+        let count = usize::from(self.waiting()?).min(AHEAD);
+        let State { shape, next_available, ahead, .. } = &mut *self.state;
+        let lost = |_| Lie::Ring { address: shape.available };
+        let chains = &mut ahead.chains[..count];
+        (ahead.from, ahead.to) = (0, 0);
+        for (number, (head, _)) in (0..).zip(chains.iter_mut()) {
+            let place = (*next_available + Wrapping(number)).0 & (shape.size - 1);
+            let at = HEAD + usize::from(place) * 2;
+            *head = self.available.load::<u16>(at, Ordering::Relaxed).map_err(lost)?;
+        }
+        for (head, first) in chains {
+            *first = Descriptor::read(&self.table, *head, shape.size.into())?;
+        }
+        ahead.to = count;
+        Ok(())
     }
 
     /// Takes the next chain: its parts are added to `parts`, its number comes back. `None`: there
     /// is none.
     pub fn take(&mut self, parts: &mut Vec<Part>) -> Result<Option<u16>, Lie> {
-        if self.waiting()? == 0 {
-            return Ok(None);
+        if self.state.ahead.from == self.state.ahead.to {
+            self.look_ahead()?;
         }
-        let view = self.view()?;
-        let at = HEAD + usize::from(self.next_available.0 & (self.shape.size - 1)) * 2;
-        let head = view.available.load::<u16>(at, Ordering::Relaxed);
-        let head = head.map_err(|_| Lie::Ring { address: self.shape.available })?;
-        self.walk(&view, head, parts)?;
-        self.next_available += 1;
+        let Ahead { chains, from, to } = &self.state.ahead;
+        let Some((head, first)) = chains[..*to].get(*from).copied() else { return Ok(None) };
+        self.walk(first, parts)?;
+        self.state.ahead.from += 1;
+        self.state.next_available += 1;
         Ok(Some(head))
     }
 
     /// The last `count` chains were not needed: they are the next ones again.
     pub fn put_back(&mut self, count: u16) {
-        self.next_available -= count;
+        let State { next_available, ahead, .. } = &mut *self.state;
+        *next_available -= count;
+        match ahead.from.checked_sub(count.into()) {
+            Some(from) => ahead.from = from,
+            // They are read once more.
+            None => (ahead.from, ahead.to) = (0, 0),
+        }
     }
 
-    fn walk(&self, view: &View<'_>, head: u16, parts: &mut Vec<Part>) -> Result<(), Lie> {
-        let (mut table, mut size) = (view.table, u32::from(self.shape.size));
-        let (mut index, mut indirect) = (head, false);
+    /// Goes along a chain that begins with this descriptor.
+    #[inline]
+    fn walk(&self, first: Descriptor, parts: &mut Vec<Part>) -> Result<(), Lie> {
+        if first.is(VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT) {
+            return self.walk_on(first, parts);
+        }
+        parts.push(self.part(&first)?);
+        Ok(())
+    }
+
+    fn walk_on(&self, first: Descriptor, parts: &mut Vec<Part>) -> Result<(), Lie> {
+        let (mut table, mut size) = (self.table, u32::from(self.state.shape.size));
+        let (mut entry, mut indirect) = (first, false);
         for _ in 0..SIZE_MAX {
-            let entry = Descriptor::read(&table, index, size)?;
+            let mut index = entry.next;
             if entry.is(VRING_DESC_F_INDIRECT) {
                 let length = entry.length;
                 let strange = length == 0 || !(length as usize).is_multiple_of(DESCRIPTOR);
-                if !self.shape.indirect || indirect || entry.is(VRING_DESC_F_NEXT) || strange {
+                let allowed = self.state.shape.indirect;
+                if !allowed || indirect || entry.is(VRING_DESC_F_NEXT) || strange {
                     return Err(Lie::Indirect { length });
                 }
                 (table, size) = (self.bytes(&entry)?, length / DESCRIPTOR as u32);
                 (index, indirect) = (0, true);
-                continue;
+            } else {
+                parts.push(self.part(&entry)?);
+                if !entry.is(VRING_DESC_F_NEXT) {
+                    return Ok(());
+                }
             }
-            if entry.is(VRING_DESC_F_WRITE) != (self.direction == Direction::Write) {
-                return Err(Lie::Direction);
-            }
-            self.bytes(&entry)?;
-            parts.push(Part { address: entry.address, length: entry.length });
-            if !entry.is(VRING_DESC_F_NEXT) {
-                return Ok(());
-            }
-            index = entry.next;
+            entry = Descriptor::read(&table, index, size)?;
         }
         Err(Lie::Endless)
+    }
+
+    fn part(&self, entry: &Descriptor) -> Result<Part, Lie> {
+        if entry.is(VRING_DESC_F_WRITE) != (self.state.direction == Direction::Write) {
+            return Err(Lie::Direction);
+        }
+        self.bytes(entry)?;
+        Ok(Part { address: entry.address, length: entry.length })
     }
 
     fn bytes(&self, entry: &Descriptor) -> Result<VolatileSlice<'_>, Lie> {
@@ -276,41 +338,41 @@ impl Ring {
     /// Gives a chain back with so many bytes written into it; the driver sees it when it is
     /// [published](Self::publish).
     pub fn give(&mut self, head: u16, bytes: u32) -> Result<(), Lie> {
-        let at = HEAD + usize::from(self.next_used.0 & (self.shape.size - 1)) * USED;
-        let lost = |_| Lie::Ring { address: self.shape.used };
-        let view = self.view()?;
-        view.used.store(u32::from(head), at, Ordering::Relaxed).map_err(lost)?;
-        view.used.store(bytes, at + 4, Ordering::Relaxed).map_err(lost)?;
-        self.next_used += 1;
+        let State { shape, next_used, .. } = &mut *self.state;
+        let at = HEAD + usize::from(next_used.0 & (shape.size - 1)) * USED;
+        let lost = |_| Lie::Ring { address: shape.used };
+        self.used.store(u32::from(head), at, Ordering::Relaxed).map_err(lost)?;
+        self.used.store(bytes, at + 4, Ordering::Relaxed).map_err(lost)?;
+        *next_used += 1;
         Ok(())
     }
 
     /// Shows the driver all that was given back.
     pub fn publish(&mut self) -> Result<(), Lie> {
-        let stored = self.view()?.used.store(self.next_used.0, INDEX, Ordering::Release);
-        stored.map_err(|_| Lie::Ring { address: self.shape.used })
+        let stored = self.used.store(self.state.next_used.0, INDEX, Ordering::Release);
+        stored.map_err(|_| Lie::Ring { address: self.state.shape.used })
     }
 
     /// Calls the driver if something was published since the last time and it wants to be called.
     pub fn call(&mut self) -> Result<(), Lie> {
-        let (new, old) = (self.next_used, self.asked);
+        let (new, old) = (self.state.next_used, self.state.asked);
         if new == old {
             return Ok(());
         }
-        self.asked = new;
+        self.state.asked = new;
         // The index before the driver's wish (section 2.7.7).
         fence(Ordering::SeqCst);
-        let lost = |_| Lie::Ring { address: self.shape.available };
-        let view = self.view()?;
-        let wanted = if self.shape.event_index {
-            let at = HEAD + usize::from(self.shape.size) * 2;
-            let event = view.available.load::<u16>(at, Ordering::Relaxed).map_err(lost)?;
+        let shape = self.state.shape;
+        let lost = |_| Lie::Ring { address: shape.available };
+        let wanted = if shape.event_index {
+            let at = HEAD + usize::from(shape.size) * 2;
+            let event = self.available.load::<u16>(at, Ordering::Relaxed).map_err(lost)?;
             new - Wrapping(event) - Wrapping(1) < new - old
         } else {
-            let flags = view.available.load::<u16>(0, Ordering::Relaxed).map_err(lost)?;
+            let flags = self.available.load::<u16>(0, Ordering::Relaxed).map_err(lost)?;
             u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0
         };
-        if let (true, Some(call)) = (wanted, &self.call) {
+        if let (true, Some(call)) = (wanted, self.call) {
             call.ring();
         }
         Ok(())
@@ -318,13 +380,15 @@ impl Ring {
 
     /// Asks to be kicked. Whoever does looks once more, for what came meanwhile.
     pub fn listen(&mut self) -> Result<(), Lie> {
-        let lost = |_| Lie::Ring { address: self.shape.used };
-        let view = self.view()?;
-        if self.shape.event_index {
-            let at = HEAD + usize::from(self.shape.size) * USED;
-            view.used.store(self.next_available.0, at, Ordering::Relaxed).map_err(lost)?;
+        let shape = self.state.shape;
+        let lost = |_| Lie::Ring { address: shape.used };
+        if shape.event_index {
+            let at = HEAD + usize::from(shape.size) * USED;
+            // More than there is now: what is left of that is too little.
+            let seen = self.available.load::<u16>(INDEX, Ordering::Relaxed).map_err(lost)?;
+            self.used.store(seen, at, Ordering::Relaxed).map_err(lost)?;
         } else {
-            view.used.store(0_u16, 0, Ordering::Relaxed).map_err(lost)?;
+            self.used.store(0_u16, 0, Ordering::Relaxed).map_err(lost)?;
         }
         // The wish before the look (section 2.7.10).
         fence(Ordering::SeqCst);
@@ -334,16 +398,18 @@ impl Ring {
     /// Wants no kick while it looks by itself. With event indexes the one that stands there is of
     /// the past already.
     pub fn look(&mut self) -> Result<(), Lie> {
-        if self.shape.event_index {
+        let shape = self.state.shape;
+        if shape.event_index {
             return Ok(());
         }
         let flags = VRING_USED_F_NO_NOTIFY as u16;
-        let stored = self.view()?.used.store(flags, 0, Ordering::Relaxed);
-        stored.map_err(|_| Lie::Ring { address: self.shape.used })
+        let stored = self.used.store(flags, 0, Ordering::Relaxed);
+        stored.map_err(|_| Lie::Ring { address: shape.used })
     }
 }
 
 /// A descriptor, as it was at one moment.
+#[derive(Clone, Copy)]
 struct Descriptor {
     address: u64,
     length: u32,
@@ -352,22 +418,26 @@ struct Descriptor {
 }
 
 impl Descriptor {
+    const NONE: Self = Self { address: 0, length: 0, flags: 0, next: 0 };
+
     fn read(table: &VolatileSlice<'_>, index: u16, size: u32) -> Result<Self, Lie> {
         let lie = Lie::Descriptor { index, size };
         if u32::from(index) >= size {
             return Err(lie);
         }
         let entry = table.subslice(usize::from(index) * DESCRIPTOR, DESCRIPTOR);
-        let mut b = [0_u8; DESCRIPTOR];
-        entry.map_err(|_| lie)?.copy_to(&mut b[..]);
+        let mut bytes = [0_u8; DESCRIPTOR];
+        entry.map_err(|_| lie)?.copy_to(&mut bytes[..]);
+        let whole = u128::from_le_bytes(bytes);
         Ok(Self {
-            address: u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
-            length: u32::from_le_bytes([b[8], b[9], b[10], b[11]]),
-            flags: u16::from_le_bytes([b[12], b[13]]),
-            next: u16::from_le_bytes([b[14], b[15]]),
+            address: whole as u64,
+            length: (whole >> 64) as u32,
+            flags: (whole >> 96) as u16,
+            next: (whole >> 112) as u16,
         })
     }
 
+    /// Has it one of these flags?
     const fn is(&self, flag: u32) -> bool {
         self.flags as u32 & flag != 0
     }

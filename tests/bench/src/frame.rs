@@ -147,9 +147,14 @@ pub struct Template {
 impl Template {
     /// A UDP datagram in a small frame, without checksum (RFC 768 allows 0).
     pub fn udp(from: End, to: End, direction: Direction) -> Self {
-        let mut bytes = headers(from, to, PROTOCOL_UDP, SMALL - ETHERNET - IPV4);
-        bytes.resize(VNET_HEADER + SMALL, 0);
-        let udp_len = (SMALL - PORTS_AT) as u16;
+        Self::udp_of(SMALL, from, to, direction)
+    }
+
+    /// The same in a frame of so many bytes.
+    pub fn udp_of(length: usize, from: End, to: End, direction: Direction) -> Self {
+        let mut bytes = headers(from, to, PROTOCOL_UDP, length - ETHERNET - IPV4);
+        bytes.resize(VNET_HEADER + length, 0);
+        let udp_len = (length - PORTS_AT) as u16;
         put(&mut bytes, PORTS_AT + 4, &udp_len.to_be_bytes());
         let mut template = Self { bytes, direction, sum: None };
         template.set_connection(0);

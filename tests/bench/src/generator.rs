@@ -46,7 +46,8 @@ pub struct Connections {
 }
 
 impl Connections {
-    fn nth(self, frame: u64) -> u32 {
+    /// The connection of a frame, by the number of the frame.
+    pub fn nth(self, frame: u64) -> u32 {
         self.first.wrapping_add((frame % u64::from(self.count)) as u32)
     }
 }
@@ -158,8 +159,8 @@ pub fn drain(tap: &Tap, receiver: Ipv4Addr) -> Result<u64, Error> {
 }
 
 impl Limit {
-    /// How many more frames may be written.
-    fn room(self, sent: u64, elapsed: Duration) -> u64 {
+    /// How many more frames may be sent.
+    pub fn room(self, sent: u64, elapsed: Duration) -> u64 {
         match self {
             Self::Frames(all) => all.saturating_sub(sent),
             Self::Time(all) if elapsed < all => u64::MAX,
@@ -204,9 +205,8 @@ impl Sink<'_> {
     }
 }
 
-/// CPU time of this thread. Without IRQ time accounting in the kernel it holds the softirqs that
-/// ran on top of the thread as well, which is where veth and the backlog forward.
-/// CPU time of the calling thread.
+/// CPU time of the calling thread. Without IRQ time accounting in the kernel it holds the softirqs
+/// that ran on top of the thread as well, which is where veth and the backlog forward.
 pub fn thread_cpu() -> Result<Duration, Error> {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .map(Duration::from)

@@ -9,6 +9,7 @@
 //! cargo xtask bench guard           under attack, and with logged connections
 //! cargo xtask bench uplink          a million denied prefixes
 //! cargo xtask bench guest           boot and memory of guests in our own monitor
+//! cargo xtask bench vhost           vhost-user ports, against testpmd and Open vSwitch with DPDK
 //! ```
 //!
 //! Only ratios inside one run mean anything: every reading of a peer is set against a reading of
@@ -24,6 +25,7 @@ mod frame;
 mod generator;
 mod guard;
 mod guest;
+mod host;
 mod interrupt;
 mod iperf;
 mod machine;
@@ -44,6 +46,7 @@ mod table;
 mod tap;
 mod testrun;
 mod uplink;
+mod vhost;
 mod walker;
 mod wire;
 mod workload;
@@ -74,6 +77,7 @@ fn bench(options: &options::Options) -> anyhow::Result<bool> {
         Some(options::Part::Guard(options)) => return guard::bench(options),
         Some(options::Part::Guest(options)) => return guest::bench(options),
         Some(options::Part::Uplink(options)) => return uplink::bench(options),
+        Some(options::Part::Vhost(options)) => return vhost::bench(options),
         None => scratch::enter()?,
     }
     let report = run::everything(options)?;

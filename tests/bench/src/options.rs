@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{apply, guard, guest, measure::Times, policy, testrun::Counts, uplink};
+use crate::{apply, guard, guest, measure::Times, policy, testrun::Counts, uplink, vhost};
 
 /// Measures Portcullis and its peers side by side, in namespaces of its own.
 #[derive(Parser, Debug)]
@@ -40,6 +40,8 @@ pub enum Part {
     Guest(guest::Options),
     /// What denied frames cost an uplink with a million denied prefixes
     Uplink(uplink::Options),
+    /// How fast guests on vhost-user ports reach each other
+    Vhost(vhost::Options),
 }
 
 impl Options {

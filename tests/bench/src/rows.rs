@@ -55,14 +55,23 @@ pub struct Row {
     pub aim: Option<Aim>,
 }
 
-/// The median has to be under this.
+/// What the median has to be.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Aim(pub f64);
+#[serde(rename_all = "snake_case")]
+pub enum Aim {
+    /// Less than this.
+    Under(f64),
+    /// This or more.
+    AtLeast(f64),
+}
 
 impl Row {
     /// Was its aim met? `None` where it has none.
     pub fn is_met(&self) -> Option<bool> {
-        self.aim.map(|Aim(limit)| self.spread.median < limit)
+        self.aim.map(|aim| match aim {
+            Aim::Under(limit) => self.spread.median < limit,
+            Aim::AtLeast(limit) => self.spread.median >= limit,
+        })
     }
 }
 
@@ -74,9 +83,12 @@ fn table(rows: &[Row]) -> Table {
         let number = |n: f64| format!("{n:.*} {}", digits(n), row.unit);
         let Row { spread, aim, .. } = row;
         let (aim, met) = match (aim, row.is_met()) {
-            (Some(Aim(limit)), Some(met)) => {
-                let verdict = if met { "met" } else { "MISSED" };
-                (format!("under {}", number(*limit)), verdict.to_owned())
+            (Some(aim), Some(met)) => {
+                let aim = match *aim {
+                    Aim::Under(limit) => format!("under {}", number(limit)),
+                    Aim::AtLeast(limit) => format!("at least {}", number(limit)),
+                };
+                (aim, if met { "met" } else { "MISSED" }.to_owned())
             }
             _ => (String::new(), String::new()),
         };

@@ -19,8 +19,15 @@ pub fn enter() -> Result<(), Error> {
         .map_err(|e| Error::system("making a mount namespace (run as root)", e))?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .and_then(|()| mount(Some("tmpfs"), ROOT, Some("tmpfs"), MsFlags::empty(), none))
-        .map_err(|e| Error::system(format!("covering {ROOT}"), e))
+        .map_err(|e| Error::system("keeping mounts to ourselves", e))?;
+    cover(ROOT)
+}
+
+/// Covers another directory in the namespace, for programs that leave files there.
+pub fn cover(path: &str) -> Result<(), Error> {
+    let none = None::<&str>;
+    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), none)
+        .map_err(|e| Error::system(format!("covering {path}"), e))
 }
 
 /// A directory of this name, not made yet.

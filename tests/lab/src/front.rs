@@ -43,16 +43,11 @@ const AVAILABLE: u64 = 0x4000;
 const USED: u64 = 0x5000;
 /// Distance of two queues.
 const QUEUE: u64 = 0x8000;
-/// Where the buffers for what is sent begin, and how far they are apart: a super-packet each.
+/// Where the buffers for what is sent begin.
 const SENT: u64 = 0x10_0000;
-const SENT_EACH: u64 = 0x1_2000;
-/// The same of those for what is received: a frame that needs more is in several.
-const RECEIVED: u64 = SENT + SENT_EACH * SIZE as u64;
-const RECEIVED_EACH: u64 = 0x1000;
-/// Bytes of the memory.
-pub const MEMORY: u64 = RECEIVED + RECEIVED_EACH * SIZE as u64;
 
-const EVENT_IDX: u64 = 1 << 29;
+/// Whether a driver wants to be told by index when there is something (`VIRTIO_F_EVENT_IDX`).
+pub const EVENT_IDX: u64 = 1 << 29;
 const PROTOCOL_FEATURES: u64 = 1 << 30;
 const WRITE: u16 = 2;
 /// Of the queues.
@@ -61,6 +56,43 @@ const SEND: usize = 1;
 
 /// The memory of a guest.
 pub type Memory = GuestMemoryMmap<()>;
+
+/// How many descriptors a guest's queues have, and how large its buffers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Descriptors of each queue: a power of two, at most 1,024.
+    pub size: u16,
+    /// Distance of two buffers for what is sent, bytes.
+    pub sent_each: u64,
+    /// Of two buffers for what is received: a frame that needs more is in several.
+    pub received_each: u64,
+}
+
+impl Layout {
+    /// Everything that can be sent, a super-packet too, goes into one buffer.
+    pub const WIDE: Self = Self { size: SIZE, sent_each: 0x1_2000, received_each: 0x1000 };
+
+    /// Where a buffer for what is sent is.
+    pub const fn sent(&self, slot: u16) -> u64 {
+        SENT + self.sent_each * slot as u64
+    }
+
+    /// Where a buffer for what is received is.
+    pub const fn received(&self, slot: u16) -> u64 {
+        self.sent(self.size) + self.received_each * slot as u64
+    }
+
+    /// Bytes of the memory.
+    pub const fn memory(&self) -> u64 {
+        self.received(self.size).next_multiple_of(0x1000)
+    }
+
+    /// Where the parts of a queue are: descriptor table, available ring, used ring.
+    pub const fn parts(&self, queue: usize) -> [u64; 3] {
+        let base = QUEUE * queue as u64;
+        [base, base + AVAILABLE, base + USED]
+    }
+}
 
 /// A connection, with both queues running.
 pub struct Front {
@@ -81,10 +113,15 @@ impl Front {
     /// Connects and negotiates all that is offered, but for these features.
     pub fn connect(socket: &Path, without: u64) -> Result<Self> {
         let stream = UnixStream::connect(socket).map_err(Error::file(socket))?;
+        Self::over(stream, !without, Layout::WIDE)
+    }
+
+    /// Negotiates what is offered of these features, with whoever is on the other side.
+    pub fn over(stream: UnixStream, wanted: u64, layout: Layout) -> Result<Self> {
         let watch = stream.try_clone().map_err(Error::system("dup"))?;
         let frontend = Frontend::from_stream(stream, 2);
-        Self::negotiate(frontend, watch, without).map_err(|source| Error::System {
-            call: format!("negotiating at {}", socket.display()),
+        Self::negotiate(frontend, watch, wanted, layout).map_err(|source| Error::System {
+            call: "negotiating with a vhost-user port".to_owned(),
             source: io::Error::other(source.to_string()),
         })
     }
@@ -92,23 +129,24 @@ impl Front {
     fn negotiate(
         mut frontend: Frontend,
         watch: UnixStream,
-        without: u64,
+        wanted: u64,
+        layout: Layout,
     ) -> std::result::Result<Self, vhost::Error> {
         frontend.set_owner()?;
-        let features = frontend.get_features()? & !without;
+        let features = frontend.get_features()? & wanted;
         frontend.set_features(features)?;
         if features & PROTOCOL_FEATURES != 0 {
             let all = frontend.get_protocol_features()?;
             frontend.set_protocol_features(all & VhostUserProtocolFeatures::REPLY_ACK)?;
         }
         frontend.set_hdr_flags(vhost::vhost_user::message::VhostUserHeaderFlag::NEED_REPLY);
-        let memory = Arc::new(memory().map_err(|_| vhost::Error::InvalidGuestMemory)?);
+        let memory = Arc::new(memory(layout).map_err(|_| vhost::Error::InvalidGuestMemory)?);
         let region = memory.iter().next().expect("one region");
         let region = VhostUserMemoryRegionInfo::from_guest_region(region)?;
         frontend.set_mem_table(&[region])?;
         let mut queues = Vec::new();
         for index in [RECEIVE, SEND] {
-            let queue = Queue::new(Arc::clone(&memory), index, features & EVENT_IDX != 0);
+            let queue = Queue::new(Arc::clone(&memory), index, layout, features & EVENT_IDX != 0);
             queue.tell(&mut frontend, region.userspace_addr, features)?;
             queues.push(queue);
         }
@@ -157,11 +195,11 @@ impl Front {
     }
 }
 
-fn memory() -> io::Result<Memory> {
+fn memory(layout: Layout) -> io::Result<Memory> {
     let file = File::from(memfd_create("guest", MFdFlags::MFD_CLOEXEC)?);
-    file.set_len(MEMORY)?;
+    file.set_len(layout.memory())?;
     let offset = FileOffset::new(file, 0);
-    let ranges = [(GuestAddress(0), MEMORY as usize, Some(offset))];
+    let ranges = [(GuestAddress(0), layout.memory() as usize, Some(offset))];
     Memory::from_ranges_with_files(ranges).map_err(io::Error::other)
 }
 
@@ -169,6 +207,7 @@ fn memory() -> io::Result<Memory> {
 pub struct Queue {
     memory: Arc<Memory>,
     index: usize,
+    layout: Layout,
     base: u64,
     event_index: bool,
     /// Chains made available so far.
@@ -176,13 +215,14 @@ pub struct Queue {
     /// Chains that came back and were looked at.
     seen: Wrapping<u16>,
     kicked: Wrapping<u16>,
-    kick: EventFd,
+    /// Kicks the device.
+    pub kick: EventFd,
     call: EventFd,
     calls: Epoll,
 }
 
 impl Queue {
-    fn new(memory: Arc<Memory>, index: usize, event_index: bool) -> Self {
+    fn new(memory: Arc<Memory>, index: usize, layout: Layout, event_index: bool) -> Self {
         let bell = || EventFd::new(EFD_NONBLOCK).expect("an eventfd");
         let zero = Wrapping(0);
         let base = QUEUE * index as u64;
@@ -193,6 +233,7 @@ impl Queue {
         Self {
             memory,
             index,
+            layout,
             base,
             event_index,
             available: zero,
@@ -210,14 +251,16 @@ impl Queue {
         user: u64,
         features: u64,
     ) -> std::result::Result<(), vhost::Error> {
-        frontend.set_vring_num(self.index, SIZE)?;
+        let size = self.layout.size;
+        frontend.set_vring_num(self.index, size)?;
+        let [table, available, used] = self.layout.parts(self.index);
         let places = VringConfigData {
-            queue_max_size: SIZE,
-            queue_size: SIZE,
+            queue_max_size: size,
+            queue_size: size,
             flags: 0,
-            desc_table_addr: user + self.base,
-            used_ring_addr: user + self.base + USED,
-            avail_ring_addr: user + self.base + AVAILABLE,
+            desc_table_addr: user + table,
+            used_ring_addr: user + used,
+            avail_ring_addr: user + available,
             log_addr: None,
         };
         frontend.set_vring_addr(self.index, &places)?;
@@ -254,7 +297,7 @@ impl Queue {
 
     /// Makes a chain available, without saying so.
     pub fn offer(&mut self, head: u16) {
-        self.put(AVAILABLE + 4 + u64::from(self.available.0 % SIZE) * 2, head);
+        self.put(AVAILABLE + 4 + u64::from(self.available.0 % self.layout.size) * 2, head);
         self.available += 1;
     }
 
@@ -270,7 +313,7 @@ impl Queue {
         let (old, new) = (self.kicked, self.available);
         self.kicked = new;
         let wanted = if self.event_index {
-            let event = Wrapping(self.get(USED + 4 + u64::from(SIZE) * 8));
+            let event = Wrapping(self.get(USED + 4 + u64::from(self.layout.size) * 8));
             new - event - Wrapping(1) < new - old
         } else {
             self.get(USED) & 1 == 0
@@ -297,7 +340,7 @@ impl Queue {
         if self.get(USED + 2) == self.seen.0 {
             return None;
         }
-        let place = self.base + USED + 4 + u64::from(self.seen.0 % SIZE) * 8;
+        let place = self.base + USED + 4 + u64::from(self.seen.0 % self.layout.size) * 8;
         let mut element = [0; 8];
         self.memory.read_slice(&mut element, GuestAddress(place)).expect("in the memory");
         self.seen += 1;
@@ -308,7 +351,7 @@ impl Queue {
     /// Waits for a call, at most so long.
     pub fn wait(&mut self, wait_ms: u8) {
         // Called for the next one that comes back.
-        self.put(AVAILABLE + 4 + u64::from(SIZE) * 2, self.seen.0);
+        self.put(AVAILABLE + 4 + u64::from(self.layout.size) * 2, self.seen.0);
         fence(Ordering::SeqCst);
         if self.get(USED + 2) != self.seen.0 {
             return;
@@ -326,11 +369,12 @@ impl SendQueue {
     pub fn send(&mut self, whole: &[u8]) -> bool {
         let queue = &mut self.0;
         while queue.next_used().is_some() {}
-        if (queue.available - queue.seen).0 == SIZE || whole.len() as u64 > SENT_EACH {
+        let Layout { size, sent_each, .. } = queue.layout;
+        if (queue.available - queue.seen).0 == size || whole.len() as u64 > sent_each {
             return false;
         }
-        let slot = queue.available.0 % SIZE;
-        let place = SENT + SENT_EACH * u64::from(slot);
+        let slot = queue.available.0 % size;
+        let place = queue.layout.sent(slot);
         queue.memory.write_slice(whole, GuestAddress(place)).expect("in the memory");
         queue.describe(slot, place, whole.len() as u32, 0, 0);
         queue.offer(slot);
@@ -345,9 +389,9 @@ pub struct ReceiveQueue(pub Queue);
 
 impl ReceiveQueue {
     fn fill(&mut self) {
-        for slot in 0..SIZE {
-            let place = RECEIVED + RECEIVED_EACH * u64::from(slot);
-            self.0.describe(slot, place, RECEIVED_EACH as u32, WRITE, 0);
+        let layout = self.0.layout;
+        for slot in 0..layout.size {
+            self.0.describe(slot, layout.received(slot), layout.received_each as u32, WRITE, 0);
             self.0.offer(slot);
         }
         self.0.publish();
@@ -361,7 +405,7 @@ impl ReceiveQueue {
         let (mut left, mut first) = (1, true);
         while left > 0 {
             let (slot, bytes) = queue.next_used()?;
-            let place = GuestAddress(RECEIVED + RECEIVED_EACH * u64::from(slot));
+            let place = GuestAddress(queue.layout.received(slot));
             let at = frame.len();
             frame.resize(at + bytes as usize, 0);
             queue.memory.read_slice(&mut frame[at..], place).expect("in the memory");

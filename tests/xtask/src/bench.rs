@@ -15,9 +15,10 @@ pub struct Options {
 
 /// Runs the bench with these arguments.
 pub fn run(options: &Options) -> Result<bool> {
-    setup::for_packages(&[packages::BENCH])?;
     let first = options.arguments.first().map(String::as_str).unwrap_or_default();
-    if ["policy", "apply", "guest"].contains(&first) {
+    let rings = if first == "vhost" { packages::RINGS } else { &[] };
+    setup::for_packages(&[packages::BENCH, rings])?;
+    if ["policy", "apply", "guest", "vhost"].contains(&first) {
         // They measure this command.
         let mut build = place::cargo();
         build.args(["build", "--release", "-p", "portcullis"]);

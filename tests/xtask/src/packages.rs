@@ -46,6 +46,9 @@ pub const KERNELS: &[&str] =
 /// Measuring against peers.
 pub const BENCH: &[&str] = &["ethtool", "iperf3", "iproute2", "nftables", "procps"];
 
+/// The peers of vhost-user ports, which nothing else needs.
+pub const RINGS: &[&str] = &["dpdk-dev", "openvswitch-switch-dpdk"];
+
 /// Installs those of `wanted` that are not there. Asks the network for nothing when all are.
 pub fn install(wanted: &[&[&str]]) -> Result<()> {
     let missing = missing(&wanted.concat())?;

@@ -63,11 +63,18 @@ fn a_frame_in_several_buffers_is_shown_at_once() {
     offer(&memory, &[vec![40], vec![30, 30], vec![100]], WRITE);
     let mut ring = ring(&memory, Direction::Write, false);
     let head: Vec<u8> = (0..100).collect();
-    let frame = || Frame { header: [0; LENGTH], head: &head, tail: None };
     let mut chains = Chains::default();
-    assert_eq!(chains.deliver(&mut ring, frame(), LENGTH, false), Ok(Delivered::NoRoom));
+    let mut deliver = |ring: &mut Ring, mergeable| {
+        let mut bytes = [&[0; LENGTH], &head[..]].concat();
+        let frame = Frame { bytes: &mut bytes, tail: None };
+        let mut ring = ring.open().unwrap();
+        let delivered = chains.deliver(&mut ring, frame, LENGTH, mergeable).unwrap();
+        ring.publish().unwrap();
+        delivered
+    };
+    assert_eq!(deliver(&mut ring, false), Delivered::NoRoom);
     assert_eq!(ring.next_available(), 0, "nothing was taken");
-    assert_eq!(chains.deliver(&mut ring, frame(), LENGTH, true), Ok(Delivered::Yes));
+    assert_eq!(deliver(&mut ring, true), Delivered::Yes);
     let said = |at: u64| memory.read_obj::<u32>(GuestAddress(USED_AT + at)).unwrap();
     assert_eq!(said(0) >> 16, 3, "the index");
     let used: Vec<_> = (0..3).map(|at| (said(4 + 8 * at), said(8 + 8 * at))).collect();
@@ -76,7 +83,7 @@ fn a_frame_in_several_buffers_is_shown_at_once() {
     memory.read_slice(&mut got, GuestAddress(BUFFERS + 12)).unwrap();
     assert_eq!(got, head[..28]);
     assert_eq!(memory.read_obj::<u16>(GuestAddress(BUFFERS + 10)).unwrap(), 3, "buffers");
-    assert_eq!(chains.deliver(&mut ring, frame(), LENGTH, true), Ok(Delivered::NoRoom));
+    assert_eq!(deliver(&mut ring, true), Delivered::NoRoom);
 }
 
 #[test]
@@ -84,7 +91,8 @@ fn who_waits_is_told_and_who_looks_is_not() {
     for event_index in [false, true] {
         let memory = memory();
         let mut ring = ring(&memory, Direction::Read, event_index);
-        let shape = ring.shape;
+        let shape = ring.state.shape;
+        let mut ring = ring.open().unwrap();
         let said = |at: u64| memory.read_obj::<u16>(GuestAddress(at)).unwrap();
         let place = shape.used + HEAD as u64 + u64::from(SIZE) * USED as u64;
         ring.look().unwrap();
@@ -104,7 +112,7 @@ fn lies_have_names() {
         let memory = memory();
         MockSplitQueue::new(&*memory, SIZE).add_desc_chains(all, 0).unwrap();
         let mut ring = ring(&memory, Direction::Read, false);
-        ring.take(&mut Vec::new()).unwrap_err()
+        ring.open().unwrap().take(&mut Vec::new()).unwrap_err()
     };
     let indirect = VRING_DESC_F_INDIRECT as u16;
     assert_eq!(lie(&[raw(BUFFERS, 9, NEXT, 0)]), Lie::Endless);
@@ -126,6 +134,7 @@ proptest! {
         let memory = memory();
         offer(&memory, &chains, 0);
         let mut ring = ring(&memory, Direction::Read, false);
+        let mut ring = ring.open().unwrap();
         let mut other: Queue = MockSplitQueue::new(&*memory, SIZE).create_queue().unwrap();
         while let Some(chain) = other.pop_descriptor_chain(&*memory) {
             let mut parts = Vec::new();
@@ -159,15 +168,16 @@ proptest! {
         }
         memory.write_obj(index, GuestAddress(AVAILABLE + 2)).unwrap();
         let mut parts = Vec::new();
+        let mut open = ring.open().unwrap();
         for _ in 0..=SIZE {
-            match ring.take(&mut parts) {
-                Ok(Some(head)) => ring.give(head, 0).unwrap(),
+            match open.take(&mut parts) {
+                Ok(Some(head)) => open.give(head, 0).unwrap(),
                 Ok(None) | Err(_) => break,
             }
         }
-        prop_assert!(ring.next_available() <= SIZE);
         prop_assert!(parts.iter().all(|part| part.slice(&memory).is_some()));
-        ring.publish().unwrap();
-        ring.call().unwrap();
+        open.publish().unwrap();
+        open.call().unwrap();
+        prop_assert!(ring.next_available() <= SIZE);
     }
 }

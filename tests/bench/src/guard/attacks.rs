@@ -99,7 +99,7 @@ impl Readings {
                 what: format!("throughput lost under {}", attack.title()),
                 unit: "%",
                 spread: spread(self.lost)?,
-                aim: Some(Aim(LOST_MAX)),
+                aim: Some(Aim::Under(LOST_MAX)),
             },
             Row {
                 what: "  frames of the attack".to_owned(),

@@ -91,5 +91,5 @@ fn listening(running: &mut Running, work: impl FnOnce() -> Result<(), Error>) ->
 fn row(what: String, case: Case, results: &[CaseResult]) -> anyhow::Result<Row> {
     let found = results.iter().find(|r| r.case == case && r.rules > RULES);
     let spread = found.and_then(CaseResult::growth).context("no readings")?;
-    Ok(Row { what, unit: "x", spread, aim: Some(Aim(LISTENED_MAX)) })
+    Ok(Row { what, unit: "x", spread, aim: Some(Aim::Under(LISTENED_MAX)) })
 }

@@ -59,10 +59,27 @@ impl Host {
         self.directory.join(name)
     }
 
-    /// Gives the guest with this number a tap.
-    pub fn attach(&self, guest: usize) -> anyhow::Result<()> {
-        let (tap, guest) = (format!("tap{guest}"), format!("guest{guest}"));
-        self.run(&["attach", "tap", &tap, "--guest", &guest]).map(drop)
+    /// Gives a guest a port of some kind.
+    pub fn attach(&self, kind: &str, port: &str, guest: &str) -> anyhow::Result<()> {
+        self.run(&["attach", kind, port, "--guest", guest]).map(drop)
+    }
+
+    /// The socket of a vhost-user port.
+    pub fn socket(&self, port: &str) -> PathBuf {
+        self.directory.join("run/vhost").join(format!("{port}.sock"))
+    }
+
+    /// The process that serves vhost-user ports: a child of the daemon.
+    pub fn engine(&self) -> anyhow::Result<u32> {
+        let daemon = self.daemon.id().to_string();
+        let mut processes = fs::read_dir("/proc")?.filter_map(|entry| {
+            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // Behind the name in brackets: state and parent (proc(5)).
+            let parent = stat.rsplit_once(") ")?.1.split_whitespace().nth(1)?.to_owned();
+            (parent == daemon).then_some(pid)
+        });
+        processes.next().context("the daemon has no engine")
     }
 
     /// `portcullis apply FILE`; what it answers.
