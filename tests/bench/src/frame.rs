@@ -197,10 +197,14 @@ impl Template {
 
     /// Makes this a frame between these ports.
     pub fn set_ports(&mut self, client: u16, server: u16) {
-        let (source, destination) = match self.direction {
+        self.set_wire_ports(match self.direction {
             Direction::Forward => (client, server),
             Direction::Reply => (server, client),
-        };
+        });
+    }
+
+    /// Gives it these ports, in the order in which they stand in it.
+    pub fn set_wire_ports(&mut self, (source, destination): (u16, u16)) {
         put(&mut self.bytes, PORTS_AT, &source.to_be_bytes());
         put(&mut self.bytes, PORTS_AT + 2, &destination.to_be_bytes());
         if let Some(sum) = self.sum {

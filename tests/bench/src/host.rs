@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::{command, error::Error, netns::Namespace, policy::child, scratch};
+use crate::{command, error::Error, netns::Namespace, policy::child, scratch, tap::Tap};
 
 /// How long the daemon may take to start.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -67,6 +67,11 @@ impl Host {
     /// The socket of a vhost-user port.
     pub fn socket(&self, port: &str) -> PathBuf {
         self.directory.join("run/vhost").join(format!("{port}.sock"))
+    }
+
+    /// The other end of a tap port.
+    pub fn tap(&self, port: &str) -> Result<Tap, Error> {
+        Tap::open(&self.namespace, port)
     }
 
     /// The process that serves vhost-user ports: a child of the daemon.

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use portcullis_lab::front::Layout;
 
-use super::nic::{Arrived, Nic, Receiver, Sender};
+use super::{
+    card::{Card, Receiving, Sending},
+    nic::Arrived,
+};
 use crate::{
     error::Error,
     frame::{Direction, Segment, Template, VNET_HEADER, ports},
@@ -59,9 +62,9 @@ impl Load {
 /// Two cards with a switch between them.
 pub struct Circle {
     /// Of the one that opens connections.
-    pub client: Nic,
+    pub client: Card,
     /// Of the one that answers.
-    pub server: Nic,
+    pub server: Card,
     /// Their addresses.
     pub ends: Ends,
 }
@@ -111,12 +114,11 @@ impl Circle {
             Direction::Forward => (client, server),
             Direction::Reply => (server, client),
         };
-        from.prepare(template.with_vnet_header());
         let mut turn = Turn {
             flows: Flows::of(load, template),
-            sender: from.sender(template.with_vnet_header().len()),
-            receiver: to.receiver(),
-            expected: Arrived::of(template),
+            sending: from.sending(template),
+            receiving: to.receiving(),
+            expected: Arrived::read(template.with_vnet_header()).expect("a frame with ports"),
             window: load.window(),
             reading: Reading::default(),
             foreign: 0,
@@ -155,8 +157,8 @@ impl Flows {
 /// One way, for a while.
 struct Turn<'a> {
     flows: Flows,
-    sender: Sender<'a>,
-    receiver: Receiver<'a>,
+    sending: Sending<'a>,
+    receiving: Receiving<'a>,
     expected: Arrived,
     window: u64,
     reading: Reading,
@@ -168,7 +170,7 @@ impl Turn<'_> {
     fn all(&mut self, limit: Limit, interrupt: &Interrupt) -> Result<(), Error> {
         let (start, cpu) = (Instant::now(), thread_cpu()?);
         let (mut moved, mut moved_at) = (0, start);
-        while moved_at.elapsed() < PATIENCE && self.some(limit, start.elapsed()) {
+        while moved_at.elapsed() < PATIENCE && self.some(limit, start.elapsed())? {
             interrupt.check()?;
             if moved != self.reading.received {
                 (moved, moved_at) = (self.reading.received, Instant::now());
@@ -180,30 +182,23 @@ impl Turn<'_> {
     }
 
     /// A few bursts; false when all was sent and all has come.
-    fn some(&mut self, limit: Limit, elapsed: Duration) -> bool {
+    fn some(&mut self, limit: Limit, elapsed: Duration) -> Result<bool, Error> {
         for _ in 0..LOOK {
             let under_way = self.reading.sent - self.reading.received - self.foreign;
             let room = limit.room(self.reading.sent, elapsed);
             if room == 0 && under_way == 0 {
-                return false;
+                return Ok(false);
             }
-            let free = self.sender.reclaim() as u64;
-            let count = room.min(self.window - under_way).min(free).min(BURST);
-            for _ in 0..count {
-                self.sender.send(self.flows.next());
-            }
-            if count > 0 {
-                self.sender.flush();
-                self.reading.sent += count;
-            }
-            self.receive();
+            let most = room.min(self.window.saturating_sub(under_way)).min(BURST);
+            self.reading.sent += self.sending.send(most, || self.flows.next())?;
+            self.receive()?;
         }
-        true
+        Ok(true)
     }
 
-    fn receive(&mut self) {
-        let Self { receiver, reading, foreign, expected, .. } = self;
-        receiver.receive(|frame| {
+    fn receive(&mut self) -> Result<(), Error> {
+        let Self { receiving, reading, foreign, expected, .. } = self;
+        receiving.receive(|frame| {
             // A frame that is cut, or will never be, is not the one that was sent.
             if !frame.is_like(expected) {
                 *foreign += 1;
@@ -213,6 +208,6 @@ impl Turn<'_> {
             reading.received += 1;
             reading.bytes += length as u64;
             reading.longest = reading.longest.max(length);
-        });
+        })
     }
 }

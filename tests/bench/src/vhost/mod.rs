@@ -3,7 +3,9 @@
 //! sends and receives, one switches; every reading of a switch is set against one of testpmd taken
 //! just before.
 
+mod card;
 mod circle;
+mod driven;
 mod nic;
 mod ours;
 mod ovs;
@@ -17,6 +19,7 @@ use clap::Args;
 
 use self::{
     circle::{BULK, Load, ORDINARY},
+    ours::Kind,
     peer::Peer,
 };
 use crate::{
@@ -32,6 +35,8 @@ use crate::{
 
 /// Rules of the policies.
 const RULES: u32 = 10_000;
+/// Both ports of a switch have rings.
+const RINGS: [Kind; 2] = [Kind::VhostUser; 2];
 /// What other programs leave files in.
 const RUN: &str = "/run";
 
@@ -68,6 +73,8 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
     let bench = Bench { options, interrupt };
     let mut rows = bench.ordinary()?;
     rows.extend(bench.bulk()?);
+    rows.extend(bench.from_taps()?);
+    rows.extend(bench.driven()?);
     others.mark()?;
     Report::new(rows, others.cores())?.show(options.json.as_deref())
 }
@@ -93,7 +100,7 @@ impl Bench<'_> {
         eprintln!("starting testpmd, Open vSwitch and Portcullis");
         let mut testpmd = testpmd::start(ORDINARY)?.rest()?;
         let mut ovs = ovs::start("Open vSwitch", false, ORDINARY)?.rest()?;
-        let mut ours = ours::start("portcullis", ORDINARY)?;
+        let mut ours = ours::start("portcullis", RINGS, ORDINARY)?;
         let mut rows = Vec::new();
         for (load, share, times) in LOADS {
             let mut all = Readings::default();
@@ -132,7 +139,7 @@ impl Bench<'_> {
         let load = Load { bytes: 0, flows: 1 };
         eprintln!("starting Open vSwitch and Portcullis for super-packets");
         let mut ovs = ovs::start("Open vSwitch, TSO", true, BULK)?.rest()?;
-        let mut ours = ours::start("portcullis-bulk", BULK)?;
+        let mut ours = ours::start("portcullis-bulk", RINGS, BULK)?;
         let (mut own, mut other, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
         for peer in [&mut ours, &mut ovs] {
             anyhow::ensure!(peer.circle.takes_super_packets(), "{} cuts them", peer.name);
@@ -149,6 +156,40 @@ impl Bench<'_> {
             row(format!("{what}: Portcullis"), "Gbit/s", own, None)?,
             row("  Open vSwitch, TSO in user space".to_owned(), "Gbit/s", other, None)?,
             row("  Portcullis / Open vSwitch".to_owned(), "x", ratio, Some(Aim::AtLeast(1.0)))?,
+        ])
+    }
+
+    /// Super-packets of a guest on a tap port, by the kernel's half to a guest on rings.
+    fn from_taps(&self) -> anyhow::Result<Vec<Row>> {
+        let load = Load { bytes: 0, flows: 1 };
+        let mut ours = ours::start("portcullis-tap", [Kind::Tap, Kind::VhostUser], BULK)?;
+        ours.at_work(|circle| circle.open(load, &self.interrupt))?;
+        let mut readings = Vec::new();
+        for round in 0..self.options.rounds {
+            eprintln!("round {}/{}: {}, tap", round + 1, self.options.rounds, name(load));
+            readings.push(gigabits(&self.read(&mut ours, load)?));
+        }
+        Ok(vec![row("64 KB GSO, tap to vhost-user".to_owned(), "Gbit/s", readings, None)?])
+    }
+
+    /// Both guests are DPDK's.
+    fn driven(&self) -> anyhow::Result<Vec<Row>> {
+        eprintln!("starting guests of testpmd");
+        let mut testpmd = driven::Driven::of_testpmd()?;
+        let mut ours = driven::Driven::of_ours()?;
+        let (mut bare, mut own, mut share) = (Vec::new(), Vec::new(), Vec::new());
+        let reading = Duration::from_millis(self.options.reading);
+        for round in 0..self.options.rounds {
+            eprintln!("round {}/{}: 64 B, by testpmd", round + 1, self.options.rounds);
+            self.interrupt.check()?;
+            bare.push(testpmd.rate(reading)?);
+            own.push(ours.rate(reading)?);
+            share.push(own[own.len() - 1] / bare[bare.len() - 1]);
+        }
+        Ok(vec![
+            row("64 B, driver of DPDK: testpmd io".to_owned(), "Mpps", bare, None)?,
+            row("  Portcullis".to_owned(), "Mpps", own, None)?,
+            row("  Portcullis / testpmd".to_owned(), "x", share, Some(Aim::AtLeast(0.6)))?,
         ])
     }
 }

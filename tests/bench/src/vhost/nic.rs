@@ -15,7 +15,8 @@ use anyhow::{Context, ensure};
 use portcullis_lab::front::{Front, Layout, Memory, Queue, ReceiveQueue, SendQueue};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
-use crate::frame::{PORTS_AT, SERVER_PORTS, Template, VNET_HEADER};
+use super::card::Card;
+use crate::frame::{PORTS_AT, SERVER_PORTS, VNET_HEADER};
 
 /// Features that are wanted: version 1, frames in several buffers, and that checksums and segments
 /// of TCP may be left to the other side, both ways (virtio 1.3, section 5.1.3); protocol features.
@@ -63,8 +64,7 @@ impl Ring {
 }
 
 impl Nic {
-    /// Connects with whoever is on the other side.
-    pub fn new(stream: UnixStream, layout: Layout) -> anyhow::Result<Self> {
+    fn new(stream: UnixStream, layout: Layout) -> anyhow::Result<Self> {
         let mut front = Front::over(stream, WANTED, layout)?;
         ensure!(front.features & VERSION_1 != 0, "the other side does not speak virtio 1");
         let SendQueue(send) = front.send.take().context("a queue to send by")?;
@@ -81,6 +81,11 @@ impl Nic {
             nic.memory.store(POLLS, GuestAddress(ring.places[1]), Ordering::Release)?;
         }
         Ok(nic)
+    }
+
+    /// Connects with whoever is on the other side.
+    pub fn card(stream: UnixStream, layout: Layout) -> anyhow::Result<Card> {
+        Ok(Card::Rings(Box::new(Self::new(stream, layout)?)))
     }
 
     /// May super-packets be sent to it and by it?
@@ -229,12 +234,11 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// What comes of a template.
-    pub fn of(template: &Template) -> Self {
-        let whole = template.with_vnet_header();
+    /// What a frame with its header in front of it is, if it has ports.
+    pub fn read(whole: &[u8]) -> Option<Self> {
         let at = VNET_HEADER + PORTS_AT + 2;
-        let port = u16::from_be_bytes([whole[at], whole[at + 1]]);
-        Self { bytes: whole.len(), segments: whole[1], port }
+        let port = u16::from_be_bytes(whole.get(at..at + 2)?.try_into().ok()?);
+        Some(Self { bytes: whole.len(), segments: whole[1], port })
     }
 
     /// Is it the same but for the connection, whose ports are neighbours of that one's?

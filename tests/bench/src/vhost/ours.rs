@@ -1,12 +1,13 @@
 //! Portcullis: the real daemon and its engine.
 
-use std::{fs, os::unix::net::UnixStream};
+use std::{fs, os::unix::net::UnixStream, path::PathBuf};
 
 use anyhow::Context;
 use portcullis_lab::front::Layout;
 
 use super::{
     RULES,
+    card::Card,
     circle::Circle,
     nic::Nic,
     peer::{Peer, keep_on_core},
@@ -17,27 +18,53 @@ use crate::{
     world::{Ends, Topology},
 };
 
-/// Ports of the client and of the server.
-const PORTS: [(&str, &str); 2] = [("vu-client", CLIENT), ("vu-server", SERVER)];
+/// Kinds of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Rings.
+    VhostUser,
+    /// A tap.
+    Tap,
+}
 
-/// A switch with two vhost-user ports and a policy of [`RULES`] rules.
-pub fn start(name: &'static str, layout: Layout) -> anyhow::Result<Peer> {
-    let host = Host::start(name)?;
-    for (port, guest) in PORTS {
-        host.attach("vhost-user", port, guest)?;
-    }
-    let ends = Ends::switched();
-    let file = host.file("policy.yaml");
-    fs::write(&file, workload::policy(RULES, &ends, Topology::Switched))?;
-    host.apply(&file)?;
-    keep_on_core(host.engine()?)?;
-    let nic = |port| {
-        let socket = host.socket(port);
-        let stream = UnixStream::connect(&socket).with_context(|| socket.display().to_string())?;
-        Nic::new(stream, layout)
+/// Ports of the client and of the server.
+const PORTS: [(&str, &str); 2] = [("v-client", CLIENT), ("v-server", SERVER)];
+
+/// A switch with a port of its kind for the client and one for the server, and a policy of [`RULES`]
+/// rules.
+pub fn start(name: &'static str, kinds: [Kind; 2], layout: Layout) -> anyhow::Result<Peer> {
+    let host = serve(name, kinds)?;
+    let card = |at: usize| {
+        let (port, _) = PORTS[at];
+        match kinds[at] {
+            Kind::Tap => Ok(Card::Tap(host.tap(port)?)),
+            Kind::VhostUser => {
+                let socket = host.socket(port);
+                let stream = UnixStream::connect(&socket);
+                Nic::card(stream.with_context(|| socket.display().to_string())?, layout)
+            }
+        }
     };
-    let [(client, _), (server, _)] = PORTS;
-    let circle = Circle { client: nic(client)?, server: nic(server)?, ends };
+    let circle = Circle { client: card(0)?, server: card(1)?, ends: Ends::switched() };
     // It sleeps by itself when there is nothing to do.
     Ok(Peer { name, circle, busy: None, _keep: Box::new(host) })
+}
+
+/// The same without anybody at its ports.
+pub fn serve(name: &str, kinds: [Kind; 2]) -> anyhow::Result<Host> {
+    let host = Host::start(name)?;
+    for (kind, (port, guest)) in kinds.into_iter().zip(PORTS) {
+        let kind = if kind == Kind::Tap { "tap" } else { "vhost-user" };
+        host.attach(kind, port, guest)?;
+    }
+    let file = host.file("policy.yaml");
+    fs::write(&file, workload::policy(RULES, &Ends::switched(), Topology::Switched))?;
+    host.apply(&file)?;
+    keep_on_core(host.engine()?)?;
+    Ok(host)
+}
+
+/// The sockets of both ports.
+pub fn sockets(host: &Host) -> [PathBuf; 2] {
+    PORTS.map(|(port, _)| host.socket(port))
 }

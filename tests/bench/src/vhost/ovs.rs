@@ -47,7 +47,7 @@ pub fn start(name: &'static str, offload: bool, layout: Layout) -> anyhow::Resul
     running.push(ovs.switch(&log)?);
     let busy = running[1].0.id();
     ovs.add_ports(&sockets)?;
-    let nic = |at: usize| Nic::new(accept(&listeners[at], &sockets[at], &log)?, layout);
+    let nic = |at: usize| Nic::card(accept(&listeners[at], &sockets[at], &log)?, layout);
     let ends = Ends::switched();
     let circle = Circle { client: nic(0)?, server: nic(1)?, ends };
     ovs.load(&flows(&ends))?;

@@ -58,10 +58,14 @@ impl Peer {
     }
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let Some(pid) = self.busy else { return Ok(()) };
-        kill(Pid::from_raw(pid as i32), signal)
-            .map_err(|e| Error::system(format!("{signal} to {}", self.name), e).into())
+        self.busy.map_or(Ok(()), |pid| send(pid, signal))
     }
+}
+
+/// Sends a signal to a process of ours.
+pub fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    kill(Pid::from_raw(pid as i32), signal)
+        .map_err(|e| Error::system(format!("{signal} to a process"), e).into())
 }
 
 /// A program that ends with this value.
@@ -93,19 +97,20 @@ impl Drop for Running {
 
 /// Connects to somebody who will listen there.
 pub fn connect(path: &Path, log: &Path) -> anyhow::Result<UnixStream> {
-    wait(path, log, || UnixStream::connect(path).ok())
+    wait(&path.display().to_string(), log, || UnixStream::connect(path).ok())
 }
 
 /// Waits for somebody who will connect.
 pub fn accept(listener: &UnixListener, path: &Path, log: &Path) -> anyhow::Result<UnixStream> {
     listener.set_nonblocking(true)?;
-    let stream = wait(path, log, || listener.accept().ok())?.0;
+    let somebody = format!("somebody at {}", path.display());
+    let stream = wait(&somebody, log, || listener.accept().ok())?.0;
     stream.set_nonblocking(false)?;
     Ok(stream)
 }
 
-/// Waits for something to do with a socket; `log` tells why nothing comes.
-fn wait<R>(path: &Path, log: &Path, mut look: impl FnMut() -> Option<R>) -> anyhow::Result<R> {
+/// Waits for something; `log` tells why it does not come.
+pub fn wait<R>(what: &str, log: &Path, mut look: impl FnMut() -> Option<R>) -> anyhow::Result<R> {
     let end = Instant::now() + START_MAX;
     loop {
         if let Some(found) = look() {
@@ -115,9 +120,9 @@ fn wait<R>(path: &Path, log: &Path, mut look: impl FnMut() -> Option<R>) -> anyh
             let text = fs::read_to_string(log).unwrap_or_default();
             let last: Vec<&str> = text.lines().rev().take(8).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
-            bail!("nobody at {}: {}", path.display(), last.join("; "));
+            bail!("waiting for {what}: {}", last.join("; "));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
