@@ -36,7 +36,9 @@ fn command(name: &str, core: usize, devices: [String; 2]) -> Command {
     command.args(["--no-huge", "-m", MEMORY, "--no-pci", "--file-prefix", name]);
     // The main one only waits.
     command.args(["--lcores", &format!("0@{GENERATOR},1@{core}"), "--main-lcore", "0"]);
-    devices.iter().for_each(|device| drop(command.args(["--vdev", device])));
+    for device in &devices {
+        command.args(["--vdev", device]);
+    }
     command.args(["--", "--forward-mode=io", "--nb-cores=1", BUFFERS]);
     command
 }
