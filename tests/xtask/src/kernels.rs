@@ -147,7 +147,7 @@ fn table(form: Form, errands: &[Errand], reports: &[Report]) -> Outcome {
         }
         sum += Outcome { failed: u32::from(!report.complaints.is_empty()), ..Outcome::default() };
         if form == Form::Whole {
-            sum.skipped += selection::say_left_out();
+            sum.skipped += selection::say_left_out(errands);
         }
     }
     sum

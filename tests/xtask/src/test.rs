@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold, in one run.
 
-use std::{thread, time::Instant};
+use std::{process::Command, thread, time::Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -80,17 +80,18 @@ impl Report {
 pub fn run(options: &Options) -> Result<bool> {
     setup::for_packages(&[kernels::INSIDE, &[packages::KERNELS]].concat())?;
     let mut report = Report::default();
-    style(options, &mut report)?;
-    if !["format", "clippy"].contains(&options.only.as_deref().unwrap_or("")) {
-        programs(options, &mut report)?;
+    format(options, &mut report)?;
+    match options.only.as_deref() {
+        Some("format") => {}
+        Some("clippy") => report.rows.extend(lints(options)?),
+        _ => programs(options, &mut report)?,
     }
     report.print();
     let sum = report.sum();
     Ok(sum.failed == 0 && sum.passed > 0)
 }
 
-/// Format and lints.
-fn style(options: &Options, report: &mut Report) -> Result<()> {
+fn format(options: &Options, report: &mut Report) -> Result<()> {
     let mut format = place::cargo();
     format.args(["fmt", "--all", "--check"]);
     let other = |manifest| {
@@ -103,14 +104,9 @@ fn style(options: &Options, report: &mut Report) -> Result<()> {
         // Or the diff in the log is full of colours.
         command.env("TERM", "dumb");
     }
-    let mut clippy = place::cargo();
-    clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-    for (name, command) in [
-        ("format", format),
-        ("format of ebpf", ebpf),
-        ("format of the guest", guest),
-        ("clippy", clippy),
-    ] {
+    for (name, command) in
+        [("format", format), ("format of ebpf", ebpf), ("format of the guest", guest)]
+    {
         if options.wants(name) {
             report.add(name, || check(name, command))?;
         }
@@ -118,7 +114,16 @@ fn style(options: &Options, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn check(name: &str, command: std::process::Command) -> Result<Outcome> {
+/// Lints, on what the processors have left: nobody waits for these.
+fn lints(options: &Options) -> Result<Option<Row>> {
+    let name = "clippy";
+    let mut clippy = Command::new("nice");
+    clippy.arg(place::cargo().get_program()).current_dir(place::root());
+    clippy.args([name, "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    options.wants(name).then(|| row(name, || check(name, clippy))).transpose()
+}
+
+fn check(name: &str, command: Command) -> Result<Outcome> {
     let done = Step::new(name, command).finish()?;
     if !done.status.success() {
         done.print_tail();
@@ -127,7 +132,7 @@ fn check(name: &str, command: std::process::Command) -> Result<Outcome> {
 }
 
 /// Test programs, in two lanes: those of the lab mostly wait, so everything else, which mostly
-/// computes, goes beside them.
+/// computes, goes beside them; and so do the lints.
 fn programs(options: &Options, report: &mut Report) -> Result<()> {
     let programs = match suite::build() {
         Ok(programs) => programs,
@@ -141,15 +146,18 @@ fn programs(options: &Options, report: &mut Report) -> Result<()> {
     if !lab.is_empty() {
         guest::make()?;
     }
-    let (lab, others) = thread::scope(|scope| {
+    let (lab, others, lints) = thread::scope(|scope| {
         let lab = scope.spawn(|| all(&lab, options));
+        let lints = scope.spawn(|| lints(options));
         let others = all(&others, options).and_then(|mut rows| {
             rows.extend(examples(options)?);
             rows.extend(on_kernels(options, programs.clone())?);
             Ok(rows)
         });
-        (lab.join().expect("a lane that panicked has said so"), others)
+        const SAID: &str = "a lane that panicked has said so";
+        (lab.join().expect(SAID), others, lints.join().expect(SAID))
     });
+    report.rows.extend(lints?);
     report.rows.extend(others?);
     report.rows.extend(lab?);
     Ok(())
