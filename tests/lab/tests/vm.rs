@@ -27,7 +27,9 @@ fn with_kvm(tag: &str, test: impl FnOnce(&Small)) {
 #[test]
 fn guests_in_our_monitor_are_guests_like_others() {
     with_kvm("plv", |small| {
-        let mut first = Vm::start(&small.host, "r1", "").unwrap();
+        // With as many threads as a large guest has.
+        let many = ["--cpus", "12", "--queues", "4"];
+        let mut first = Vm::start_with(&small.host, "r1", &many).unwrap();
         let mut second = Vm::start(&small.host, "r2", "").unwrap();
         assert_eq!(first.address().unwrap(), "10.1.0.11/24", "what DHCP says");
         assert_eq!(second.address().unwrap(), "10.1.0.12/24");

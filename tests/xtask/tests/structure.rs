@@ -77,6 +77,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("vmm-attach/guest/src/virtio.rs", "a ring that a device writes to"),
     ("vmm-attach/vmm/src/config.rs", "descriptors that a process inherits"),
     ("vmm-attach/vmm/src/memory.rs", "the guest's memory, given to KVM"),
+    ("vmm-attach/vmm/src/sandbox.rs", "how the allocator behaves"),
     ("vmm-attach/vmm/src/snapshot/processor.rs", "extended registers, given to KVM"),
     ("vmm-attach/vmm/src/virtio/hostile.rs", "memory that is watched on either side"),
     ("vmm-attach/vmm/src/virtio/net/tap.rs", "frames between a tap and the guest's memory"),

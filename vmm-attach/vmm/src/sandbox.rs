@@ -100,8 +100,13 @@ const IOCTLS: &[u64] = &[
 /// The name of a thread.
 const PRCTLS: &[u64] = &[libc::PR_SET_NAME as u64];
 
+/// Most arenas of the allocator: threads here allocate little. With its own limit, it would look in
+/// the file system how many processors there are when the ninth thread comes.
+const ARENAS: libc::c_int = 4;
+
 /// Gives up what is not needed to go on. All threads of the process are bound from here on.
 pub fn enter() -> Result<()> {
+    limit_arenas();
     let system = |source: nix::Error| Error::system("giving up privileges")(source.into());
     if Uid::effective().is_root() {
         let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
@@ -117,6 +122,12 @@ pub fn enter() -> Result<()> {
     let filter = filter().map_err(|error| Error::system("a filter")(io::Error::other(error)))?;
     seccompiler::apply_filter_all_threads(&filter)
         .map_err(|error| Error::system("seccomp")(io::Error::other(error)))
+}
+
+#[allow(unsafe_code)]
+fn limit_arenas() {
+    // SAFETY: sets a number, which threads to come read under the allocator's lock.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
 }
 
 /// No file and no port of the network can be opened any more, where the kernel can do that.
