@@ -405,7 +405,8 @@ pub enum Attach {
                       memory-backend=m, -chardev socket,id=c,path=SOCKET,reconnect=1, -netdev \
                       vhost-user,id=n,chardev=c and -device virtio-net-pci,netdev=n,mac=MAC with the \
                       MAC that `status` says.\n\nExample:\n  portcullis attach vhost-user web \
-                      --guest web1\n  portcullis attach vhost-user web --guest web1 --network dmz"
+                      --guest web1\n  portcullis attach vhost-user web --guest web1 --network dmz \
+                      --owner libvirt-qemu --group kvm"
     )]
     VhostUser {
         /// Name of the port, at most 15 characters
@@ -414,6 +415,12 @@ pub enum Attach {
         /// Whose it is.
         #[command(flatten)]
         nic: NicArgs,
+        /// The user whose the socket is, by name or number: the one that runs the monitor
+        #[arg(long, value_name = "USER")]
+        owner: Option<String>,
+        /// The group that may connect besides
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
         /// How it is printed.
         #[command(flatten)]
         output: Output,

@@ -136,6 +136,12 @@ pub enum Error {
         /// Its permission bits.
         mode: u32,
     },
+    /// A user that does not exist.
+    #[error("there is no user {user:?}")]
+    NoSuchUser {
+        /// Its name.
+        user: String,
+    },
     /// A group that does not exist.
     #[error("there is no group {group:?}")]
     NoSuchGroup {
@@ -305,6 +311,7 @@ impl Error {
             Self::OtherSettings { .. } => "other-settings",
             Self::Locked { .. } => "locked",
             Self::UnsafeDir { .. } => "unsafe-directory",
+            Self::NoSuchUser { .. } => "no-such-user",
             Self::NoSuchGroup { .. } => "no-such-group",
             Self::Setup { .. } => "setup",
             Self::NoSuchNamespace { .. } => "no-such-namespace",

@@ -72,7 +72,7 @@ pub fn ensure(
 /// The kernel's word for what we make.
 const fn kernel_kind(kind: &PortKind) -> &'static str {
     match kind {
-        PortKind::Tap { .. } | PortKind::VhostUser {} => "tun",
+        PortKind::Tap { .. } | PortKind::VhostUser { .. } => "tun",
         PortKind::Veth { .. } => "veth",
         PortKind::Uplink { .. } | PortKind::Stranger { .. } => "",
     }
@@ -104,7 +104,7 @@ fn create(spec: &PortSpec, marks: Marks<'_>, mac: Option<Mac>) -> Result<Link> {
             Ok(veth::create(&spec.name, &peer, netns.as_ref(), alias)?)
         }
         PortKind::Tap { queues } => Ok(tap::create_for(&spec.name, *queues, alias, openers)?),
-        PortKind::VhostUser {} => Ok(tap::create(&spec.name, 1, alias)?),
+        PortKind::VhostUser { .. } => Ok(tap::create(&spec.name, 1, alias)?),
         PortKind::Uplink { .. } | PortKind::Stranger { .. } => Ok(link::get(&spec.name)?),
     }
 }

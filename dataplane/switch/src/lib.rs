@@ -51,7 +51,7 @@ pub use error::{Error, Result};
 pub use events::guest_of;
 pub use numbers::Numbers;
 pub use place::{Leg, Place, Subport};
-pub use spec::{Config, Gate, PortKind, PortSpec};
+pub use spec::{Config, Gate, Owner, PortKind, PortSpec};
 pub use status::*;
 pub use switch::Switch;
 pub use tune::LaneChange;

@@ -5,7 +5,7 @@ use crate::{
     Switch,
     error::Result,
     peer::{Peer, PortTold, Refused, Told},
-    spec::{PortKind, PortSpec},
+    spec::{Owner, PortKind, PortSpec},
     status::{Direct, VhostStatus},
     switch::Port,
 };
@@ -19,22 +19,35 @@ impl Switch {
     /// Starts the other half again if it has ended, with its ports and what is in force. True: it had
     /// ended.
     pub fn look_after_other_half(&mut self) -> Result<bool> {
-        let served = || self.state.ports.iter().filter(|p| is_served(&p.spec) && p.ifindex != 0);
+        let served = || {
+            let there = self.state.ports.iter().filter(|port| port.ifindex != 0);
+            there.filter_map(|port| Some((port, owner(&port.spec)?)))
+        };
         let Some(peer) = &self.peer else { return Ok(false) };
-        if served().next().is_none() || peer.borrow_mut().is_there() {
+        if served().next().is_none() {
             return Ok(false);
         }
-        served().try_for_each(|port| peer.borrow_mut().serve(&port.spec.name, port.ifindex))?;
+        let mut peer = peer.borrow_mut();
+        if peer.is_there()? {
+            match peer.answers() {
+                Err(Refused::Gone) => {}
+                other => return Ok(other.map(|()| false)?),
+            }
+        }
+        for (port, owner) in served() {
+            peer.serve(&port.spec.name, port.ifindex, owner)?;
+        }
+        drop(peer);
         self.keep_in_step(self.state.generation)?;
         Ok(true)
     }
 
     /// Has a port served by the other half, if that is its kind.
     pub(crate) fn serve(&self, spec: &PortSpec, ifindex: u32) -> Result<()> {
-        match &self.peer {
-            Some(peer) if is_served(spec) => {
-                let was_there = peer.borrow_mut().is_there();
-                peer.borrow_mut().serve(&spec.name, ifindex)?;
+        match (&self.peer, owner(spec)) {
+            (Some(peer), Some(owner)) => {
+                let was_there = peer.borrow_mut().is_there()?;
+                peer.borrow_mut().serve(&spec.name, ifindex, owner)?;
                 // One that was started now has nothing in force yet.
                 if was_there { Ok(()) } else { self.keep_in_step(self.state.generation) }
             }
@@ -55,7 +68,7 @@ impl Switch {
     pub(crate) fn prepare_other_half(&self, generation: u32) -> Result<()> {
         let Some(peer) = &self.peer else { return Ok(()) };
         let mut peer = peer.borrow_mut();
-        if !peer.is_there() {
+        if !peer.is_there()? {
             return Ok(());
         }
         unless_gone(peer.prepare(generation, self.ticks()?))
@@ -65,7 +78,7 @@ impl Switch {
     pub(crate) fn commit_other_half(&self, generation: u32) -> Result<()> {
         let Some(peer) = &self.peer else { return Ok(()) };
         let mut peer = peer.borrow_mut();
-        if !peer.is_there() {
+        if !peer.is_there()? {
             return Ok(());
         }
         unless_gone(peer.commit(generation))
@@ -83,12 +96,16 @@ impl Switch {
     pub(crate) fn told(&self) -> Told {
         let Some(peer) = &self.peer else { return Told::default() };
         let mut peer = peer.borrow_mut();
-        if peer.is_there() { peer.tell().unwrap_or_default() } else { Told::default() }
+        if peer.is_there().unwrap_or(false) {
+            peer.tell().unwrap_or_default()
+        } else {
+            Told::default()
+        }
     }
 
     /// What a port that is served there is besides a port.
     pub(crate) fn vhost_status(&self, port: &Port, told: &Told) -> Option<VhostStatus> {
-        let peer = self.peer.as_ref().filter(|_| is_served(&port.spec))?;
+        let peer = self.peer.as_ref().filter(|_| owner(&port.spec).is_some())?;
         let socket = peer.borrow().socket(&port.spec.name);
         let found = told.ports.iter().find(|told| told.name == port.spec.name);
         let PortTold { connected, features, stopped, no_room, malformed, traffic, .. } =
@@ -108,9 +125,12 @@ impl Switch {
     }
 }
 
-/// Is it a port of the other half?
-const fn is_served(spec: &PortSpec) -> bool {
-    matches!(spec.kind, PortKind::VhostUser {})
+/// Whose the socket is of a port of the other half; `None`: it is none.
+const fn owner(spec: &PortSpec) -> Option<Owner> {
+    match spec.kind {
+        PortKind::VhostUser { owner } => Some(owner),
+        _ => None,
+    }
 }
 
 fn unless_gone(outcome: std::result::Result<(), Refused>) -> Result<()> {

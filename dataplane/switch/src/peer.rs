@@ -6,7 +6,7 @@ use std::{io, path::PathBuf};
 use portcullis_pipeline::layout::{EventEntry, FlowEntry, FlowKey, PORTS};
 use serde::{Deserialize, Serialize};
 
-use crate::place::table_index;
+use crate::{place::table_index, spec::Owner};
 
 pub use crate::{twin::Source, validate::SlotCopy};
 
@@ -26,10 +26,21 @@ pub enum Refused {
     Gone,
     /// It does not answer.
     #[error(
-        "the engine of vhost-user ports does not answer: {source} (if it stays so, kill that \
-         process: it is started again by itself)"
+        "the engine of vhost-user ports, process {pid}, does not answer: its guests may be cut off, and \
+         no policy is applied; if it stays so, kill it: it is started again by itself"
     )]
     Silent {
+        /// Its number.
+        pid: i32,
+    },
+    /// The tap of a port.
+    #[error(transparent)]
+    Device(#[from] portcullis_ports::Error),
+    /// The socket of a port.
+    #[error("the socket {}: {source}{}", path.display(), advice(source))]
+    Socket {
+        /// Where it is.
+        path: PathBuf,
         /// What the kernel said.
         source: io::Error,
     },
@@ -41,17 +52,40 @@ pub enum Refused {
     },
 }
 
+/// What to do about a socket that cannot be had.
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; somebody listens there: end that, or attach the port under another name"
+        }
+        io::ErrorKind::AlreadyExists => {
+            "; something that is no socket stands there: take it away, or attach the port under \
+             another name"
+        }
+        _ => "",
+    }
+}
+
 /// The way to it. A half that is not there has no port, and lets nothing through.
 pub trait Peer: Send {
     /// Does it run? Finds one that a daemon of before has left.
-    fn is_there(&mut self) -> bool;
+    ///
+    /// # Errors
+    /// It is there, and silent.
+    fn is_there(&mut self) -> Result<bool, Refused>;
 
-    /// Has a port served whose tap exists; starts the process if there is none. Fine if it is served
-    /// already.
+    /// Does it answer?
+    ///
+    /// # Errors
+    /// It does not.
+    fn answers(&mut self) -> Result<(), Refused>;
+
+    /// Has a port served whose tap exists, at a socket of `owner`; starts the process if there is
+    /// none. Fine if it is served already.
     ///
     /// # Errors
     /// Nobody serves the port.
-    fn serve(&mut self, port: &str, ifindex: u32) -> Result<(), Refused>;
+    fn serve(&mut self, port: &str, ifindex: u32, owner: Owner) -> Result<(), Refused>;
 
     /// Has a port given up, with its socket. Fine if there is none.
     ///

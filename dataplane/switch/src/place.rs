@@ -165,7 +165,7 @@ impl<'a> Taken<'a> {
             PortKind::Uplink { tagged, untagged, .. } => {
                 self.uplink(&c.spec.name, tagged, untagged.as_ref())?
             }
-            PortKind::Tap { .. } | PortKind::VhostUser {} | PortKind::Veth { .. } => {
+            PortKind::Tap { .. } | PortKind::VhostUser { .. } | PortKind::Veth { .. } => {
                 self.guest(c.spec)?
             }
             PortKind::Stranger { bridge } => {

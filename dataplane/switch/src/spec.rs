@@ -39,6 +39,17 @@ pub struct PortSpec {
     pub network: Option<String>,
 }
 
+/// Whose a file is, by number; where nothing is said, the daemon's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The user.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "owner")]
+    pub user: Option<u32>,
+    /// The group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+}
+
 /// Kinds of ports that can be attached. (The host's legs follow from the networks.)
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
@@ -50,7 +61,11 @@ pub enum PortKind {
     },
     /// A socket for the front end of a virtual machine monitor, whose rings the engine serves. To the
     /// kernel's half it is a tap.
-    VhostUser {},
+    VhostUser {
+        /// User and group whose the socket is.
+        #[serde(flatten)]
+        owner: Owner,
+    },
     /// A veth pair whose other end goes into a network namespace.
     Veth {
         /// Path of the namespace (`/run/netns/NAME`, `/proc/PID/ns/net`); `None`: the switch's own.
@@ -102,7 +117,7 @@ impl PortKind {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Tap { .. } => "tap",
-            Self::VhostUser {} => "vhost-user",
+            Self::VhostUser { .. } => "vhost-user",
             Self::Veth { .. } => "veth",
             Self::Uplink { .. } => "uplink",
             Self::Stranger { .. } => "stranger",
@@ -135,5 +150,13 @@ mod tests {
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<PortSpec>(&text).unwrap(), spec);
         assert!(text.contains(r#""type":"veth""#), "{text}");
+        let owner = Owner { user: Some(64055), group: None };
+        for owner in [Owner::default(), owner] {
+            let kind = PortKind::VhostUser { owner };
+            let text = serde_json::to_string(&kind).unwrap();
+            assert_eq!(serde_json::from_str::<PortKind>(&text).unwrap(), kind, "{text}");
+        }
+        let before: PortKind = serde_json::from_str(r#"{"type":"vhost_user"}"#).unwrap();
+        assert_eq!(before, PortKind::VhostUser { owner: Owner::default() });
     }
 }

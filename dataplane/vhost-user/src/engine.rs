@@ -2,15 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use portcullis_engine::{Slot, words};
 use portcullis_pipeline::{Tables as _, layout::FlowSide};
-use portcullis_ports::tap;
-use portcullis_switch::peer::{PortTold, Source, Told};
+use portcullis_switch::{
+    Owner,
+    peer::{PortTold, Source, Told},
+};
 use zerocopy::IntoBytes;
 
 use crate::{
@@ -18,13 +21,15 @@ use crate::{
     carrier::{self, Carrier, Desk},
     client::control_of,
     clock::{Clock, since_boot_ns},
-    door::{self, Door},
+    door::Door,
     fault,
     features::Features,
     mailbox::Ended,
     message::{Answer, Ask, LANGUAGE, Line},
     port::Port,
+    sandbox,
     session::Post,
+    socket,
     tables::slot,
 };
 
@@ -53,6 +58,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// What it gives up before it speaks with guests.
+    #[error(transparent)]
+    Sandbox(#[from] portcullis_sandbox::Error),
     /// Its thread.
     #[error("cannot start the thread that carries frames: {source}")]
     Thread {
@@ -67,29 +75,15 @@ enum Refused {
     #[error(transparent)]
     Tables(#[from] portcullis_switch::Error),
     #[error(transparent)]
-    Device(#[from] portcullis_ports::Error),
-    #[error(transparent)]
     Ended(#[from] Ended),
-    #[error("the socket {}: {source}{}", path.display(), advice(source))]
-    Socket { path: PathBuf, source: io::Error },
+    #[error("{port} came with {files} descriptors, not with those of its tap and its socket")]
+    Files { port: String, files: usize },
+    #[error("a thread for {port}: {source}")]
+    Thread { port: String, source: io::Error },
     #[error("the tap of {port}: {source}")]
     Tap { port: String, source: io::Error },
     #[error("generation {wanted} was not prepared, but {prepared:?}")]
     NotPrepared { wanted: u32, prepared: Option<u32> },
-}
-
-/// What to do about a socket that cannot be had.
-fn advice(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; somebody listens there: end that, or attach the port under another name"
-        }
-        io::ErrorKind::AlreadyExists => {
-            "; something that is no socket stands there: take it away, or attach the port under \
-             another name"
-        }
-        _ => "",
-    }
 }
 
 /// Serves ports of the switch in `run_dir` until it is told to end.
@@ -105,9 +99,11 @@ pub fn run(run_dir: &Path) -> Result<(), Error> {
     fault::survive().map_err(|source| Error::Thread { source })?;
     let source = Source::open(run_dir)?;
     let ringer = Ringer::new().map_err(|source| Error::Ringer { source })?;
+    let listener = socket::listen(&path, Owner::default()).map_err(failed("listen at"))?;
+    // All that is opened is open; the rest comes from the daemon.
+    sandbox::NEEDS.enter()?;
     let (desk, thread) =
         carrier::start(source.flows() as usize).map_err(|source| Error::Thread { source })?;
-    let listener = door::bind(&path).map_err(failed("listen at"))?;
     let ringer = Arc::new(ringer);
     let mut engine = Engine { source, desk, ringer, doors: BTreeMap::new(), prepared: None };
     loop {
@@ -116,7 +112,6 @@ pub fn run(run_dir: &Path) -> Result<(), Error> {
             break;
         }
     }
-    let _ = fs::remove_file(&path);
     engine.end();
     drop(thread.join());
     Ok(())
@@ -143,20 +138,26 @@ impl Engine {
     fn obey(&mut self, line: &mut Line) -> bool {
         while let Ok(Some(ask)) = line.hear::<Ask>() {
             let end = ask == Ask::End;
-            let answer = self.answer(ask);
+            let answer = self.answer(ask, line.take_files());
             let answer =
                 answer.unwrap_or_else(|refused| Answer::Failed { reason: refused.to_string() });
-            if line.say(&answer).is_err() || end {
+            if line.say(&answer, &[]).is_err() || end {
                 return end;
             }
         }
         false
     }
 
-    fn answer(&mut self, ask: Ask) -> Result<Answer, Refused> {
+    fn answer(&mut self, ask: Ask, files: Vec<OwnedFd>) -> Result<Answer, Refused> {
         match ask {
             Ask::Hello => return Ok(Answer::Hello { language: LANGUAGE }),
-            Ask::Serve { port, ifindex, socket } => self.serve(&port, ifindex, &socket)?,
+            Ask::Serve { port, ifindex } => {
+                if self.doors.get(&port).is_none_or(|(served, _)| *served != ifindex) {
+                    self.release(&port)?;
+                    return Ok(Answer::Wanted);
+                }
+            }
+            Ask::Take { port, ifindex } => self.take(port, ifindex, files)?,
             Ask::Release { port } => self.release(&port)?,
             Ask::Prepare { generation, ticks, monotonic_ns } => {
                 let slot = slot(self.source.read(generation)?);
@@ -178,21 +179,20 @@ impl Engine {
         Ok(Answer::Done)
     }
 
-    fn serve(&mut self, port: &str, ifindex: u32, socket: &Path) -> Result<(), Refused> {
-        if self.doors.get(port).is_some_and(|(served, _)| *served == ifindex) {
-            return Ok(());
-        }
-        self.release(port)?;
-        let failed = |source| Refused::Tap { port: port.to_owned(), source };
-        let queue = tap::open_queue(port, 1)?;
-        let new = Port::new(port.to_owned(), ifindex, queue).map_err(failed)?;
+    fn take(&mut self, port: String, ifindex: u32, files: Vec<OwnedFd>) -> Result<(), Refused> {
+        let [queue, socket] = files.try_into().map_err(|files: Vec<OwnedFd>| Refused::Files {
+            port: port.clone(),
+            files: files.len(),
+        })?;
+        let failed = |source| Refused::Tap { port: port.clone(), source };
+        let new = Port::new(port.clone(), ifindex, queue).map_err(failed)?;
         self.desk.ask(|carrier| carrier.add(new))?.map_err(failed)?;
         let (desk, ringer) = (Arc::clone(&self.desk), Arc::clone(&self.ringer));
-        match Door::open(socket, Post { desk, ringer, ifindex }) {
-            Ok(door) => drop(self.doors.insert(port.to_owned(), (ifindex, door))),
+        match Door::open(socket.into(), Post { desk, ringer, ifindex }) {
+            Ok(door) => drop(self.doors.insert(port, (ifindex, door))),
             Err(source) => {
                 self.desk.ask(move |carrier| carrier.remove(ifindex))?;
-                return Err(Refused::Socket { path: socket.to_owned(), source });
+                return Err(Refused::Thread { port, source });
             }
         }
         Ok(())

@@ -26,7 +26,9 @@ mod mailbox;
 mod message;
 mod port;
 mod ring;
+mod sandbox;
 mod session;
+mod socket;
 mod stage;
 mod tables;
 

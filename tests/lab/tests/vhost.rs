@@ -1,7 +1,13 @@
 //! Guests on vhost-user ports: what they may do is what any guest may, and what is in the way of
 //! their frames dies and comes back.
 
-use std::{net::UdpSocket, sync::atomic::Ordering, time::Duration};
+use std::{
+    fs,
+    net::UdpSocket,
+    process::Command,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -144,11 +150,35 @@ fn an_engine_that_dies_is_started_again_and_guests_come_back() {
     })
     .unwrap();
     assert_ne!(small.host.engine(), dead);
+    one_that_is_silent_is_told_of(&small);
     if is_long() {
         a_policy_that_the_engine_does_not_take_is_in_force_nowhere(&small);
     }
     small.host.down().unwrap();
     assert!(small.host.engine().is_empty());
+}
+
+/// Nobody waits long for an engine that hangs, and `status` says what is wrong.
+fn one_that_is_silent_is_told_of(small: &Small) {
+    let is_told = || {
+        let status = small.host.status().unwrap().0;
+        let problems = status["problems"].as_array().unwrap().clone();
+        problems.iter().any(|problem| problem.to_string().contains("does not answer"))
+    };
+    assert!(!is_told());
+    let engine = Pid::from_raw(small.host.engine()[0]);
+    kill(engine, Signal::SIGSTOP).unwrap();
+    let told = wait_for("a word of the silence", limit_seconds(5), is_told);
+    // From now on nothing is waited for at all.
+    let begin = Instant::now();
+    (0..5).for_each(|_| assert!(is_told()));
+    let took = begin.elapsed();
+    kill(engine, Signal::SIGCONT).unwrap();
+    told.unwrap();
+    assert!(took < Duration::from_secs(limit_seconds(2)), "{took:?} for five times status");
+    wait_for("its voice", limit_seconds(5), || !is_told()).unwrap();
+    assert_eq!(small.host.engine(), [engine.as_raw()]);
+    assert!(reaches(small, Probe::Ping, "r1", "r2", false));
 }
 
 /// Waits for as long as the daemon does.
@@ -174,6 +204,45 @@ fn hold_up_calls(small: &Small, mut front: Front) {
     assert!(front.hear(0).is_some());
     assert!(reaches(small, Probe::Ping, "r1", "r3", false));
     assert!(reaches(small, Probe::Ping, "r3", "r1", true));
+}
+
+/// The engine is nobody, and may do nothing but its work; a socket can be somebody's.
+#[test]
+fn privileges_are_given_up_and_sockets_have_owners() {
+    let small = Small::with("pvo", &[PING], &[("r1", Nic::Vhost)]).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", small.host.engine()[0])).unwrap();
+    let says = |what: &str| {
+        let line = status.lines().find(|line| line.starts_with(&format!("{what}:"))).unwrap();
+        line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((says("Uid"), says("Groups")), ("65534 65534 65534 65534".into(), String::new()));
+    assert_eq!((says("CapEff"), says("CapPrm")), ("0".repeat(16), "0".repeat(16)));
+    assert_eq!((says("NoNewPrivs"), says("Seccomp")), ("1".into(), "2".into()));
+
+    let attach = |port: &str, guest: &str, more: &[&str]| {
+        let words = ["attach", "vhost-user", port, "--guest", guest];
+        small.host.run(&[&words, more].concat()).unwrap()
+    };
+    let unknown = attach("u-r2", "r2", &["--owner", "no-such-user"]);
+    assert!(unknown.stderr.contains("no user \"no-such-user\""), "{}", unknown.stderr);
+    let unknown = attach("u-r2", "r2", &["--group", "no-such-group"]);
+    assert!(unknown.stderr.contains("no group \"no-such-group\""), "{}", unknown.stderr);
+    assert!(small.host.status().unwrap().port("u-r2").is_none());
+    attach("u-r2", "r2", &["--owner", "daemon", "--group", "mail"]).success().unwrap();
+    let socket = small.host.vhost_socket("u-r2");
+    let connects = |user: &str, group: &str| {
+        let script = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", user, "--regid", group, "--clear-groups"]);
+        command.args(["/usr/bin/python3", "-c", script]).arg(&socket);
+        small.host.space().run(command, 10).unwrap().code() == 0
+    };
+    assert!(connects("daemon", "nogroup") && connects("nobody", "mail"));
+    assert!(!connects("nobody", "nogroup"));
+    // It is somebody's also at an engine that was started again.
+    small.host.kill_engine().unwrap();
+    wait_for("a new engine", limit_seconds(10), || connects("daemon", "nogroup")).unwrap();
+    assert!(!connects("nobody", "nogroup"));
 }
 
 /// What a driver does that it must not.

@@ -20,18 +20,25 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("portcullis-host-rules", &["portcullis-ports"]),
     ("portcullis-ports", &[]),
     ("portcullis-programs", &[]),
+    ("portcullis-sandbox", &[]),
     (
         "portcullis-switch",
         &["portcullis-image", "portcullis-pipeline", "portcullis-ports", "portcullis-programs"],
     ),
     (
         "portcullis-vhost-user",
-        &["portcullis-engine", "portcullis-pipeline", "portcullis-ports", "portcullis-switch"],
+        &[
+            "portcullis-engine",
+            "portcullis-pipeline",
+            "portcullis-ports",
+            "portcullis-sandbox",
+            "portcullis-switch",
+        ],
     ),
     ("portcullis-store", &[]),
     ("vmm-attach", &["portcullis-ports"]),
     ("portcullis-guest-image", &[]),
-    ("portcullis-vmm", &[]),
+    ("portcullis-vmm", &["portcullis-sandbox"]),
     (
         "portcullis",
         &[
@@ -57,6 +64,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/pipeline/src/word.rs", "words of table entries that several CPUs write"),
     ("dataplane/ports/src/ethtool.rs", "the ioctl that asks a NIC's driver"),
     ("dataplane/ports/src/tap.rs", "tap ioctls"),
+    ("dataplane/sandbox/src/lib.rs", "how the allocator behaves"),
     ("dataplane/switch/src/batch.rs", "batched map updates, which aya does not have"),
     ("dataplane/vhost-user/src/bell.rs", "calls that the kernel makes for us (io_submit)"),
     ("dataplane/vhost-user/src/fault.rs", "memory that a front end takes back while it is in use"),
@@ -77,7 +85,6 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("vmm-attach/guest/src/virtio.rs", "a ring that a device writes to"),
     ("vmm-attach/vmm/src/config.rs", "descriptors that a process inherits"),
     ("vmm-attach/vmm/src/memory.rs", "the guest's memory, given to KVM"),
-    ("vmm-attach/vmm/src/sandbox.rs", "how the allocator behaves"),
     ("vmm-attach/vmm/src/snapshot/processor.rs", "extended registers, given to KVM"),
     ("vmm-attach/vmm/src/virtio/hostile.rs", "memory that is watched on either side"),
     ("vmm-attach/vmm/src/virtio/net/tap.rs", "frames between a tap and the guest's memory"),

@@ -29,7 +29,7 @@ use nix::{
     },
     unistd::Pid,
 };
-use portcullis_switch::{PortKind, PortSpec};
+use portcullis_switch::{Owner, PortKind, PortSpec};
 use portcullis_vmm::{
     Config, End, Machine, Running, Snapshot,
     config::{self, Back, Image, Kernel, Start},
@@ -102,7 +102,7 @@ fn run(name: &str, machine: &MachineArgs, context: &Context) -> Result<Outcome, 
         let spec = PortSpec {
             name: names::tap_of(name, number),
             kind: match machine.vhost_user {
-                true => PortKind::VhostUser {},
+                true => PortKind::VhostUser { owner: Owner::default() },
                 false => PortKind::Tap { queues: machine.queues },
             },
             guest: Some(name.to_owned()),

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portcullis_switch::{PortKind, PortSpec};
+use nix::unistd::{Gid, User};
+use portcullis_switch::{Owner, PortKind, PortSpec};
 use serde_json::json;
 
 use super::{Context, Outcome};
@@ -14,6 +15,7 @@ use crate::{
     api::{Port, Request, Response},
     cli::{Attach, NicArgs},
     client,
+    daemon::run_dir,
     error::Error,
     names,
     paint::Style,
@@ -66,8 +68,12 @@ fn spec(attach: Attach) -> Result<(PortSpec, Vec<OsString>), Error> {
         Attach::Tap { name, nic, queues, command, .. } => {
             (of(name, PortKind::Tap { queues }, Some(nic)), command)
         }
-        Attach::VhostUser { name, nic, .. } => {
-            (of(name, PortKind::VhostUser {}, Some(nic)), Vec::new())
+        Attach::VhostUser { name, nic, owner, group, .. } => {
+            let owner = Owner {
+                user: owner.map(user).transpose()?,
+                group: group.map(members).transpose()?,
+            };
+            (of(name, PortKind::VhostUser { owner }, Some(nic)), Vec::new())
         }
         Attach::Veth { name, nic, netns, peer, no_configure, .. } => {
             let netns = Some(namespace(&netns, Path::new(NAMED))?);
@@ -79,6 +85,25 @@ fn spec(attach: Attach) -> Result<(PortSpec, Vec<OsString>), Error> {
             (of(name, kind, None), Vec::new())
         }
     })
+}
+
+/// A user by name or number.
+fn user(name: String) -> Result<u32, Error> {
+    match name.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => match User::from_name(&name) {
+            Ok(Some(user)) => Ok(user.uid.as_raw()),
+            _ => Err(Error::NoSuchUser { user: name }),
+        },
+    }
+}
+
+/// A group by name or number.
+fn members(name: String) -> Result<u32, Error> {
+    match name.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => run_dir::group(&name).map(Gid::as_raw),
+    }
 }
 
 /// A namespace by name, path or process. The daemon opens it, so the path is absolute.
@@ -130,6 +155,16 @@ mod tests {
         let expected = PathBuf::from(format!("/proc/{own}/ns/net"));
         assert_eq!(namespace(&own.to_string(), named).unwrap(), expected);
         assert_eq!(namespace("/proc/self/ns/net", named).unwrap(), Path::new("/proc/self/ns/net"));
+    }
+
+    #[test]
+    fn users_and_groups_have_names_and_numbers() {
+        assert_eq!(user("root".into()).unwrap(), 0);
+        assert_eq!(user("64055".into()).unwrap(), 64055);
+        assert_eq!(members("root".into()).unwrap(), 0);
+        let nobody = user("no-such-user".into()).unwrap_err();
+        assert!(nobody.to_string().contains("no user \"no-such-user\""), "{nobody}");
+        assert!(members("no-such-group".into()).unwrap_err().to_string().contains("no group"));
     }
 
     #[test]

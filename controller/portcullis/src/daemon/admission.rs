@@ -30,7 +30,7 @@ pub fn admit(spec: &PortSpec, ports: &[PortSpec], image: Option<&Image>) -> Resu
         PortKind::Uplink { tagged, untagged, .. } => {
             uplink(tagged, untagged.as_ref(), ports, image)
         }
-        PortKind::Tap { .. } | PortKind::VhostUser {} | PortKind::Veth { .. } => {
+        PortKind::Tap { .. } | PortKind::VhostUser { .. } | PortKind::Veth { .. } => {
             guest(spec, ports, image)
         }
         PortKind::Stranger { .. } => Ok(()),
@@ -41,7 +41,7 @@ fn well_formed(spec: &PortSpec) -> Result<(), Failure> {
     interface_name(&spec.name)?;
     match &spec.kind {
         PortKind::Veth { peer, .. } => interface_name(peer)?,
-        PortKind::Tap { queues: 1..=256 } | PortKind::VhostUser {} => {}
+        PortKind::Tap { queues: 1..=256 } | PortKind::VhostUser { .. } => {}
         PortKind::Tap { queues } => {
             let message = format!("a tap has 1 to 256 queues, not {queues}");
             return Err(Failure::new(code::BAD_REQUEST, message));
@@ -176,7 +176,7 @@ fn carries(port: &PortSpec, network: &str) -> bool {
             tagged.iter().chain(untagged).any(|name| name == network)
         }
         PortKind::Tap { .. }
-        | PortKind::VhostUser {}
+        | PortKind::VhostUser { .. }
         | PortKind::Veth { .. }
         | PortKind::Stranger { .. } => false,
     }

@@ -61,7 +61,10 @@ impl RunDir {
     pub fn admit(&self, group: Gid) -> Result<(), Error> {
         let dir = &self.paths.run_dir;
         std::os::unix::fs::chown(dir, None, Some(group.as_raw())).map_err(setup("chown", dir))?;
-        fs::set_permissions(dir, PermissionsExt::from_mode(0o750)).map_err(setup("chmod", dir))
+        // Others may be on their way to a socket of theirs in it.
+        let way = fs::metadata(dir).map_err(setup("read", dir))?.permissions().mode() & 0o001;
+        fs::set_permissions(dir, PermissionsExt::from_mode(0o750 | way))
+            .map_err(setup("chmod", dir))
     }
 
     /// Removes what the daemon made in it, and the directory itself if nothing else is there.

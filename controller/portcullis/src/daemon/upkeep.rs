@@ -221,6 +221,8 @@ fn may_exist(port: &PortSpec) -> bool {
         PortKind::Uplink { .. } | PortKind::Stranger { .. } => {
             host::interfaces().is_ok_and(|interfaces| interfaces.contains(&port.name))
         }
-        PortKind::Veth { netns: None, .. } | PortKind::Tap { .. } | PortKind::VhostUser {} => true,
+        PortKind::Veth { netns: None, .. } | PortKind::Tap { .. } | PortKind::VhostUser { .. } => {
+            true
+        }
     }
 }
