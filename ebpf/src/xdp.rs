@@ -25,11 +25,11 @@ use crate::{
     maps::{Maps, add, scratch},
 };
 
-/// Interfaces to which the lane may send, by their index: taps of guests.
+/// Interfaces to which lane and gate may send, by their index: taps of guests.
 #[map]
 static LANES: DevMapHash = DevMapHash::with_max_entries(PORTS, 0);
 
-/// Frames that went by the lane, by the place of the port that they came from.
+/// Frames that lane or gate sent, by the place of the port that they came from.
 #[map]
 static LANE_HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(PORTS, 0);
 
@@ -55,33 +55,48 @@ pub fn lane(ctx: XdpContext) -> u32 {
     XDP_REDIRECT
 }
 
-/// Drops what can never be allowed from an uplink, before it becomes a packet buffer; leaves
-/// everything else to `ingress`.
+/// Drops what can never be allowed from an uplink, before it becomes a packet buffer, and sends
+/// datagrams of known connections on; leaves everything else to `ingress`.
 #[xdp(frags)]
 pub fn gate(ctx: XdpContext) -> u32 {
-    pass_gate(&ctx)
+    let Some(scratch) = scratch() else { return XDP_PASS };
+    // SAFETY: a live context.
+    let port = unsafe { (*ctx.ctx).ingress_ifindex };
+    let frame = Buffer::whole(ctx.ctx);
+    match gate::gate(&frame, &Maps, port, scratch) {
+        Ok(lane::NOT_HERE) => XDP_PASS,
+        // More than the linear bytes is too much for a tap.
+        Ok(_) if Buffer::linear(ctx.ctx).length() != frame.length() => XDP_PASS,
+        Ok(out) if LANES.redirect(out, XDP_PASS as u64).is_err() => XDP_PASS,
+        Ok(out) => {
+            gate::sent(&Maps, port, out, frame.length(), scratch);
+            add(&LANE_HITS, port & (PORTS - 1));
+            XDP_REDIRECT
+        }
+        Err(_) => shut(port),
+    }
 }
 
-/// The same for generic XDP. Without `frags`: for a program that has it, kernels from 6.9 on pass a
+/// What the gate drops, without the rest. For generic XDP, behind the packet buffer, where it would
+/// gain nothing. Without `frags`: for a program that has it, kernels from 6.9 on pass a
 /// copy of the frame on whose `mac_len` is 0 (`skb_pp_cow_data`), and `ingress` would take its IP
 /// header for that of Ethernet.
 #[xdp]
 pub fn gate_generic(ctx: XdpContext) -> u32 {
-    pass_gate(&ctx)
-}
-
-#[inline(always)]
-fn pass_gate(ctx: &XdpContext) -> u32 {
     let Some(scratch) = scratch() else { return XDP_PASS };
     // SAFETY: a live context.
     let port = unsafe { (*ctx.ctx).ingress_ifindex };
     match gate::gate(&Buffer::whole(ctx.ctx), &Maps, port, scratch) {
-        Ok(()) => XDP_PASS,
-        Err(_) => {
-            add(&GATE_HITS, port & (PORTS - 1));
-            XDP_DROP
-        }
+        Ok(_) => XDP_PASS,
+        Err(_) => shut(port),
     }
+}
+
+/// Counts a frame that the gate has dropped.
+#[inline(always)]
+fn shut(port: u32) -> u32 {
+    add(&GATE_HITS, port & (PORTS - 1));
+    XDP_DROP
 }
 
 /// A frame before it is a packet buffer.

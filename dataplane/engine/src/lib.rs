@@ -58,8 +58,12 @@ impl Engine {
 
     /// What the gate of an uplink makes of a frame from port `ingress`: the twin of its program, as
     /// [`Engine::lane`] is of the lane's.
-    pub fn gate(&mut self, frame: &Buffer, ingress: u32) -> Result<(), DropReason> {
-        gate::gate(frame, &self.tables, ingress, &mut self.scratch)
+    pub fn gate(&mut self, frame: &Buffer, ingress: u32) -> Result<u32, DropReason> {
+        let out = gate::gate(frame, &self.tables, ingress, &mut self.scratch)?;
+        if out != lane::NOT_HERE {
+            gate::sent(&self.tables, ingress, out, frame.length(), &mut self.scratch);
+        }
+        Ok(out)
     }
 
     /// Decides about a frame from port `ingress` and hands what is to be sent to `send`, with

@@ -6,15 +6,23 @@
 //! functions in the same order, as far as they depend on nothing but the frame and the generation.
 //! Everything else it leaves to `decide`, and it changes nothing but counters. So a port is as
 //! closed without it; what it does is cheaper.
+//!
+//! And it sends datagrams of known connections straight to their guests, as the fast lane of a guest
+//! would ([`crate::lane`]). Not TCP: the kernel puts its segments together behind the driver (GRO), and
+//! one that does not wait for the others would overtake them.
 
 use crate::{
     account,
+    conntrack::Event,
     decide::admit_link,
-    denied, flow,
+    denied,
+    flow::{self, Directed},
     frame::Frame,
-    layout::{NetworkEntry, port_flag, port_kind},
+    lane::{self, NOT_HERE},
+    layout::{FlowEntry, NetworkEntry, port_flag, port_kind},
+    outcome::Outcome,
     packet::Scratch,
-    parse::{self, Fragment, Ip, Kind, Transport},
+    parse::{self, Fragment, Ip, Kind},
     query,
     reason::DropReason,
     route::{self, Ingress, Moment},
@@ -23,23 +31,35 @@ use crate::{
 };
 
 /// Judges a frame from port `ingress`. An error is the reason for which it is to be dropped, and it
-/// has been counted; the rest is for [`crate::decide()`].
+/// has been counted. Otherwise the port by which it may leave as it is, see [`sent`], or [`NOT_HERE`]:
+/// it is for [`crate::decide()`].
 #[inline(always)]
 pub fn gate<F: Frame, T: Tables>(
     f: &F,
     t: &T,
     ingress: u32,
     scratch: &mut Scratch,
-) -> Result<(), DropReason> {
+) -> Result<u32, DropReason> {
     match judge(f, t, ingress, scratch) {
+        Ok(out) => Ok(out),
         // The hook may see less of the frame than there is.
-        Ok(()) | Err(DropReason::Truncated) => Ok(()),
+        Err(DropReason::Truncated) => Ok(NOT_HERE),
         Err(reason) => {
             let own = account::arrived(t, ingress, f.length() - tag_len(f));
             account::dropped(t, own, ingress, reason);
             Err(reason)
         }
     }
+}
+
+/// Counts a frame of so many bytes from port `ingress` that was sent by port `out`.
+#[inline(always)]
+pub fn sent<T: Tables>(t: &T, ingress: u32, out: u32, bytes: u32, scratch: &mut Scratch) {
+    account::forwarded(t, account::arrived(t, ingress, bytes), out, bytes);
+    scratch.port = ingress;
+    scratch.came = bytes;
+    scratch.outcome = Outcome::forward(out, 0, account::far::OUTSIDE);
+    t.went_far(scratch, bytes);
 }
 
 /// Bytes of the tag among the bytes of a frame: the kernel takes it out before it counts.
@@ -57,18 +77,18 @@ fn judge<F: Frame, T: Tables>(
     t: &T,
     ingress: u32,
     scratch: &mut Scratch,
-) -> Result<(), DropReason> {
+) -> Result<u32, DropReason> {
     let m = Moment::new(t.generation(), t.now());
     let Some(port) = t.port(m.slot, ingress) else { return Err(DropReason::PortClosed) };
     if port.kind == port_kind::CLOSED || m.generation == 0 {
         return Err(DropReason::PortClosed);
     }
     if port.kind != port_kind::UPLINK {
-        return Ok(());
+        return Ok(NOT_HERE);
     }
     let header = parse::link(f)?;
     if !header.tagged && port.flags & port_flag::HIDES_TAGS != 0 {
-        return Ok(());
+        return Ok(NOT_HERE);
     }
     let id = admit_link(t, &m, port, &header)?;
     let Some(network) = t.network(m.slot, id) else { return Err(DropReason::Fault) };
@@ -78,12 +98,19 @@ fn judge<F: Frame, T: Tables>(
     let v6 = header.ethertype == ethernet::IPV6;
     if !v6 && header.ethertype != ethernet::IPV4 {
         // What ARP claims is for the whole way; nothing else comes from outside.
-        return if header.ethertype == ethernet::ARP { Ok(()) } else { Err(DropReason::EtherType) };
+        return if header.ethertype == ethernet::ARP {
+            Ok(NOT_HERE)
+        } else {
+            Err(DropReason::EtherType)
+        };
     }
     let at = if header.tagged { ethernet::LEN + ethernet::TAG_LEN } else { ethernet::LEN };
     scratch.ip = parse::ip(f, at, v6, false)?;
     let i = ingress_of(m, ingress, id, network, &header);
-    judge_ip(f, t, &i, t.forget(&mut scratch.ip))
+    let fits = f.length() - ethernet::LEN <= port.mtu;
+    // A tag has to come off, and bandwidth is held against its limit by the whole way.
+    let straight = !header.tagged && fits && port.flags & port_flag::LIMIT_OUT == 0;
+    judge_ip(f, t, &i, t.forget(&mut scratch.ip), straight)
 }
 
 #[inline(always)]
@@ -97,36 +124,52 @@ const fn ingress_of<'a>(
     Ingress { m, port, kind: port_kind::UPLINK, id, network, src: header.src, dst: header.dst }
 }
 
+/// `straight`: may the frame leave as it came?
 #[inline(always)]
-fn judge_ip<F: Frame, T: Tables>(f: &F, t: &T, i: &Ingress<'_>, ip: &Ip) -> Result<(), DropReason> {
-    let later = ip.fragment == Fragment::Later;
-    let mut known = false;
-    let mut error = false;
-    if !later {
+fn judge_ip<F: Frame, T: Tables>(
+    f: &F,
+    t: &T,
+    i: &Ingress<'_>,
+    ip: &Ip,
+    straight: bool,
+) -> Result<u32, DropReason> {
+    let group = i.dst.is_group();
+    let martian = !ip.src.is_unicast() || (!group && !ip.dst.is_unicast());
+    let mut alone = ip.fragment == Fragment::Later;
+    if !alone {
         let tr = parse::transport(f, ip)?;
         match tr.kind {
             Kind::Membership => return Err(DropReason::Absorbed),
-            Kind::Discovery => return Ok(()),
-            Kind::Flow => known = has_way(t, i, ip, &tr),
-            Kind::Error => error = true,
+            Kind::Discovery => return Ok(NOT_HERE),
+            Kind::Flow if martian => return Err(DropReason::Martian),
+            Kind::Flow => {
+                let d = flow::key(ip.src, ip.dst, tr.sport(), tr.dport(), ip.protocol(), i.id);
+                if let Some(e) = t.flow(&d.key)
+                    && has_way(i, &d, e)
+                {
+                    // Its ends were asked about when it got its way.
+                    let steady = straight && !group && ip.fragment == Fragment::Whole;
+                    if !steady || tr.event != Event::Datagram || !lane::is_complete(f, t, ip) {
+                        return Ok(NOT_HERE);
+                    }
+                    let from = query::from(i.m.generation, i.id, i.port);
+                    return Ok(lane::way_of(t, &i.m, from, i.dst.0, &d, e, &tr));
+                }
+            }
+            Kind::Error => alone = true,
             Kind::Single => {}
         }
     }
-    let group = i.dst.is_group();
-    if !ip.src.is_unicast() || (group && (later || error)) || (!group && !ip.dst.is_unicast()) {
+    if martian || (group && alone) {
         return Err(DropReason::Martian);
     }
-    if known {
-        return Ok(());
-    }
-    admit_ends(t, i, ip)
+    admit_ends(t, i, ip)?;
+    Ok(NOT_HERE)
 }
 
-/// Has the connection a way from here in this generation? Then its ends were asked about.
+/// Has the connection a way from here in this generation?
 #[inline(always)]
-fn has_way<T: Tables>(t: &T, i: &Ingress<'_>, ip: &Ip, tr: &Transport) -> bool {
-    let d = flow::key(ip.src, ip.dst, tr.sport(), tr.dport(), ip.protocol(), i.id);
-    let Some(e) = t.flow(&d.key) else { return false };
+fn has_way(i: &Ingress<'_>, d: &Directed, e: &FlowEntry) -> bool {
     let way = if d.from_a { e.a.way.get() } else { e.b.way.get() };
     (e.judged.get() >> 32) as u32 == i.m.generation
         && (way >> 32) as u32 == query::from(i.m.generation, i.id, i.port)

@@ -10,7 +10,8 @@
 use crate::{
     conntrack::{self, Event},
     decide::lists,
-    expiry, flow,
+    expiry,
+    flow::{self, Directed},
     frame::Frame,
     layout::{FlowEntry, FlowSide, port_flag, port_kind},
     packet::Scratch,
@@ -63,7 +64,7 @@ pub fn lane<F: Frame, T: Tables>(f: &F, t: &T, ingress: u32, scratch: &mut Scrat
 /// Is the checksum finished, as far as can be seen? One complete frame in 65,536 looks as if it
 /// were not, and takes the whole way.
 #[inline(always)]
-fn is_complete<F: Frame, T: Tables>(f: &F, t: &T, ip: &Ip) -> bool {
+pub fn is_complete<F: Frame, T: Tables>(f: &F, t: &T, ip: &Ip) -> bool {
     let at = match ip.protocol() {
         protocol::TCP => tcp::CHECKSUM_AT,
         protocol::UDP => udp::CHECKSUM_AT,
@@ -97,7 +98,23 @@ const fn halves(word: u64) -> u64 {
 #[inline(always)]
 fn known_way<T: Tables>(t: &T, m: &Moment, from: u32, dst: u64, ip: &Ip, tr: &Transport) -> u32 {
     let d = flow::key(ip.src, ip.dst, tr.sport(), tr.dport(), ip.protocol(), 0);
-    let Some(e) = t.flow(&d.key) else { return NOT_HERE };
+    match t.flow(&d.key) {
+        Some(e) => way_of(t, m, from, dst, &d, e, tr),
+        None => NOT_HERE,
+    }
+}
+
+/// The same of the connection with this key and entry, to a MAC.
+#[inline(always)]
+pub fn way_of<T: Tables>(
+    t: &T,
+    m: &Moment,
+    from: u32,
+    dst: u64,
+    d: &Directed,
+    e: &FlowEntry,
+    tr: &Transport,
+) -> u32 {
     let (own, peer) = if d.from_a { (&e.a, &e.b) } else { (&e.b, &e.a) };
     let way = own.way.get();
     if (way >> 32) as u32 != from || !is_steady(e, own, m, dst, d.key.protocol) {

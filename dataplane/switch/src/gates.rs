@@ -1,5 +1,6 @@
 //! The gate of uplinks: an XDP program in front of the filter that drops what can never be allowed,
-//! before there is a packet buffer. Where it cannot be had the filter does all of it, as ever.
+//! before there is a packet buffer, and that sends datagrams of known connections straight to taps.
+//! Where it cannot be had the filter does all of it, as ever.
 //!
 //! It runs in the driver of hardware, which has no large frames to lose by it. Drivers that are
 //! software hand over frames that are still to be segmented: with a native program their other end
@@ -19,6 +20,7 @@ use crate::{
     bpffs::Bpffs,
     code::Code,
     error::{Error, Result},
+    lanes,
     maps::{Maps, name},
     place::table_index,
     spec::{Gate, PortKind, PortSpec},
@@ -123,6 +125,7 @@ impl Switch {
             none: is.is_none().then(why),
             hides_tags: port.hides_tags,
             dropped: dropped(&self.maps, port.ifindex).unwrap_or_default(),
+            sent: lanes::taken(&self.maps, port.ifindex).unwrap_or_default(),
         })
     }
 }

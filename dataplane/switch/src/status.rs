@@ -266,6 +266,8 @@ pub struct GateStatus {
     pub hides_tags: bool,
     /// Frames that it has dropped; they count among the port's [`Traffic`], too.
     pub dropped: u64,
+    /// Datagrams of known connections that it has sent straight to a guest; they count there, too.
+    pub sent: u64,
 }
 
 /// How a gate runs.

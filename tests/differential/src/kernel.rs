@@ -132,11 +132,12 @@ impl Kernel {
         }
     }
 
-    /// Does the gate of uplinks drop this frame?
-    pub fn gate(&mut self, frame: &[u8], ifindex: u32) -> Result<bool> {
+    /// Does the gate of uplinks drop this frame (`None`), or send it straight on?
+    pub fn gate(&mut self, frame: &[u8], ifindex: u32) -> Result<Option<bool>> {
         match self.xdp("gate", frame, ifindex)? {
-            XDP_PASS => Ok(false),
-            XDP_DROP => Ok(true),
+            XDP_PASS => Ok(Some(false)),
+            XDP_REDIRECT => Ok(Some(true)),
+            XDP_DROP => Ok(None),
             other => bail!("the gate returns {other}"),
         }
     }

@@ -27,6 +27,8 @@ mod questions;
 mod run;
 #[cfg(test)]
 mod stories;
+#[cfg(test)]
+mod straight;
 mod told;
 mod traffic;
 mod world;

@@ -45,6 +45,8 @@ pub struct Report {
     pub lane: u64,
     /// Of them, packets that the gate of an uplink drops.
     pub gate: u64,
+    /// Of them, packets that it sends straight to a guest.
+    pub straight: u64,
     /// Of them, packets that the kernel refuses as test frames.
     pub refused: u64,
     /// Of them, packets that were judged at a subport of a trunk.
@@ -80,7 +82,7 @@ impl std::fmt::Display for Report {
             f,
             "differential {} packets in {} worlds, 0 differ ({forwarded} forwarded, {answered} \
              answered ({:?} advertised, DHCP, DHCPv6), {copied} copied, {dropped} dropped for {} reasons; {} not taken by \
-             TEST_RUN; {} by the lane, {} dropped by the gate, {} by subports; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
+             TEST_RUN; {} by the lane, {} dropped by the gate, {} sent by it, {} by subports; oracle foretold {}, {} to pass; {} flows equal; {} events equal, {} left \
              out; {} probes equal; {:.1} s)",
             self.packets,
             self.worlds,
@@ -89,6 +91,7 @@ impl std::fmt::Display for Report {
             self.refused,
             self.lane,
             self.gate,
+            self.straight,
             self.by_subport,
             self.foretold,
             self.passing,
@@ -215,6 +218,7 @@ impl Bed<'_> {
         report.lane += u64::from(lane != NOT_HERE);
         let gate = self.gate(sent, &native, port)?;
         report.gate += u64::from(gate.is_err());
+        report.straight += u64::from(gate.is_ok_and(|out| out != NOT_HERE));
         let Some(ran) = self.kernel.run(&sent.bytes, port)? else {
             // What the kernel does not take must change nothing here either.
             report.refused += 1;
@@ -230,8 +234,12 @@ impl Bed<'_> {
             Err(reason) => {
                 ensure!(verdict == Verdict::Drop(reason), "the gate: {reason}, but {verdict:?}");
             }
-            Ok(()) => {
+            Ok(NOT_HERE) => {
                 ensure!(!self.is_for_the_gate(sent, &verdict), "not by the gate: {verdict:?}")
+            }
+            Ok(out) => {
+                let as_decided = verdict == Verdict::Forward(out) && native.bytes() == sent.bytes;
+                ensure!(as_decided, "by the gate to {out}, but {verdict:?}");
             }
         }
         if let (Verdict::Answer(Answer::Notice(n)), Fate::Leaves) = (verdict, fate) {
@@ -281,13 +289,14 @@ impl Bed<'_> {
         sent: &Sent,
         native: &Buffer,
         port: u32,
-    ) -> Result<std::result::Result<(), DropReason>> {
+    ) -> Result<std::result::Result<u32, DropReason>> {
         if sent.bytes.len() < 14 {
-            return Ok(Ok(()));
+            return Ok(Ok(NOT_HERE));
         }
         let gate = self.engine.gate(native, port);
-        let dropped = self.kernel.gate(&sent.bytes, port)?;
-        ensure!(dropped == gate.is_err(), "the gate drops it: {dropped}; natively: {gate:?}");
+        let passed = self.kernel.gate(&sent.bytes, port)?;
+        let straight = gate.ok().map(|out| out != NOT_HERE);
+        ensure!(passed == straight, "the gate sends it: {passed:?}; natively: {gate:?}");
         Ok(gate)
     }
 

@@ -44,12 +44,17 @@ struct Bed {
 
 impl Bed {
     fn new(tag: &str) -> Self {
+        Self::with(tag, Nic::Veth)
+    }
+
+    /// Whose guests have such NICs.
+    fn with(tag: &str, nic: Nic) -> Self {
         let lab = Lab::new(tag).unwrap();
         let host = Host::new(&lab, "host").unwrap();
         host.up().unwrap();
         host.apply(&lab.file("policy.yaml", POLICY).unwrap()).unwrap();
         let guest = |name| {
-            let guest = attach(&lab, &host, name, Nic::Veth).unwrap();
+            let guest = attach(&lab, &host, name, nic).unwrap();
             let capture = Capture::start(&guest.space, "eth0").unwrap();
             (name, (guest, capture))
         };
@@ -194,6 +199,70 @@ fn every_way_to_attach_it_counts_the_same() {
         assert_eq!(gate["dropped"], counted["dropped"], "all of it by the gate");
         assert_eq!(counted, filter, "{mode} and the filter");
     }
+}
+
+/// What a stranger sends to `w1`, in turn: datagrams of a connection, the same with a checksum that
+/// somebody has left to finish, and first fragments of larger ones.
+fn visits(bed: &Bed, wire: &Wire) {
+    let to = bed.to("w1", "203.0.113.150");
+    let mut unfinished = to.frame(b"UNFINISHED");
+    let sum = unfinished_sum(&unfinished);
+    unfinished[40..42].copy_from_slice(&sum.to_be_bytes());
+    let mut piece = to.frame(b"ALLOWED, IN PIECES");
+    // "More fragments": it is the first of several.
+    piece[20] |= 0x20;
+    for frame in [to.frame(b"ALLOWED"), unfinished, piece] {
+        (0..FRAMES).for_each(|_| wire.send(&frame).unwrap());
+    }
+}
+
+/// Of the pseudo header, as a guest leaves it (virtio 1.2, section 5.1.6.2).
+fn unfinished_sum(frame: &[u8]) -> u16 {
+    let words = |bytes: &[u8]| -> u32 {
+        bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum()
+    };
+    let sum = words(&frame[26..34]) + 17 + frame.len() as u32 - 34;
+    (sum % 0xffff) as u16
+}
+
+/// The native gate sends what is complete and belongs to a known connection straight to a guest's tap,
+/// and nothing that is counted tells who sent it.
+#[test]
+fn what_goes_straight_is_counted_and_cut_like_everything_else() {
+    let mut counted = Vec::new();
+    for (tag, xdp) in [("pgo", "off"), ("pgs", "native")] {
+        let bed = Bed::with(tag, Nic::Tap);
+        let wire = Wire::new(bed.host.space(), UPLINK).unwrap();
+        bed.attach(&["--untagged", "wan"], xdp);
+        visits(&bed, &wire);
+        let came = || bed.counted()["in_packets"].as_u64().unwrap();
+        wait_for("all frames", 10, || came() >= 3 * FRAMES).unwrap();
+        let (_, capture) = &bed.guests["w1"];
+        let got = |mark: &'static [u8]| {
+            capture.frames().iter().filter(|seen| holds(&seen.head, mark)).count() as u64
+        };
+        wait_for("datagrams at the guest", 10, || got(b"ALLOWED") >= FRAMES).unwrap();
+        // All but the first, whose connection was not known yet; what is not complete goes the whole way.
+        let straight = if xdp == "native" { FRAMES - 1 } else { 0 };
+        assert_eq!(bed.gate()["sent"], straight, "{xdp}: {}", bed.counted());
+        let guest = bed.host.status().unwrap();
+        let guest = guest.port(&bed.guests["w1"].0.port).unwrap()["traffic"].clone();
+        let out = guest["out_outside"].clone();
+        counted.push((bed.counted(), out));
+
+        // Revoked: when apply returns nothing passes any more.
+        let closed = POLICY.replace("to: [r1, r2, w1], for: udp", "to: [r1, r2], for: udp");
+        bed.host.apply(&bed.lab.file("closed.yaml", &closed).unwrap()).unwrap();
+        let before = bed.counted();
+        (0..FRAMES).for_each(|_| {
+            wire.send(&bed.to("w1", "203.0.113.150").frame(b"REVOKED")).unwrap();
+        });
+        let dropped = |of: &Value| of["reasons"]["no-rule"].as_u64().unwrap_or(0);
+        wait_for("the drops", 10, || dropped(&bed.counted()) == dropped(&before) + FRAMES).unwrap();
+        assert_eq!(got(b"REVOKED"), 0);
+        assert_eq!(bed.gate()["sent"], straight);
+    }
+    assert_eq!(counted[0], counted[1], "filter and gate");
 }
 
 /// The other end of a cable, with an interface `eth0`.

@@ -13,6 +13,9 @@ pub struct Gate {
     pub why: Option<String>,
     /// Frames that it has dropped; they count among the port's traffic, too.
     pub dropped: u64,
+    /// Datagrams of known connections that it has sent straight to a guest; they count there, too.
+    #[serde(default)]
+    pub sent: u64,
     /// May the driver hide VLAN tags from it? Then it leaves what looks untagged to the filter where
     /// the uplink has tagged networks.
     pub hides_tags: bool,
@@ -29,6 +32,7 @@ impl From<GateStatus> for Gate {
             mode: mode.to_owned(),
             why: g.none.map(|why| why.to_string()),
             dropped: g.dropped,
+            sent: g.sent,
             hides_tags: g.hides_tags,
         }
     }

@@ -335,7 +335,8 @@ mod tests {
             closed_by: None,
             lane: false,
             xdp: closed.is_none().then(|| {
-                Box::new(Gate { mode: "native".into(), why: None, dropped: 7, hides_tags: false })
+                let (mode, why) = ("native".into(), None);
+                Box::new(Gate { mode, why, dropped: 7, sent: 0, hides_tags: false })
             }),
             vhost: None,
             traffic: Some(Traffic {

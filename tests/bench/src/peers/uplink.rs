@@ -17,7 +17,8 @@ pub struct Uplink {
     /// What TEST_RUN needs.
     pub programs: Programs,
     running: Running,
-    _guest: Tap,
+    /// The guest.
+    pub guest: Tap,
 }
 
 /// The programs of an uplink.
@@ -52,7 +53,7 @@ impl Running {
             denied: pinned(version.join("maps/DENIED"))?,
             ifindex: [up?, server?],
         };
-        Ok(Uplink { tap, programs, running, _guest: guest })
+        Ok(Uplink { tap, programs, running, guest })
     }
 }
 

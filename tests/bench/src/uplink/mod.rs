@@ -4,6 +4,7 @@
 mod alone;
 mod flood;
 mod prefixes;
+mod straight;
 
 use std::path::PathBuf;
 
@@ -43,6 +44,7 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
     let policy = policy()?;
     let mut rows = alone::rows(&policy, options.rounds, &interrupt)?;
     rows.extend(flood::rows(&policy, options.rounds, &interrupt)?);
+    rows.extend(straight::rows(&policy, options.rounds, &interrupt)?);
     others.mark()?;
     Report::new(rows, others.cores())?.show(options.json.as_deref())
 }
