@@ -56,6 +56,7 @@ impl Chains {
         if let Some((mut tail, length)) = tail {
             to.copy(&mut tail, length);
         }
+        ring.wrote(&self.parts, whole)?;
         let mut left = whole;
         for (head, room) in &self.heads {
             let written = left.min(*room);

@@ -32,7 +32,7 @@ const WORK: [Work; 6] = [
 ];
 
 /// Names of the features, for people.
-const NAMES: [(u32, &str); 16] = [
+const NAMES: [(u32, &str); 17] = [
     (VIRTIO_NET_F_CSUM, "csum"),
     (VIRTIO_NET_F_GUEST_CSUM, "guest-csum"),
     (VIRTIO_NET_F_GUEST_TSO4, "guest-tso4"),
@@ -48,15 +48,20 @@ const NAMES: [(u32, &str); 16] = [
     (VIRTIO_NET_F_GUEST_USO4, "guest-uso4"),
     (VIRTIO_NET_F_GUEST_USO6, "guest-uso6"),
     (VIRTIO_NET_F_HOST_USO, "uso"),
+    (LOG, "log"),
     (PROTOCOL, "protocol-features"),
 ];
 
+/// The bit of `VHOST_F_LOG_ALL`.
+pub const LOG: u32 = 26;
 /// The bit of `VHOST_USER_F_PROTOCOL_FEATURES`.
 const PROTOCOL: u32 = 30;
 
 /// What the protocol itself can here.
 pub const PROTOCOL_FEATURES: VhostUserProtocolFeatures = VhostUserProtocolFeatures::REPLY_ACK
     .union(VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS)
+    .union(VhostUserProtocolFeatures::INFLIGHT_SHMFD)
+    .union(VhostUserProtocolFeatures::LOG_SHMFD)
     .union(VhostUserProtocolFeatures::RESET_DEVICE);
 
 /// Features of a connection.

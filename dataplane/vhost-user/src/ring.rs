@@ -20,7 +20,7 @@ use virtio_bindings::virtio_ring::{
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
-use crate::{bell::Bell, fault::Watch};
+use crate::{bell::Bell, dirty::Log, fault::Watch, flight::Flight};
 
 /// The memory of a guest, as its front end has shared it.
 pub type Memory = GuestMemoryMmap<()>;
@@ -79,6 +79,15 @@ pub enum Lie {
     Indirect {
         /// Its bytes.
         length: u32,
+    },
+    /// What is noted as in flight is not what was taken.
+    #[error("chains in flight that are not the next ones")]
+    Flight,
+    /// A page that was written and has no place in the log.
+    #[error("page {page}, which is not in the log of written ones")]
+    Log {
+        /// Its number.
+        page: u64,
     },
     /// Its file was made shorter.
     #[error("memory that was taken back")]
@@ -151,6 +160,16 @@ struct State {
     /// What was published when the driver was last asked whether it wants a call.
     asked: Wrapping<u16>,
     ahead: Ahead,
+    /// `None` for most.
+    notes: Option<Box<Notes>>,
+}
+
+/// What a queue notes for whoever goes on with its guest.
+pub struct Notes {
+    /// What is in flight, if the front end keeps that.
+    pub flight: Option<Flight>,
+    /// Which pages were written, while somebody wants to know.
+    pub log: Option<Log>,
 }
 
 /// The next chains: numbers and first descriptors, read for a burst at once. The processor waits
@@ -182,6 +201,7 @@ impl Ring {
             next_used: Wrapping(0),
             asked: Wrapping(0),
             ahead: Ahead::EMPTY,
+            notes: None,
         };
         let mut ring = Self { memory, watches, state, kick, call };
         let used = ring.open()?.used.load::<u16>(INDEX, Ordering::Acquire);
@@ -190,9 +210,31 @@ impl Ring {
         Ok(ring)
     }
 
+    /// Notes this from now on. What was in flight when that was noted last is next.
+    pub fn noting(mut self, mut notes: Notes) -> Result<Self, Lie> {
+        if let Some(flight) = &mut notes.flight {
+            let used = self.state.next_used;
+            let open = self.open()?;
+            flight.recover(
+                open.state.shape.size,
+                used.0,
+                |at| open.seen(at),
+                |at| open.offered(at),
+            )?;
+            self.state.next_available = used;
+        }
+        self.state.notes = Some(Box::new(notes));
+        Ok(self)
+    }
+
     /// Was some of the memory taken back?
     pub fn is_lost(&self) -> bool {
-        self.watches.iter().any(Watch::is_lost)
+        let notes = self.state.notes.as_deref();
+        let lost = |notes: &Notes| {
+            notes.flight.as_ref().is_some_and(Flight::is_lost)
+                || notes.log.as_ref().is_some_and(Log::is_lost)
+        };
+        self.watches.iter().any(Watch::is_lost) || notes.is_some_and(lost)
     }
 
     /// Chains that were taken so far, modulo 65,536.
@@ -233,6 +275,36 @@ pub struct Open<'r> {
 }
 
 impl Open<'_> {
+    /// The number of the chain at this index of the available ring.
+    fn offered(&self, index: u16) -> Option<u16> {
+        let at = HEAD + usize::from(index & (self.state.shape.size - 1)) * 2;
+        self.available.load(at, Ordering::Relaxed).ok()
+    }
+
+    /// The same of the used ring.
+    fn seen(&self, index: u16) -> Option<u16> {
+        let at = HEAD + usize::from(index & (self.state.shape.size - 1)) * USED;
+        self.used.load::<u32>(at, Ordering::Relaxed).ok()?.try_into().ok()
+    }
+
+    fn flight(&mut self) -> Option<&mut Flight> {
+        self.state.notes.as_deref_mut()?.flight.as_mut()
+    }
+
+    /// So many bytes were written into these buffers.
+    pub fn wrote(&self, parts: &[Part], bytes: usize) -> Result<(), Lie> {
+        let log = self.state.notes.as_deref().and_then(|notes| notes.log.as_ref());
+        log.map_or(Ok(()), |log| log.mark_parts(parts, bytes))
+    }
+
+    /// Something was written into the used ring.
+    fn wrote_used(&self) -> Result<(), Lie> {
+        let log = self.state.notes.as_deref().and_then(|notes| notes.log.as_ref());
+        let place = log.and_then(|log| Some((log, log.used?)));
+        let bytes = HEAD + usize::from(self.state.shape.size) * USED + 2;
+        place.map_or(Ok(()), |(log, address)| log.mark(address, bytes as u64))
+    }
+
     /// Chains that wait to be taken.
     fn waiting(&self) -> Result<u16, Lie> {
         let Shape { available: address, size, .. } = self.state.shape;
@@ -270,6 +342,9 @@ impl Open<'_> {
         let Ahead { chains, from, to } = &self.state.ahead;
         let Some((head, first)) = chains[..*to].get(*from).copied() else { return Ok(None) };
         self.walk(first, parts)?;
+        if let Some(flight) = self.flight() {
+            flight.take(head);
+        }
         self.state.ahead.from += 1;
         self.state.next_available += 1;
         Ok(Some(head))
@@ -283,6 +358,9 @@ impl Open<'_> {
             Some(from) => ahead.from = from,
             // They are read once more.
             None => (ahead.from, ahead.to) = (0, 0),
+        }
+        if let Some(flight) = self.flight() {
+            flight.put_back(count);
         }
     }
 
@@ -344,13 +422,21 @@ impl Open<'_> {
         self.used.store(u32::from(head), at, Ordering::Relaxed).map_err(lost)?;
         self.used.store(bytes, at + 4, Ordering::Relaxed).map_err(lost)?;
         *next_used += 1;
+        if let Some(flight) = self.flight() {
+            flight.give(head);
+        }
         Ok(())
     }
 
     /// Shows the driver all that was given back.
     pub fn publish(&mut self) -> Result<(), Lie> {
-        let stored = self.used.store(self.state.next_used.0, INDEX, Ordering::Release);
-        stored.map_err(|_| Lie::Ring { address: self.state.shape.used })
+        let used = self.state.next_used.0;
+        let stored = self.used.store(used, INDEX, Ordering::Release);
+        stored.map_err(|_| Lie::Ring { address: self.state.shape.used })?;
+        if let Some(flight) = self.flight() {
+            flight.publish(used);
+        }
+        self.wrote_used()
     }
 
     /// Calls the driver if something was published since the last time and it wants to be called.
@@ -392,7 +478,7 @@ impl Open<'_> {
         }
         // The wish before the look (section 2.7.10).
         fence(Ordering::SeqCst);
-        Ok(())
+        self.wrote_used()
     }
 
     /// Wants no kick while it looks by itself. With event indexes the one that stands there is of
@@ -404,7 +490,8 @@ impl Open<'_> {
         }
         let flags = VRING_USED_F_NO_NOTIFY as u16;
         let stored = self.used.store(flags, 0, Ordering::Relaxed);
-        stored.map_err(|_| Lie::Ring { address: shape.used })
+        stored.map_err(|_| Lie::Ring { address: shape.used })?;
+        self.wrote_used()
     }
 }
 

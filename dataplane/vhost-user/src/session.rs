@@ -4,8 +4,7 @@
 
 use std::{
     fs::File,
-    io,
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::unix::net::UnixStream,
     sync::{Arc, Mutex},
 };
 
@@ -22,16 +21,19 @@ use vhost::{
     },
 };
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
-use vm_memory::{GuestAddress, GuestRegionMmap};
 
 use crate::{
     bell::{Bell, Ringer},
     carrier::{Carrier, Desk},
+    dirty::Log,
     enable,
     fault::Watch,
-    features::{Features, PROTOCOL_FEATURES},
+    features::{Features, LOG, PROTOCOL_FEATURES},
+    flight::{Area, Flight},
     port::{QUEUES, RECEIVE},
-    ring::{Direction, Memory, Ring, SIZE_MAX, Shape},
+    region::{self, Region, refused},
+    ring::{Direction, Memory, Notes, Ring, SIZE_MAX, Shape},
+    shared::Shared,
 };
 
 /// Most regions that a front end may share.
@@ -94,15 +96,6 @@ fn with<R>(
     Some(act(carrier, at))
 }
 
-/// Memory that a front end has shared.
-struct Region {
-    /// Where it is for the front end, which names the places of queues so.
-    user: u64,
-    guest: u64,
-    bytes: u64,
-    map: Arc<GuestRegionMmap<()>>,
-}
-
 /// What is known of a queue.
 #[derive(Default)]
 struct Queue {
@@ -110,6 +103,8 @@ struct Queue {
     /// Descriptors, available ring, used ring: for the front end.
     places: Option<[u64; 3]>,
     base: u16,
+    /// Guest address under which its used ring is logged.
+    logged: Option<u64>,
     kick: Option<File>,
     call: Option<Bell>,
     enabled: bool,
@@ -125,6 +120,10 @@ struct Session {
     memory: Arc<Memory>,
     watches: Arc<[Watch]>,
     queues: [Queue; QUEUES],
+    /// Where it is kept what is in flight.
+    flights: Option<Arc<Area>>,
+    /// Where it is noted which pages are written.
+    log: Option<Arc<Shared>>,
 }
 
 impl Session {
@@ -136,6 +135,8 @@ impl Session {
             memory: Arc::default(),
             watches: Arc::default(),
             queues: Default::default(),
+            flights: None,
+            log: None,
         }
     }
 
@@ -179,7 +180,9 @@ impl Session {
             return Ok(None);
         };
         let ready = queue.started && queue.enabled && queue.size > 0 && !self.regions.is_empty();
-        if !ready {
+        // Nothing is written that would have to be logged and cannot.
+        let logs = features.has(LOG);
+        if !ready || logs && self.log.is_none() {
             return Ok(None);
         }
         let [table, used, available] = places.map(|user| self.guest_address(user));
@@ -198,6 +201,14 @@ impl Session {
         let kick = kick.try_clone().map_err(Error::ReqHandlerError)?;
         let memory = (Arc::clone(&self.memory), Arc::clone(&self.watches));
         let ring = Ring::new(memory, shape, direction, queue.base, kick, queue.call.clone());
+        let flight = self.flights.as_ref().and_then(|area| Flight::new(area, index, queue.size));
+        let log = self.log.as_ref().filter(|_| logs);
+        let log = log.map(|shared| Log::new(Arc::clone(shared), queue.logged));
+        let notes = Notes { flight, log };
+        let ring = match notes {
+            Notes { flight: None, log: None } => ring,
+            notes => ring.and_then(|ring| ring.noting(notes)),
+        };
         ring.map(Some).map_err(refused)
     }
 
@@ -230,17 +241,8 @@ impl Session {
 
     /// Has these regions from now on.
     fn share(&mut self, regions: Vec<Region>) -> Result<()> {
-        let mut sorted: Vec<_> = regions.iter().map(|region| Arc::clone(&region.map)).collect();
-        sorted.sort_by_key(|map| vm_memory::GuestMemoryRegion::start_addr(&**map));
-        let memory = if sorted.is_empty() {
-            Memory::new()
-        } else {
-            Memory::from_arc_regions(sorted).map_err(refused)?
-        };
-        let watch = |region: &Region| Watch::new(region.map.as_ptr(), region.bytes as usize);
-        let watches: Option<Vec<_>> = regions.iter().map(watch).collect();
-        self.watches = watches.ok_or_else(|| refused("too many regions of memory"))?.into();
-        self.memory = Arc::new(memory);
+        let (memory, watches) = region::together(&regions)?;
+        (self.memory, self.watches) = (Arc::new(memory), watches);
         self.regions = regions;
         Ok(())
     }
@@ -254,33 +256,8 @@ impl Session {
     }
 }
 
-fn refused(reason: impl std::fmt::Display) -> Error {
-    Error::ReqHandlerError(io::Error::other(reason.to_string()))
-}
-
 fn unsupported<R>() -> Result<R> {
     Err(Error::InvalidOperation("not offered"))
-}
-
-fn region(region: &VhostUserMemoryRegion, file: File) -> Result<Region> {
-    let (guest, bytes, user) = (region.guest_phys_addr, region.memory_size, region.user_addr);
-    if guest.checked_add(bytes).is_none() || user.checked_add(bytes).is_none() {
-        return Err(refused("memory that goes beyond the end of all addresses"));
-    }
-    let map = GuestRegionMmap::new(region.mmap_region(file)?, GuestAddress(guest));
-    let map = Arc::new(map.ok_or_else(|| refused("memory of no address"))?);
-    Ok(Region { user, guest, bytes, map })
-}
-
-/// A descriptor by which somebody is rung. An eventfd, and nothing else: what a file of another kind
-/// does when somebody waits for it is its maker's choice.
-fn eventfd(file: Option<File>) -> Result<Option<File>> {
-    let Some(file) = file else { return Ok(None) };
-    let kind = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    if !kind.is_ok_and(|kind| kind.as_os_str() == "anon_inode:[eventfd]") {
-        return Err(refused("a descriptor that is no eventfd"));
-    }
-    Ok(Some(file))
 }
 
 impl VhostUserBackendReqHandlerMut for Session {
@@ -297,7 +274,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             self.stop(index)?;
             self.queues[index] = Queue::default();
         }
-        self.features = None;
+        (self.features, self.flights, self.log) = (None, None, None);
         self.tell_features()
     }
 
@@ -326,7 +303,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         _postcopy: Option<bool>,
     ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
         let regions: Result<Vec<_>> =
-            regions.iter().zip(files).map(|(one, file)| region(one, file)).collect();
+            regions.iter().zip(files).map(|(one, file)| Region::new(one, file)).collect();
         let regions = regions?;
         self.change(&[0, 1], |session| session.share(regions))?;
         Ok(None)
@@ -341,13 +318,16 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn set_vring_addr(
         &mut self,
         index: u32,
-        _flags: VhostUserVringAddrFlags,
+        flags: VhostUserVringAddrFlags,
         descriptor: u64,
         used: u64,
         available: u64,
-        _log: u64,
+        log: u64,
     ) -> Result<()> {
-        self.change_one(index, |queue| queue.places = Some([descriptor, used, available]))
+        let logged = flags.contains(VhostUserVringAddrFlags::VHOST_VRING_F_LOG).then_some(log);
+        self.change_one(index, |queue| {
+            (queue.places, queue.logged) = (Some([descriptor, used, available]), logged);
+        })
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
@@ -364,13 +344,13 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        let kick = eventfd(fd)?;
+        let kick = region::eventfd(fd)?;
         self.change_one(index.into(), |queue| (queue.started, queue.kick) = (true, kick))
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
         let ringer = Arc::clone(&self.post.ringer);
-        let call = eventfd(fd)?.map(|eventfd| Bell::new(eventfd, ringer));
+        let call = region::eventfd(fd)?.map(|eventfd| Bell::new(eventfd, ringer));
         self.change_one(index.into(), |queue| queue.call = call)
     }
 
@@ -413,14 +393,28 @@ impl VhostUserBackendReqHandlerMut for Session {
         unsupported()
     }
 
-    /// Frames are done with in their order, and none is in hand between two bursts: what is under
-    /// way is said by the rings.
-    fn get_inflight_fd(&mut self, _: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
-        unsupported()
+    fn get_inflight_fd(&mut self, asked: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
+        let VhostUserInflight { num_queues, queue_size, .. } = *asked;
+        if usize::from(num_queues) > QUEUES || queue_size > SIZE_MAX {
+            // There is no answer that says no.
+            return Err(Error::InvalidParam);
+        }
+        let file = Area::create(num_queues, queue_size).map_err(|_| Error::BackendInternalError)?;
+        let bytes = Area::bytes(num_queues, queue_size);
+        Ok((VhostUserInflight::new(bytes, 0, num_queues, queue_size), file))
     }
 
-    fn set_inflight_fd(&mut self, _: &VhostUserInflight, _: File) -> Result<()> {
-        unsupported()
+    fn set_inflight_fd(&mut self, kept: &VhostUserInflight, file: File) -> Result<()> {
+        let VhostUserInflight { mmap_size, mmap_offset, num_queues, queue_size } = *kept;
+        if mmap_size < Area::bytes(num_queues, queue_size) {
+            return Err(refused(format!("{mmap_size} bytes for what is in flight")));
+        }
+        let area = Area::open(file, mmap_offset, num_queues, queue_size);
+        let area = Arc::new(area.map_err(Error::ReqHandlerError)?);
+        self.change(&[0, 1], |session| {
+            session.flights = Some(area);
+            Ok(())
+        })
     }
 
     fn get_max_mem_slots(&mut self) -> Result<u64> {
@@ -436,7 +430,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         if self.regions.len() == REGIONS_MAX {
             return Err(refused("too many regions of memory"));
         }
-        let added = region(added, file)?;
+        let added = Region::new(added, file)?;
         self.change(&[0, 1], |session| {
             let mut regions = std::mem::take(&mut session.regions);
             regions.push(added);
@@ -471,7 +465,12 @@ impl VhostUserBackendReqHandlerMut for Session {
         unsupported()
     }
 
-    fn set_log_base(&mut self, _: &VhostUserLog, _: File) -> Result<()> {
-        unsupported()
+    fn set_log_base(&mut self, log: &VhostUserLog, file: File) -> Result<()> {
+        let shared = Shared::map(file, log.mmap_offset, log.mmap_size);
+        let shared = Arc::new(shared.map_err(|_| Error::InvalidParam)?);
+        self.change(&[0, 1], |session| {
+            session.log = Some(shared);
+            Ok(())
+        })
     }
 }

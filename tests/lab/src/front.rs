@@ -20,8 +20,11 @@ use nix::{
     sys::memfd::{MFdFlags, memfd_create},
 };
 use vhost::{
-    VhostBackend, VhostUserMemoryRegionInfo, VringConfigData,
-    vhost_user::{Frontend, VhostUserFrontend, message::VhostUserProtocolFeatures},
+    VhostBackend, VhostUserDirtyLogRegion, VhostUserMemoryRegionInfo, VringConfigData,
+    vhost_user::{
+        Frontend, VhostUserFrontend,
+        message::{VhostUserInflight, VhostUserProtocolFeatures},
+    },
 };
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
@@ -48,7 +51,10 @@ const SENT: u64 = 0x10_0000;
 
 /// Whether a driver wants to be told by index when there is something (`VIRTIO_F_EVENT_IDX`).
 pub const EVENT_IDX: u64 = 1 << 29;
+const LOG: u64 = 1 << 26;
 const PROTOCOL_FEATURES: u64 = 1 << 30;
+/// Bytes of a page of the log.
+pub const PAGE: u64 = 4096;
 const WRITE: u16 = 2;
 /// Of the queues.
 const RECEIVE: usize = 0;
@@ -82,6 +88,12 @@ impl Layout {
         self.sent(self.size) + self.received_each * slot as u64
     }
 
+    /// Does only the other side write to this page: a used ring, or buffers for what is received?
+    pub fn is_theirs(&self, page: u64) -> bool {
+        let at = page * PAGE;
+        at >= self.received(0) || [RECEIVE, SEND].iter().any(|queue| self.parts(*queue)[2] == at)
+    }
+
     /// Bytes of the memory.
     pub const fn memory(&self) -> u64 {
         self.received(self.size).next_multiple_of(0x1000)
@@ -107,6 +119,36 @@ pub struct Front {
     pub send: Option<SendQueue>,
     /// What it receives.
     pub receive: Option<ReceiveQueue>,
+    flights: Option<(VhostUserInflight, File)>,
+}
+
+/// What comes of speaking with the other side.
+type Negotiated<T> = std::result::Result<T, vhost::Error>;
+
+/// What stays when the other side dies.
+struct Kept {
+    memory: Arc<Memory>,
+    queues: [Queue; 2],
+    /// Where it is kept what is in flight.
+    flights: Option<(VhostUserInflight, File)>,
+}
+
+impl Kept {
+    /// Of one who begins.
+    fn new(
+        frontend: &mut Frontend,
+        features: u64,
+        layout: Layout,
+        keeps: bool,
+    ) -> Negotiated<Self> {
+        let wanted = VhostUserInflight::new(0, 0, 2, layout.size);
+        let flights = keeps.then(|| frontend.get_inflight_fd(&wanted)).transpose()?;
+        let memory = Arc::new(memory(layout).map_err(|_| vhost::Error::InvalidGuestMemory)?);
+        let event_index = features & EVENT_IDX != 0;
+        let queue = |index| Queue::new(Arc::clone(&memory), index, layout, event_index);
+        let queues = [RECEIVE, SEND].map(queue);
+        Ok(Self { memory, queues, flights })
+    }
 }
 
 impl Front {
@@ -118,44 +160,109 @@ impl Front {
 
     /// Negotiates what is offered of these features, with whoever is on the other side.
     pub fn over(stream: UnixStream, wanted: u64, layout: Layout) -> Result<Self> {
+        let kept = |frontend: &mut _, features| Kept::new(frontend, features, layout, false);
+        Self::with(stream, wanted, kept)
+    }
+
+    /// Connects, and keeps what is in flight for when the other side dies.
+    pub fn keeping(socket: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(socket).map_err(Error::file(socket))?;
+        let kept = |frontend: &mut _, features| Kept::new(frontend, features, Layout::WIDE, true);
+        Self::with(stream, !0, kept)
+    }
+
+    /// Connects once more after the other side has died: memory, queues and what was in flight are
+    /// those of before.
+    pub fn again(self, socket: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(socket).map_err(Error::file(socket))?;
+        let (Some(send), Some(receive)) = (self.send, self.receive) else {
+            return Err(Error::TimedOut { what: "queues that were taken out".into(), seconds: 0 });
+        };
+        let kept = Kept { memory: self.memory, queues: [receive.0, send.0], flights: self.flights };
+        Self::with(stream, self.features, |_, _| Ok(kept))
+    }
+
+    fn with(
+        stream: UnixStream,
+        wanted: u64,
+        kept: impl FnOnce(&mut Frontend, u64) -> Negotiated<Kept>,
+    ) -> Result<Self> {
         let watch = stream.try_clone().map_err(Error::system("dup"))?;
         let frontend = Frontend::from_stream(stream, 2);
-        Self::negotiate(frontend, watch, wanted, layout).map_err(|source| Error::System {
-            call: "negotiating with a vhost-user port".to_owned(),
-            source: io::Error::other(source.to_string()),
-        })
+        // There is no log before somebody wants one.
+        Self::negotiate(frontend, watch, wanted & !LOG, kept).map_err(failed("negotiating"))
     }
 
     fn negotiate(
         mut frontend: Frontend,
         watch: UnixStream,
         wanted: u64,
-        layout: Layout,
-    ) -> std::result::Result<Self, vhost::Error> {
+        kept: impl FnOnce(&mut Frontend, u64) -> Negotiated<Kept>,
+    ) -> Negotiated<Self> {
         frontend.set_owner()?;
         let features = frontend.get_features()? & wanted;
         frontend.set_features(features)?;
         if features & PROTOCOL_FEATURES != 0 {
             let all = frontend.get_protocol_features()?;
-            frontend.set_protocol_features(all & VhostUserProtocolFeatures::REPLY_ACK)?;
+            let wanted = VhostUserProtocolFeatures::REPLY_ACK
+                | VhostUserProtocolFeatures::INFLIGHT_SHMFD
+                | VhostUserProtocolFeatures::LOG_SHMFD;
+            frontend.set_protocol_features(all & wanted)?;
         }
         frontend.set_hdr_flags(vhost::vhost_user::message::VhostUserHeaderFlag::NEED_REPLY);
-        let memory = Arc::new(memory(layout).map_err(|_| vhost::Error::InvalidGuestMemory)?);
+        let Kept { memory, queues, flights } = kept(&mut frontend, features)?;
+        if let Some((area, file)) = &flights {
+            frontend.set_inflight_fd(area, file.as_raw_fd())?;
+        }
         let region = memory.iter().next().expect("one region");
         let region = VhostUserMemoryRegionInfo::from_guest_region(region)?;
         frontend.set_mem_table(&[region])?;
-        let mut queues = Vec::new();
-        for index in [RECEIVE, SEND] {
-            let queue = Queue::new(Arc::clone(&memory), index, layout, features & EVENT_IDX != 0);
+        for queue in &queues {
             queue.tell(&mut frontend, region.userspace_addr, features)?;
-            queues.push(queue);
         }
-        let send = queues.pop().map(SendQueue);
-        let mut receive = queues.pop().map(ReceiveQueue);
-        if let Some(receive) = &mut receive {
+        let [receive, send] = queues;
+        let (mut receive, send) = (ReceiveQueue(receive), SendQueue(send));
+        if receive.0.available.0 == 0 {
             receive.fill();
         }
-        Ok(Self { frontend, watch, memory, features, send, receive })
+        let (send, receive) = (Some(send), Some(receive));
+        Ok(Self { frontend, watch, memory, features, send, receive, flights })
+    }
+
+    /// From now on the other side is to note every page that it writes; the file has a bit for each.
+    pub fn log(&mut self) -> Result<File> {
+        let file = memfd_create("log", MFdFlags::MFD_CLOEXEC);
+        let file = File::from(file.map_err(Error::system("memfd_create"))?);
+        file.set_len(self.contents().len() as u64 / PAGE).map_err(Error::system("ftruncate"))?;
+        self.tell_log(&file).map_err(failed("telling of a log"))?;
+        Ok(file)
+    }
+
+    fn tell_log(&mut self, file: &File) -> Negotiated<()> {
+        let mmap_size = file.metadata().map_or(0, |file| file.len());
+        let (mmap_offset, mmap_handle) = (0, file.as_raw_fd());
+        let region = VhostUserDirtyLogRegion { mmap_size, mmap_offset, mmap_handle };
+        self.frontend.set_log_base(0, Some(region))?;
+        self.frontend.set_features(self.features | LOG)?;
+        let user = self.memory.get_host_address(GuestAddress(0)).expect("its beginning") as u64;
+        let queues = [self.receive.as_ref().map(|q| &q.0), self.send.as_ref().map(|q| &q.0)];
+        for queue in queues.into_iter().flatten() {
+            self.frontend.set_vring_addr(queue.index, &queue.places(user, true))?;
+        }
+        Ok(())
+    }
+
+    /// Where it is kept what is in flight, by one that does.
+    pub fn flights(&self) -> Option<&File> {
+        self.flights.as_ref().map(|(_, file)| file)
+    }
+
+    /// All of the memory, as it is now.
+    pub fn contents(&self) -> Vec<u8> {
+        let region = self.memory.iter().next().expect("one region");
+        let mut all = vec![0; region.len() as usize];
+        self.memory.read_slice(&mut all, GuestAddress(0)).expect("in the memory");
+        all
     }
 
     /// The socket, to see whether the other side is there.
@@ -192,6 +299,13 @@ impl Front {
             queue.wait(10);
         }
         None
+    }
+}
+
+fn failed(what: &'static str) -> impl FnOnce(vhost::Error) -> Error {
+    move |source| Error::System {
+        call: format!("{what} with a vhost-user port"),
+        source: io::Error::other(source.to_string()),
     }
 }
 
@@ -253,24 +367,29 @@ impl Queue {
     ) -> std::result::Result<(), vhost::Error> {
         let size = self.layout.size;
         frontend.set_vring_num(self.index, size)?;
-        let [table, available, used] = self.layout.parts(self.index);
-        let places = VringConfigData {
-            queue_max_size: size,
-            queue_size: size,
-            flags: 0,
-            desc_table_addr: user + table,
-            used_ring_addr: user + used,
-            avail_ring_addr: user + available,
-            log_addr: None,
-        };
-        frontend.set_vring_addr(self.index, &places)?;
-        frontend.set_vring_base(self.index, 0)?;
+        frontend.set_vring_addr(self.index, &self.places(user, false))?;
+        frontend.set_vring_base(self.index, self.returned())?;
         frontend.set_vring_call(self.index, &self.call)?;
         frontend.set_vring_kick(self.index, &self.kick)?;
         if features & PROTOCOL_FEATURES != 0 {
             frontend.set_vring_enable(self.index, true)?;
         }
         Ok(())
+    }
+
+    /// Where its parts are, and under which address its used ring is logged.
+    fn places(&self, user: u64, logged: bool) -> VringConfigData {
+        let size = self.layout.size;
+        let [table, available, used] = self.layout.parts(self.index);
+        VringConfigData {
+            queue_max_size: size,
+            queue_size: size,
+            flags: u32::from(logged),
+            desc_table_addr: user + table,
+            used_ring_addr: user + used,
+            avail_ring_addr: user + available,
+            log_addr: logged.then_some(used),
+        }
     }
 
     /// Writes a number somewhere behind the queue's beginning.
@@ -335,8 +454,23 @@ impl Queue {
         sys::block(&self.call)
     }
 
+    /// Chains that came back and were looked at so far, modulo 65,536.
+    pub fn seen(&self) -> u16 {
+        self.seen.0
+    }
+
+    /// Chains that came back so far, looked at or not.
+    pub fn returned(&self) -> u16 {
+        self.get(USED + 2)
+    }
+
+    /// Chains that have not come back.
+    pub fn outstanding(&self) -> u16 {
+        (self.available - self.seen).0
+    }
+
     /// The next chain that came back, with the bytes written into it.
-    fn next_used(&mut self) -> Option<(u16, u32)> {
+    pub fn next_used(&mut self) -> Option<(u16, u32)> {
         if self.get(USED + 2) == self.seen.0 {
             return None;
         }

@@ -17,6 +17,7 @@ pub mod hammer;
 pub mod host;
 pub mod inject;
 pub mod lab;
+pub mod liar;
 pub mod patience;
 pub mod probe;
 pub mod process;

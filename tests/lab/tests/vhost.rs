@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::UdpSocket,
+    os::unix::{fs::FileExt, net::UnixStream},
     process::Command,
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -15,7 +16,7 @@ use nix::{
 };
 use portcullis_lab::{
     frame::{Udp, holds, parse_mac},
-    front::{Front, SIZE},
+    front::{Front, Layout, PAGE, SIZE},
     patience::{is_long, limit_seconds, silence},
     probe::Probe,
     process::wait_for,
@@ -323,4 +324,125 @@ fn who_lies_is_stopped_and_nobody_else_notices() {
     });
     assert!(heard);
     drop(echo);
+}
+
+/// A host with a guest who echoes, and a port of r2 for anybody who is its front end.
+fn with_echo(tag: &str, guest: &str, nic: Nic) -> (Small, UdpEcho, Udp) {
+    let small = Small::with(tag, &[PING, ECHO], &[(guest, nic)]).unwrap();
+    small.host.portcullis(&["attach", "vhost-user", "u-r2", "--guest", "r2"]).unwrap();
+    let echo = UdpEcho::start(small.space(guest), 7000).unwrap();
+    let question = Udp {
+        from_mac: parse_mac(port(&small, "r2")["mac"].as_str().unwrap()).unwrap(),
+        to_mac: small.mac(guest),
+        from: "10.1.0.12".parse().unwrap(),
+        to: small.address(guest, false),
+        port: 7000,
+        ttl: 64,
+    };
+    (small, echo, question)
+}
+
+/// Sends a frame until its echo comes.
+fn is_echoed(front: &mut Front, frame: &[u8], mark: &[u8]) -> bool {
+    (0..20).any(|_| {
+        front.say(frame) && std::iter::from_fn(|| front.hear(100)).any(|frame| holds(&frame, mark))
+    })
+}
+
+#[test]
+fn every_page_that_the_engine_writes_is_in_the_log() {
+    let (small, _echo, question) = with_echo("pvp", "r1", Nic::Vhost);
+    let mut front = Front::connect(&small.host.vhost_socket("u-r2"), 0).unwrap();
+    assert!(is_echoed(&mut front, &question.frame(b"unlogged"), b"unlogged"));
+    let log = front.log().unwrap();
+    let (before, pages) = (front.contents(), Layout::WIDE.memory() / PAGE);
+    for round in 0..40 {
+        let mark = format!("logged {round}");
+        assert!(is_echoed(&mut front, &question.frame(mark.as_bytes()), mark.as_bytes()), "{mark}");
+    }
+    let after = front.contents();
+    let mut bits = vec![0; (pages / 8 + 1) as usize];
+    log.read_exact_at(&mut bits, 0).unwrap();
+    let is_logged = |page: u64| bits[page as usize / 8] >> (page % 8) & 1 == 1;
+    let piece = |all: &[u8], page: u64| all[(page * PAGE) as usize..][..PAGE as usize].to_vec();
+    let changed = |page: &u64| piece(&before, *page) != piece(&after, *page);
+    let written: Vec<u64> =
+        (0..pages).filter(|page| Layout::WIDE.is_theirs(*page)).filter(changed).collect();
+    assert!(written.len() > 40, "buffers and both used rings: {written:?}");
+    let forgotten: Vec<&u64> = written.iter().filter(|page| !is_logged(**page)).collect();
+    assert!(forgotten.is_empty(), "written, and not logged: {forgotten:?}");
+    let others: Vec<u64> =
+        (0..pages).filter(|page| is_logged(*page) && !Layout::WIDE.is_theirs(*page)).collect();
+    assert!(others.is_empty(), "logged, and nobody writes there: {others:?}");
+}
+
+/// Offsets in the part of the area for what is sent: is a chain in flight, and since when.
+const FLIES: u64 = 16;
+const EACH: u64 = 16;
+/// Bytes of the part of one queue of 256 descriptors.
+const PART: u64 = (16 + 16 * 256_u64).next_multiple_of(64);
+
+#[test]
+fn what_was_in_flight_when_the_engine_died_is_taken_again() {
+    // One who is there also while the engine is not.
+    let (small, _echo, question) = with_echo("pvf", "r3", Nic::Veth);
+    let socket = small.host.vhost_socket("u-r2");
+    let mut front = Front::keeping(&socket).unwrap();
+    for round in 0..3 {
+        assert!(is_echoed(&mut front, &question.frame(b"before"), b"before"));
+        settle(&mut front);
+        // It dies over frames that it has in hand, or not yet.
+        for _ in 0..100 {
+            front.say(&question.frame(b"dying"));
+        }
+        small.host.kill_engine().unwrap();
+        front.say(&question.frame(format!("in flight {round}").as_bytes()));
+        // As one leaves it that dies with this one in hand, too.
+        let send = &front.send.as_ref().unwrap().0;
+        let first = send.returned();
+        let last = send.available.0.wrapping_sub(1);
+        let in_hand = (first..=last).zip(1_u64..).collect::<Vec<_>>();
+        for (index, counter) in &in_hand {
+            let entry = PART + FLIES + EACH * u64::from(index % SIZE);
+            front.flights().unwrap().write_all_at(&counter.to_ne_bytes(), entry + 8).unwrap();
+            front.flights().unwrap().write_all_at(&[1], entry).unwrap();
+        }
+        wait_for("a new engine", limit_seconds(10), || UnixStream::connect(&socket).is_ok())
+            .unwrap();
+        front = front.again(&socket).unwrap();
+        let mark = format!("in flight {round}");
+        let heard = (0..20).any(|_| {
+            std::iter::from_fn(|| front.hear(100)).any(|frame| holds(&frame, mark.as_bytes()))
+        });
+        assert!(heard, "{mark}");
+        settle(&mut front);
+        let mut area = [0; PART as usize];
+        front.flights().unwrap().read_exact_at(&mut area, PART).unwrap();
+        let flying = (0..256).filter(|at| area[(FLIES + EACH * at) as usize] != 0).count();
+        assert_eq!(flying, 0);
+    }
+    // What cannot be in flight is a lie.
+    settle(&mut front);
+    small.host.kill_engine().unwrap();
+    front.say(&question.frame(b"a lie"));
+    let other = front.send.as_ref().unwrap().0.available.0.wrapping_add(7) % SIZE;
+    front.flights().unwrap().write_all_at(&[1], PART + FLIES + EACH * u64::from(other)).unwrap();
+    wait_for("a new engine", limit_seconds(10), || UnixStream::connect(&socket).is_ok()).unwrap();
+    assert!(front.again(&socket).is_err());
+}
+
+/// Waits until all that was sent came back, each once and in its order.
+fn settle(front: &mut Front) {
+    let queue = &mut front.send.as_mut().unwrap().0;
+    wait_for("all chains", limit_seconds(5), || {
+        while queue.outstanding() > 0 {
+            let expected = queue.seen() % SIZE;
+            match queue.next_used() {
+                Some((slot, _)) => assert_eq!(slot, expected),
+                None => return false,
+            }
+        }
+        true
+    })
+    .unwrap();
 }
