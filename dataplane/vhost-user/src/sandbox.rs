@@ -7,6 +7,7 @@ use portcullis_sandbox::Needs;
 const CALLS: &[c_long] = &[
     libc::SYS_fstat,
     libc::SYS_fstatfs,
+    libc::SYS_getsockopt,
     libc::SYS_io_destroy,
     libc::SYS_io_getevents,
     libc::SYS_io_submit,

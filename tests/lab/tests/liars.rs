@@ -25,6 +25,9 @@ const RULES: [&str; 2] = [
 /// How long they lie, and how long in the long form.
 const TIME: Duration = Duration::from_secs(4);
 const TIME_LONG: Duration = Duration::from_secs(300);
+/// Those that have brought something down, once: 449 has the engine ask for the options of a socket that
+/// came beside a message, a system call that it was not left.
+const FOUND: [u64; 1] = [449];
 /// Lies between two looks at the others.
 const ROUNDS: u64 = 50;
 
@@ -39,10 +42,10 @@ fn liars_bring_nothing_down() {
         small.space("r1").enter(|| UdpSocket::bind("10.1.0.11:0").map_err(Error::system("bind")));
     let sender = sender.unwrap();
     let time = if is_long() { TIME_LONG } else { TIME };
-    let (begin, mut seed) = (Instant::now(), 0);
-    while begin.elapsed() < time || seed == 0 {
+    let (begin, mut seeds, mut seed) = (Instant::now(), FOUND.into_iter().chain(0..), 0);
+    while begin.elapsed() < time || seed < ROUNDS {
         for _ in 0..ROUNDS {
-            seed += 1;
+            seed = seeds.next().unwrap();
             let mut liar = Liar::new(seed).unwrap();
             liar.speak(&socket).unwrap();
             // A connection that comes before the last one is gone may be cut off with that.
