@@ -351,6 +351,45 @@ mod tests {
         assert_eq!(got[0], Err(Closed::IndexTaken { port: "the host's leg of lan".into() }));
     }
 
+    /// So many guests more in `pc1`'s network, each with a port.
+    fn crowd(count: usize) -> (Image, Vec<PortSpec>) {
+        let mut image = testing::image();
+        let names: Vec<String> = (0..count).map(|n| format!("crowd{n}")).collect();
+        let one = image.nics[0].clone();
+        let nics = names.iter().map(|name| Nic { guest: name.clone(), ..one.clone() });
+        image.nics.extend(nics);
+        let specs = names.iter().map(|name| tap(name, Some(name), None));
+        (image, specs.collect())
+    }
+
+    fn place_crowd(image: &Image, specs: &[PortSpec], first: u32) -> Vec<Result<Place, Closed>> {
+        let candidates: Vec<_> =
+            specs.iter().zip(first..).map(|(spec, ifindex)| Candidate { spec, ifindex }).collect();
+        place(image, &[Leg { network: 1, ifindex: 90 }], &candidates, &Numbers::new())
+    }
+
+    #[test]
+    fn who_comes_to_a_full_network_is_closed_and_nobody_else() {
+        let (image, mut specs) = crowd(MEMBERS);
+        specs.push(tap("elsewhere", Some("router"), Some("dmz")));
+        let got = place_crowd(&image, &specs, 100);
+        let (last, full) = (MEMBERS - 1, Closed::NetworkFull { network: "lan".into() });
+        assert!(got[..last].iter().all(Result::is_ok), "the host's leg is a member, too");
+        assert_eq!(got[last], Err(full));
+        assert_eq!(got[MEMBERS], Ok(Place::Nic(3)));
+    }
+
+    #[test]
+    fn a_full_table_has_no_subports_and_keeps_its_ports() {
+        let image = trunked(true);
+        let (a, b) = (tap("a", Some("router"), None), tap("b", Some("pc1"), None));
+        let candidates = [Candidate { spec: &a, ifindex: 0 }, Candidate { spec: &b, ifindex: 1 }];
+        let legs: Vec<Leg> =
+            (2..PORTS).map(|ifindex| Leg { network: 1 + ifindex % 2, ifindex }).collect();
+        let got = place(&image, &legs, &candidates, &Numbers::new());
+        assert_eq!(got, [Err(Closed::NoSubport), Ok(Place::Nic(0))]);
+    }
+
     /// `router` with both its networks by one interface.
     fn trunked(untagged: bool) -> Image {
         let mut image = testing::image();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{apply, guard, guest, measure::Times, policy, testrun::Counts, uplink, vhost};
+use crate::{apply, guest, measure::Times, policy, rows, testrun::Counts, vhost};
 
 /// Measures Portcullis and its peers side by side, in namespaces of its own.
 #[derive(Parser, Debug)]
@@ -35,11 +35,11 @@ pub enum Part {
     /// How long a policy takes from its file to the last port's acknowledgement
     Apply(apply::Options),
     /// What attacks of a guest and logged connections cost its neighbours
-    Guard(guard::Options),
+    Guard(rows::Options),
     /// How long guests of our own monitor take to boot, and what memory they cost
     Guest(guest::Options),
     /// What denied frames cost an uplink with a million denied prefixes
-    Uplink(uplink::Options),
+    Uplink(rows::Options),
     /// How fast guests on vhost-user ports reach each other
     Vhost(vhost::Options),
 }

@@ -1,11 +1,26 @@
 //! Rows of a table whose numbers may have an aim.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
+use clap::Args;
 use serde::Serialize;
 
 use crate::{machine::Machine, stats::Spread, table::Table};
+
+/// What a part of the bench is to do that has nothing else to choose.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Rounds; every number is the median over their readings
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Write JSON to this file too, `-` for JSON instead of the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
+}
 
 /// All rows of a part of the bench.
 #[derive(Serialize)]

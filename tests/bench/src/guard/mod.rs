@@ -5,22 +5,13 @@ mod attacks;
 mod events;
 mod volley;
 
-use std::path::PathBuf;
-
-use clap::Args;
-
-use crate::{command, interrupt::Interrupt, machine::Others, rows::Report, scratch};
-
-/// What the bench of the guard is to do.
-#[derive(Args, Debug)]
-pub struct Options {
-    /// Rounds; every number is the median over their readings
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// Write JSON to this file too, `-` for JSON instead of the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
-    json: Option<PathBuf>,
-}
+use crate::{
+    command,
+    interrupt::Interrupt,
+    machine::Others,
+    rows::{Options, Report},
+    scratch,
+};
 
 /// Measures and prints; false where an aim was missed.
 pub fn bench(options: &Options) -> anyhow::Result<bool> {

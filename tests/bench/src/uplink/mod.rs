@@ -6,10 +6,7 @@ mod flood;
 mod prefixes;
 mod straight;
 
-use std::path::PathBuf;
-
 use anyhow::Context;
-use clap::Args;
 
 use crate::{
     command,
@@ -17,23 +14,12 @@ use crate::{
     interrupt::Interrupt,
     machine::Others,
     peers::Policy,
-    rows::{Report, Row},
+    rows::{Options, Report, Row},
     scratch,
     stats::Spread,
     workload::{self, SERVER},
     world::{Ends, Topology},
 };
-
-/// What the bench of the uplink is to do.
-#[derive(Args, Debug)]
-pub struct Options {
-    /// Rounds; every number is the median over their readings
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// Write JSON to this file too, `-` for JSON instead of the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
-    json: Option<PathBuf>,
-}
 
 /// Measures and prints; false where an aim was missed.
 pub fn bench(options: &Options) -> anyhow::Result<bool> {
