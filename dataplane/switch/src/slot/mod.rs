@@ -1,24 +1,25 @@
 //! The tables of one generation as plain data: an image, and where its NICs are plugged in. Pure.
 
+mod addresses;
+mod ports;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
-use portcullis_image::{Image, Limits, Network, Nic, Rule, Shared};
+use portcullis_image::{Image, Network, Rule};
 use portcullis_pipeline::{
     addr::{Addr, Mac},
     layout::{
         AddressEntry, GenerationEntry, HolderKey, Members, NetworkEntry, NoticeEntry, PortEntry,
-        PortLimits, PrefixEntry, Rate, RuleEntry, address_flag, generation_flag, network_flag,
-        port_flag, port_kind, sharer_scope,
+        PrefixEntry, RuleEntry, generation_flag, network_flag,
     },
     shared::is_shared,
-    subport::is_subport,
-    tables::TICKS_PER_SECOND,
 };
 
+pub use self::addresses::covers;
 use crate::{
     notices,
     numbers::Numbers,
-    place::{Leg, Place, table_index, vlan_of},
+    place::{Leg, Place},
 };
 
 /// A port that is to be open.
@@ -126,17 +127,6 @@ struct Builder<'a> {
     ports: &'a [OpenPort],
 }
 
-/// Whose a declared address is.
-#[derive(Clone, Copy)]
-enum Owner {
-    /// Of this NIC.
-    Nic(usize),
-    /// The gateway of this network.
-    Gateway(u32),
-    /// Shared: index into [`Image::shared`].
-    Shared(usize),
-}
-
 impl Builder<'_> {
     fn networks(&self, tables: &mut Tables) {
         for (network, id) in self.image.networks.iter().zip(1..) {
@@ -165,293 +155,6 @@ impl Builder<'_> {
             tables.prefixes.insert((p.addr, p.len), entry);
         }
     }
-
-    fn addresses(&self, tables: &mut Tables, host_addrs: &[IpAddr]) {
-        let owners = self.owners();
-        let owned = host_addrs.iter().map(|a| Addr::from(*a));
-        let host: Vec<Addr> = owned.chain(self.image.host_addresses.iter().copied()).collect();
-        for known in &self.image.addresses {
-            let key = (known.addr, known.scope);
-            match owners.get(&key) {
-                Some(owner) => {
-                    tables.addresses.insert(key, self.owned(*owner, known.class));
-                }
-                None if host.contains(&known.addr) => {
-                    tables.addresses.insert(key, host_entry(known.class));
-                }
-                // Nobody plugged in: a single address of a set, for which the longest prefix says
-                // where it is.
-                None => self.single(tables, known.addr, known.class),
-            }
-        }
-        for addr in host.iter().filter(|a| !a.is_link_local_v6()) {
-            tables.addresses.entry((*addr, 0)).or_insert_with(|| host_entry(self.image.host));
-        }
-        self.link_local(tables, &owners);
-        self.sharers(tables);
-    }
-
-    /// Addresses that belong to a NIC or a gateway, with their scope.
-    fn owners(&self) -> BTreeMap<(Addr, u32), Owner> {
-        let mut owners = BTreeMap::new();
-        for (nic, index) in self.image.nics.iter().zip(0..) {
-            owners.extend(
-                nic.addrs.iter().map(|a| ((*a, scope(*a, nic.network)), Owner::Nic(index))),
-            );
-            owners.insert((Addr::link_local_of(nic.mac), nic.network), Owner::Nic(index));
-        }
-        for (shared, index) in self.image.shared.iter().zip(0..) {
-            owners.extend(addresses_of(shared).map(|key| (key, Owner::Shared(index))));
-        }
-        for (network, id) in self.image.networks.iter().zip(1..) {
-            if network.gateway.is_empty() {
-                continue;
-            }
-            owners.extend(network.gateway.iter().map(|(a, _)| ((*a, 0), Owner::Gateway(id))));
-            owners.insert((Addr::link_local_of(network.gateway_mac), id), Owner::Gateway(id));
-        }
-        owners
-    }
-
-    fn owned(&self, owner: Owner, class: u32) -> AddressEntry {
-        match owner {
-            Owner::Nic(index) => {
-                let nic = &self.image.nics[index];
-                let port = self.port_of(index).unwrap_or(0);
-                let kind = if port == 0 { port_kind::CLOSED } else { port_kind::GUEST };
-                AddressEntry { mac: nic.mac.0, class, port, network: nic.network, kind, flags: 0 }
-            }
-            Owner::Shared(index) => self.shared_entry(&self.image.shared[index], class),
-            Owner::Gateway(id) => AddressEntry {
-                mac: self.image.network(id).map_or(0, |n| n.gateway_mac.0),
-                class,
-                port: self.legs.iter().find(|l| l.network == id).map_or(0, |l| l.ifindex),
-                network: id,
-                kind: port_kind::HOST,
-                flags: 0,
-            },
-        }
-    }
-
-    fn shared_entry(&self, shared: &Shared, class: u32) -> AddressEntry {
-        let here = shared.by.iter().filter(|nic| self.port_of(**nic).is_some()).count();
-        let away = if here < shared.by.len() { address_flag::AWAY } else { 0 };
-        AddressEntry {
-            mac: shared.mac.0,
-            class,
-            port: 0,
-            network: shared.network,
-            kind: if here > 0 { port_kind::GUEST } else { port_kind::CLOSED },
-            flags: address_flag::SHARED | away,
-        }
-    }
-
-    /// Who may hold which shared address: an entry for each of its ports.
-    fn sharers(&self, tables: &mut Tables) {
-        for shared in &self.image.shared {
-            let here = shared.by.iter().filter_map(|nic| Some((*nic, self.port_of(*nic)?)));
-            for (nic, port) in here {
-                for (addr, scope) in addresses_of(shared) {
-                    let class = tables.addresses.get(&(addr, scope)).map_or(0, |e| e.class);
-                    let entry = AddressEntry {
-                        mac: self.image.nics[nic].mac.0,
-                        class,
-                        port,
-                        network: shared.network,
-                        kind: port_kind::GUEST,
-                        flags: 0,
-                    };
-                    tables.addresses.insert((addr, sharer_scope(port)), entry);
-                }
-            }
-        }
-    }
-
-    /// The port that carries a NIC.
-    fn port_of(&self, nic: usize) -> Option<u32> {
-        let mut all = self.ports.iter().flat_map(|p| p.place.nics(p.ifindex));
-        all.find_map(|(index, port)| (index == nic).then_some(port))
-    }
-
-    /// A single address without an owner is a prefix of full length.
-    fn single(&self, tables: &mut Tables, addr: Addr, class: u32) {
-        let covering = self.image.prefixes.iter().filter(|p| covers(p.addr, p.len, addr));
-        let network = covering.max_by_key(|p| p.len).map_or(0, |p| p.network);
-        tables.prefixes.insert((addr, 128), PrefixEntry { class, network });
-    }
-
-    /// The link-local addresses that follow from MACs, where the image does not name them.
-    fn link_local(&self, tables: &mut Tables, owners: &BTreeMap<(Addr, u32), Owner>) {
-        for (key, owner) in owners.iter().filter(|((a, _), _)| a.is_link_local_v6()) {
-            if tables.addresses.contains_key(key) {
-                continue;
-            }
-            let class = match owner {
-                Owner::Gateway(_) => self.image.host,
-                Owner::Nic(index) => self.nic_class(tables, &self.image.nics[*index]),
-                // The image names those of all shared addresses.
-                Owner::Shared(_) => continue,
-            };
-            tables.addresses.insert(*key, self.owned(*owner, class));
-        }
-    }
-
-    /// Class of a NIC's first address; that of the outside for one without any.
-    fn nic_class(&self, tables: &Tables, nic: &Nic) -> u32 {
-        let first = nic.addrs.first().map(|a| (*a, scope(*a, nic.network)));
-        first.and_then(|k| tables.addresses.get(&k)).map_or(self.image.world, |e| e.class)
-    }
-
-    fn ports(&self, tables: &mut Tables) {
-        for port in self.ports {
-            self.guest_ports(tables, port);
-            let index = table_index(port.ifindex);
-            let bare = PortEntry { mtu: port.mtu, ..port_entry(port.ifindex) };
-            match &port.place {
-                Place::Nic(_) => {}
-                Place::Trunk { .. } => {
-                    // Without an untagged network it has no address, and takes no frame without a
-                    // tag.
-                    let closed = PortEntry { kind: port_kind::GUEST, ..bare };
-                    tables.ports.entry(index).or_insert(closed).flags |= port_flag::TRUNK;
-                }
-                Place::Uplink { tagged, untagged } => {
-                    let mut flags = 0;
-                    if port.hides_tags && !tagged.is_empty() {
-                        flags = port_flag::HIDES_TAGS;
-                    }
-                    let (kind, network) = (port_kind::UPLINK, *untagged);
-                    let mut entry = PortEntry { kind, flags, network, ..bare };
-                    let networks = tagged.iter().chain([untagged]);
-                    let said = networks.filter_map(|id| self.image.network(*id));
-                    let said = said.map(|network| network.uplink_limits);
-                    limit(&mut entry, &said.fold(Limits::LEAST, Limits::most));
-                    tables.ports.insert(index, entry);
-                }
-            }
-        }
-        for leg in self.legs {
-            let Some(network) = self.image.network(leg.network) else { continue };
-            tables.members.entry(leg.network).or_default().push(leg.ifindex);
-            let mut entry = PortEntry {
-                mac: network.gateway_mac.0,
-                mtu: network.mtu,
-                kind: port_kind::HOST,
-                network: leg.network,
-                class: self.image.host,
-                ..port_entry(leg.ifindex)
-            };
-            limit(&mut entry, &network.host_limits);
-            tables.ports.insert(table_index(leg.ifindex), entry);
-        }
-        // Copies without a tag are made first.
-        tables.members.values_mut().for_each(|ports| ports.sort_by_key(|p| is_subport(*p)));
-    }
-
-    /// The ports of the NICs that an interface carries.
-    fn guest_ports(&self, tables: &mut Tables, port: &OpenPort) {
-        for (index, number) in port.place.nics(port.ifindex) {
-            let nic = &self.image.nics[index];
-            tables.members.entry(nic.network).or_default().push(number);
-            let mut entry = self.guest_port(tables, number, nic);
-            entry.device = port.ifindex;
-            if self.image.shared.iter().any(|s| s.by.contains(&index)) {
-                entry.flags |= port_flag::SHARES;
-            }
-            if number != port.ifindex {
-                tables.subports.insert((port.ifindex, vlan_of(self.image, index)), number);
-            }
-            tables.ports.insert(table_index(number), entry);
-        }
-    }
-
-    fn guest_port(&self, tables: &mut Tables, ifindex: u32, nic: &Nic) -> PortEntry {
-        let network = self.image.network(nic.network);
-        if let Some(network) = network {
-            notices::of_nic(tables, network, nic, ifindex);
-        }
-        let mut entry = PortEntry {
-            mac: nic.mac.0,
-            mtu: network.map_or(0, |n| n.mtu),
-            kind: port_kind::GUEST,
-            network: nic.network,
-            class: self.nic_class(tables, nic),
-            ..port_entry(ifindex)
-        };
-        for (to, from) in entry.addrs.iter_mut().zip(&nic.addrs) {
-            *to = *from;
-        }
-        if nic.addrs.len() > entry.addrs.len() {
-            entry.flags |= port_flag::MORE_ADDRESSES;
-        }
-        limit(&mut entry, &nic.limits);
-        entry
-    }
-}
-
-/// The keys of shared addresses, the link-local one that follows from their MAC among them.
-fn addresses_of(shared: &Shared) -> impl Iterator<Item = (Addr, u32)> + '_ {
-    let declared = shared.addrs.iter().map(|a| (*a, scope(*a, shared.network)));
-    declared.chain([(Addr::link_local_of(shared.mac), shared.network)])
-}
-
-/// How long a port may take more than its rate at once.
-const EVENT_BURST_TICKS: u64 = TICKS_PER_SECOND;
-/// For bytes: longer than the 200 ms for which Linux' TCP is silent at least when it has lost all
-/// that it sent; what such a sender leaves unused meanwhile would be lost to it otherwise.
-const BYTE_BURST_TICKS: u64 = 3 * TICKS_PER_SECOND / 10;
-/// Two frames as large as they come, so that they pass at any rate.
-const BYTE_BURST_LEAST: u64 = 2 * 65_550;
-
-/// Gives a port its limits.
-fn limit(entry: &mut PortEntry, limits: &Limits) {
-    if limits.in_bit_per_s.is_some() {
-        entry.flags |= port_flag::LIMIT_IN;
-    }
-    if limits.out_bit_per_s.is_some() {
-        entry.flags |= port_flag::LIMIT_OUT;
-    }
-    entry.limits = port_limits(limits);
-}
-
-/// Limits as the programs count them.
-fn port_limits(l: &Limits) -> PortLimits {
-    let events = |per_s: Option<u32>| Rate::new(per_s.unwrap_or(0).into(), EVENT_BURST_TICKS, 1);
-    let bytes = |bit_per_s: Option<u64>| {
-        Rate::new(bit_per_s.unwrap_or(0) / 8, BYTE_BURST_TICKS, BYTE_BURST_LEAST)
-    };
-    PortLimits {
-        flows: l.flows.unwrap_or(0),
-        half_open: l.half_open.unwrap_or(0),
-        new: events(l.new_per_s),
-        broadcast: events(l.broadcast_per_s),
-        neighbours: events(l.neighbours_per_s),
-        receive: bytes(l.in_bit_per_s),
-        send: bytes(l.out_bit_per_s),
-        reserved: 0,
-    }
-}
-
-/// A closed port.
-fn port_entry(ifindex: u32) -> PortEntry {
-    PortEntry {
-        addrs: [Addr::UNSPECIFIED; 4],
-        mac: 0,
-        ifindex,
-        mtu: 0,
-        kind: port_kind::CLOSED,
-        flags: 0,
-        network: 0,
-        device: ifindex,
-        class: 0,
-        limits: PortLimits::NONE,
-    }
-}
-
-/// An address of the host by which no network of ours knows it: reached through the leg of the
-/// network that a packet comes from.
-fn host_entry(class: u32) -> AddressEntry {
-    AddressEntry { mac: 0, class, port: 0, network: 0, kind: port_kind::HOST, flags: 0 }
 }
 
 fn network_entry(network: &Network) -> NetworkEntry {
@@ -480,23 +183,15 @@ fn network_entry(network: &Network) -> NetworkEntry {
     }
 }
 
-/// The scope that an address of a network has: link-local ones mean something there only.
-fn scope(addr: Addr, network: u32) -> u32 {
-    if addr.is_link_local_v6() { network } else { 0 }
-}
-
-/// Does a prefix (its length that of the mapped form) cover an address?
-pub fn covers(prefix: Addr, len: u8, addr: Addr) -> bool {
-    let bits = |a: Addr| u128::from_be_bytes(a.octets());
-    let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
-    bits(prefix) & mask == bits(addr) & mask
-}
-
 #[cfg(test)]
 mod tests {
+    use portcullis_image::{Limits, Shared};
+    use portcullis_pipeline::layout::{
+        PortLimits, address_flag, port_flag, port_kind, sharer_scope,
+    };
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{ports::port_limits, *};
     use crate::{place::Subport, testing};
 
     fn v4(text: &str) -> Addr {
