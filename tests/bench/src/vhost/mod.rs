@@ -73,7 +73,7 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
     let bench = Bench { options, interrupt };
     let mut rows = bench.ordinary()?;
     rows.extend(bench.bulk()?);
-    rows.extend(bench.from_taps()?);
+    rows.extend(bench.over_taps()?);
     rows.extend(bench.driven()?);
     others.mark()?;
     Report::new(rows, others.cores())?.show(options.json.as_deref())
@@ -160,7 +160,7 @@ impl Bench<'_> {
     }
 
     /// Super-packets of a guest on a tap port, by the kernel's half to a guest on rings.
-    fn from_taps(&self) -> anyhow::Result<Vec<Row>> {
+    fn over_taps(&self) -> anyhow::Result<Vec<Row>> {
         let load = Load { bytes: 0, flows: 1 };
         let mut ours = ours::start("portcullis-tap", [Kind::Tap, Kind::VhostUser], BULK)?;
         ours.at_work(|circle| circle.open(load, &self.interrupt))?;
