@@ -3,7 +3,8 @@
 
 use std::{
     cell::{Cell, OnceCell},
-    hash::BuildHasher,
+    hash::{BuildHasher, Hasher},
+    hint::black_box,
 };
 
 use hashbrown::DefaultHashBuilder;
@@ -34,19 +35,41 @@ impl Flows {
         }
     }
 
+    /// Where a key belongs, before the table's size is known.
+    #[inline(always)]
+    fn home(&self, key: &FlowKey) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        for word in [key.a.hi, key.a.lo, key.b.hi, key.b.lo] {
+            hasher.write_u64(word);
+        }
+        let ports = u64::from(key.a_port) << 48 | u64::from(key.b_port) << 32;
+        hasher.write_u64(ports | u64::from(key.protocol) << 16 | u64::from(key.scope));
+        hasher.finish() as usize
+    }
+
     /// Places from where `key` belongs, each once.
+    #[inline(always)]
     fn chain(&self, key: &FlowKey) -> impl Iterator<Item = &Place> {
         let mask = self.places.len() - 1;
-        let start = self.hasher.hash_one(key) as usize;
+        let start = self.home(key);
         (0..=mask).map(move |step| &self.places[start.wrapping_add(step) & mask])
     }
 
     /// The entry of a key.
     pub fn get(&self, key: &FlowKey) -> Option<&FlowEntry> {
-        for place in self.chain(key) {
+        // Stored one by one a moment ago. Loaded as one word, which the compiler would do, they had
+        // to wait until all that was stored before, other guests' frames too, has left for the cache.
+        let key = FlowKey {
+            a_port: black_box(key.a_port),
+            b_port: black_box(key.b_port),
+            protocol: black_box(key.protocol),
+            scope: black_box(key.scope),
+            ..*key
+        };
+        for place in self.chain(&key) {
             match place.get() {
                 None => return None,
-                Some((k, entry)) if k == key => return Some(entry),
+                Some((k, entry)) if *k == key => return Some(entry),
                 Some(_) => {}
             }
         }
@@ -98,7 +121,7 @@ impl Flows {
         let mut hole = at;
         let mut next = (at + 1) & mask;
         while let Some((key, _)) = self.places[next].get() {
-            let home = self.hasher.hash_one(key) as usize & mask;
+            let home = self.home(key) & mask;
             // Is the hole on the way from its home to where it is?
             if next.wrapping_sub(home) & mask >= next.wrapping_sub(hole) & mask {
                 if let Some(moved) = self.places[next].take() {

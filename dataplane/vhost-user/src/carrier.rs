@@ -5,7 +5,10 @@
 use std::{
     io,
     os::fd::AsRawFd,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -188,7 +191,6 @@ impl Carrier {
             ring.give(frame.chain, 0)?;
         }
         ring.publish()?;
-        ring.call()?;
         Ok(true)
     }
 
@@ -203,15 +205,18 @@ impl Carrier {
         }
     }
 
-    /// Calls the guests that were given something.
+    /// Calls the guests to whom something was given, or given back.
     fn call(&mut self) {
+        fence(Ordering::SeqCst);
         for at in 0..self.ports.len() {
-            let port = &mut self.ports[at];
-            if std::mem::take(&mut port.touched)
-                && let Some(ring) = &mut port.rings[RECEIVE]
-                && let Err(lie) = ring.open().and_then(|mut ring| ring.call())
-            {
-                self.stop(at, RECEIVE, lie);
+            self.ports[at].touched = false;
+            for queue in [RECEIVE, SEND] {
+                if let Some(ring) = &mut self.ports[at].rings[queue]
+                    && ring.is_to_ask()
+                    && let Err(lie) = ring.open().and_then(|mut ring| ring.call())
+                {
+                    self.stop(at, queue, lie);
+                }
             }
         }
     }

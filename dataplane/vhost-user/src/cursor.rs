@@ -2,11 +2,11 @@
 
 use vm_memory::VolatileSlice;
 
-use crate::ring::{Memory, Part};
+use crate::{map::Map, ring::Part};
 
 /// Where reading or writing goes on.
 pub struct Cursor<'a> {
-    memory: &'a Memory,
+    memory: &'a Map,
     parts: &'a [Part],
     /// Bytes of the first part that are behind.
     behind: usize,
@@ -14,11 +14,12 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// At the beginning.
-    pub const fn new(memory: &'a Memory, parts: &'a [Part]) -> Self {
+    pub const fn new(memory: &'a Map, parts: &'a [Part]) -> Self {
         Self { memory, parts, behind: 0 }
     }
 
     /// The next bytes that lie together, at most so many; `None` at the end.
+    #[inline(always)]
     fn next(&mut self, most: usize) -> Option<VolatileSlice<'a>> {
         while let [first, rest @ ..] = self.parts {
             let left = first.length as usize - self.behind;
@@ -27,9 +28,9 @@ impl<'a> Cursor<'a> {
                 continue;
             }
             let count = left.min(most);
-            let slice = first.slice(self.memory)?.subslice(self.behind, count).ok()?;
+            let address = first.address + self.behind as u64;
             self.behind += count;
-            return Some(slice);
+            return self.memory.slice(address, count);
         }
         None
     }
@@ -56,6 +57,18 @@ impl<'a> Cursor<'a> {
             done += slice.copy_to(&mut to[done..]);
         }
         done
+    }
+
+    /// Reads so many bytes into memory of another guest, as far as there are that many, and room.
+    pub fn read_into(&mut self, to: VolatileSlice<'_>, bytes: usize) {
+        let (mut to, mut left) = (to, bytes);
+        while left > 0 {
+            let Some(source) = self.next(left) else { break };
+            source.copy_to_volatile_slice(to);
+            left -= source.len();
+            let Ok(rest) = to.offset(source.len()) else { break };
+            to = rest;
+        }
     }
 
     /// Writes all of `from` that there is room for.
@@ -92,10 +105,13 @@ pub fn length(parts: &[Part]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use vm_memory::{Bytes, GuestAddress};
 
     use super::*;
+    use crate::ring::Memory;
 
     const BYTES: usize = 0x4000;
 
@@ -126,13 +142,15 @@ mod tests {
             memory.write_slice(&text, GuestAddress(0)).unwrap();
             let (from, to) = (parts(0, &from), parts(0x2000, &to));
             let (sent, room) = (length(&from), length(&to));
-            let mut source = Cursor::new(&memory, &from);
+            let memory = Arc::new(memory);
+            let map = Map::new(Arc::clone(&memory));
+            let mut source = Cursor::new(&map, &from);
             let mut head = vec![0; skip];
             let skipped = source.read(&mut head);
             prop_assert_eq!(&head[..skipped], &text[..skip.min(sent)]);
-            let mut source = Cursor::new(&memory, &from);
+            let mut source = Cursor::new(&map, &from);
             source.skip(skip);
-            let mut target = Cursor::new(&memory, &to);
+            let mut target = Cursor::new(&map, &to);
             target.write(&[9]);
             let bytes = sent - skipped;
             target.copy(&mut source, bytes);

@@ -37,24 +37,33 @@ impl Chains {
     pub fn deliver(
         &mut self,
         ring: &mut Open<'_>,
-        frame: Frame<'_>,
+        mut frame: Frame<'_>,
         header: usize,
         mergeable: bool,
     ) -> Result<Delivered, Lie> {
-        let Frame { bytes, tail } = frame;
+        // In its place: see `with_header`.
+        let Frame { bytes, tail } = &mut frame;
         let cut = LENGTH - header;
         let whole = bytes.len() - cut + tail.as_ref().map_or(0, |(_, len)| *len);
+        if let Some((head, part, room)) = ring.take_one(whole)? {
+            let bytes = with_header(bytes, header, 1);
+            room.copy_from(bytes);
+            if let Some((tail, length)) = tail
+                && let Ok(room) = room.offset(bytes.len())
+            {
+                tail.read_into(room, *length);
+            }
+            ring.wrote(&[part], whole)?;
+            ring.give(head, whole as u32)?;
+            return Ok(Delivered::Yes);
+        }
         if !self.take(ring, whole, mergeable)? {
             return Ok(Delivered::NoRoom);
         }
-        bytes[BUFFERS..LENGTH].copy_from_slice(&(self.heads.len() as u16).to_le_bytes());
-        if cut > 0 {
-            bytes.copy_within(..header, cut);
-        }
         let mut to = Cursor::new(ring.memory, &self.parts);
-        to.write(&bytes[cut..]);
-        if let Some((mut tail, length)) = tail {
-            to.copy(&mut tail, length);
+        to.write(with_header(bytes, header, self.heads.len() as u16));
+        if let Some((tail, length)) = tail {
+            to.copy(tail, *length);
         }
         ring.wrote(&self.parts, whole)?;
         let mut left = whole;
@@ -83,4 +92,20 @@ impl Chains {
         }
         Ok(room >= bytes)
     }
+}
+
+/// The bytes with a header of the form that the guest has, which says in how many buffers they are.
+#[inline(always)]
+fn with_header(bytes: &mut [u8], header: usize, buffers: u16) -> &[u8] {
+    let buffers = buffers.to_le_bytes();
+    // Mostly it stands there already, and what was just stored cannot be loaded together with its
+    // neighbours before it has left for the cache, behind all that went to the guest.
+    if bytes[BUFFERS..LENGTH] != buffers {
+        bytes[BUFFERS..LENGTH].copy_from_slice(&buffers);
+    }
+    let cut = LENGTH - header;
+    if cut > 0 {
+        bytes.copy_within(..header, cut);
+    }
+    &bytes[cut..]
 }

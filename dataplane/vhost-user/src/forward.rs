@@ -13,17 +13,18 @@ use crate::{
     delivery::Frame,
     head::Head,
     header::{Header, LENGTH},
+    map::Map,
     port::{FRAME_MAX, RECEIVE, Seat},
-    ring::{Memory, Part},
+    ring::Part,
     stage::{Fate, Stage, Staged},
 };
 
 /// Where a frame's bytes are.
-type Buffers<'a> = (&'a Memory, &'a [Part]);
+type Buffers<'a> = (&'a Map, &'a [Part]);
 
 impl Carrier {
     /// Forwards the frames in hand, which lie in `memory` and come from the port at `at`.
-    pub(crate) fn forward(&mut self, at: usize, memory: &Memory) {
+    pub(crate) fn forward(&mut self, at: usize, memory: &Map) {
         let Some(features) = self.ports[at].features else { return };
         let mut stage = std::mem::take(&mut self.stage);
         stage.read(memory, features.header());
@@ -120,7 +121,7 @@ impl Carrier {
     }
 
     /// Gives the frames in hand to the ports that they are for: to each all that it gets at once.
-    fn hand_over(&mut self, stage: &mut Stage, memory: &Memory) {
+    fn hand_over(&mut self, stage: &mut Stage, memory: &Map) {
         for number in 0..stage.frames().len() {
             let Fate::To(to) = stage.frame(number).0.fate else { continue };
             let Self { ports, chains, .. } = self;

@@ -25,6 +25,7 @@ mod forward;
 mod head;
 mod header;
 mod mailbox;
+mod map;
 mod message;
 mod port;
 mod region;

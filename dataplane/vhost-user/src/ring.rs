@@ -18,9 +18,9 @@ use virtio_bindings::virtio_ring::{
     VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
     VRING_USED_F_NO_NOTIFY,
 };
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
+use vm_memory::{Bytes, GuestMemoryMmap, VolatileSlice};
 
-use crate::{bell::Bell, dirty::Log, fault::Watch, flight::Flight};
+use crate::{bell::Bell, dirty::Log, fault::Watch, flight::Flight, map::Map};
 
 /// The memory of a guest, as its front end has shared it.
 pub type Memory = GuestMemoryMmap<()>;
@@ -115,13 +115,6 @@ pub struct Part {
     pub length: u32,
 }
 
-impl Part {
-    /// Its bytes.
-    pub fn slice<'a>(&self, memory: &'a Memory) -> Option<VolatileSlice<'a>> {
-        memory.get_slice(GuestAddress(self.address), self.length as usize).ok()
-    }
-}
-
 /// Where a queue is, and what was negotiated about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
@@ -141,7 +134,7 @@ pub struct Shape {
 
 /// A running queue.
 pub struct Ring {
-    memory: Arc<Memory>,
+    memory: Map,
     watches: Arc<[Watch]>,
     state: State,
     /// Kicked by the driver.
@@ -203,7 +196,7 @@ impl Ring {
             ahead: Ahead::EMPTY,
             notes: None,
         };
-        let mut ring = Self { memory, watches, state, kick, call };
+        let mut ring = Self { memory: Map::new(memory), watches, state, kick, call };
         let used = ring.open()?.used.load::<u16>(INDEX, Ordering::Acquire);
         let used = Wrapping(used.map_err(|_| Lie::Ring { address: shape.used })?);
         (ring.state.next_used, ring.state.asked) = (used, used);
@@ -242,14 +235,19 @@ impl Ring {
         self.state.next_available.0
     }
 
+    /// Was something given back since its driver was asked whether it wants a call?
+    pub fn is_to_ask(&self) -> bool {
+        self.state.next_used != self.state.asked
+    }
+
     /// Finds its parts in the memory: once for a burst.
     pub fn open(&mut self) -> Result<Open<'_>, Lie> {
         let Self { memory, state, call, .. } = self;
-        let memory: &Memory = memory;
+        let memory: &Map = memory;
         let size = usize::from(state.shape.size);
         let part = |address: u64, bytes: usize, align: u64| {
-            let slice = memory.get_slice(GuestAddress(address), bytes);
-            slice.ok().filter(|_| address.is_multiple_of(align)).ok_or(Lie::Ring { address })
+            let slice = memory.slice(address, bytes);
+            slice.filter(|_| address.is_multiple_of(align)).ok_or(Lie::Ring { address })
         };
         Ok(Open {
             memory,
@@ -266,7 +264,7 @@ impl Ring {
 /// A queue whose parts are found.
 pub struct Open<'r> {
     /// The memory that it is in.
-    pub memory: &'r Memory,
+    pub memory: &'r Map,
     table: VolatileSlice<'r>,
     available: VolatileSlice<'r>,
     used: VolatileSlice<'r>,
@@ -274,7 +272,7 @@ pub struct Open<'r> {
     call: Option<&'r Bell>,
 }
 
-impl Open<'_> {
+impl<'r> Open<'r> {
     /// The number of the chain at this index of the available ring.
     fn offered(&self, index: u16) -> Option<u16> {
         let at = HEAD + usize::from(index & (self.state.shape.size - 1)) * 2;
@@ -350,6 +348,39 @@ impl Open<'_> {
         Ok(Some(head))
     }
 
+    /// Takes the next chain if it is one buffer with room for so many bytes: its number, where it is,
+    /// and its bytes. `None`: it is not, or there is none.
+    #[inline(always)]
+    pub fn take_one(
+        &mut self,
+        bytes: usize,
+    ) -> Result<Option<(u16, Part, VolatileSlice<'r>)>, Lie> {
+        if self.state.ahead.from == self.state.ahead.to {
+            self.look_ahead()?;
+        }
+        let Ahead { chains, from, to } = &self.state.ahead;
+        let Some((head, entry)) = chains[..*to].get(*from) else { return Ok(None) };
+        let more = entry.is(VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT);
+        if more || (entry.length as usize) < bytes || !self.is_right(entry) {
+            return Ok(None);
+        }
+        let (head, Descriptor { address, length, .. }) = (*head, *entry);
+        let slice = self.memory.slice(address, length as usize);
+        let slice = slice.ok_or(Lie::Buffer { address, length })?;
+        if let Some(flight) = self.flight() {
+            flight.take(head);
+        }
+        self.state.ahead.from += 1;
+        self.state.next_available += 1;
+        Ok(Some((head, Part { address, length }, slice)))
+    }
+
+    /// Is it for the queue's direction?
+    #[inline(always)]
+    fn is_right(&self, entry: &Descriptor) -> bool {
+        entry.is(VRING_DESC_F_WRITE) == (self.state.direction == Direction::Write)
+    }
+
     /// The last `count` chains were not needed: they are the next ones again.
     pub fn put_back(&mut self, count: u16) {
         let State { next_available, ahead, .. } = &mut *self.state;
@@ -400,7 +431,7 @@ impl Open<'_> {
     }
 
     fn part(&self, entry: &Descriptor) -> Result<Part, Lie> {
-        if entry.is(VRING_DESC_F_WRITE) != (self.state.direction == Direction::Write) {
+        if !self.is_right(entry) {
             return Err(Lie::Direction);
         }
         self.bytes(entry)?;
@@ -409,8 +440,7 @@ impl Open<'_> {
 
     fn bytes(&self, entry: &Descriptor) -> Result<VolatileSlice<'_>, Lie> {
         let Descriptor { address, length, .. } = *entry;
-        let slice = self.memory.get_slice(GuestAddress(address), length as usize);
-        slice.map_err(|_| Lie::Buffer { address, length })
+        self.memory.slice(address, length as usize).ok_or(Lie::Buffer { address, length })
     }
 
     /// Gives a chain back with so many bytes written into it; the driver sees it when it is
@@ -440,14 +470,14 @@ impl Open<'_> {
     }
 
     /// Calls the driver if something was published since the last time and it wants to be called.
+    /// Between the two there has to be a full fence, one for all queues: the index before the
+    /// driver's wish (section 2.7.7).
     pub fn call(&mut self) -> Result<(), Lie> {
         let (new, old) = (self.state.next_used, self.state.asked);
         if new == old {
             return Ok(());
         }
         self.state.asked = new;
-        // The index before the driver's wish (section 2.7.7).
-        fence(Ordering::SeqCst);
         let shape = self.state.shape;
         let lost = |_| Lie::Ring { address: shape.available };
         let wanted = if shape.event_index {
@@ -512,15 +542,23 @@ impl Descriptor {
         if u32::from(index) >= size {
             return Err(lie);
         }
-        let entry = table.subslice(usize::from(index) * DESCRIPTOR, DESCRIPTOR);
-        let mut bytes = [0_u8; DESCRIPTOR];
-        entry.map_err(|_| lie)?.copy_to(&mut bytes[..]);
-        let whole = u128::from_le_bytes(bytes);
+        let at = usize::from(index) * DESCRIPTOR;
+        let half = |at: usize| table.load::<u64>(at, Ordering::Relaxed);
+        let (low, high) = match (half(at), half(at + 8)) {
+            (Ok(low), Ok(high)) => (u64::from_le(low), u64::from_le(high)),
+            // Elsewhere, and nobody has said that it must be aligned there.
+            _ => {
+                let mut bytes = [0; DESCRIPTOR];
+                table.subslice(at, DESCRIPTOR).map_err(|_| lie)?.copy_to(&mut bytes[..]);
+                let whole = u128::from_le_bytes(bytes);
+                (whole as u64, (whole >> 64) as u64)
+            }
+        };
         Ok(Self {
-            address: whole as u64,
-            length: (whole >> 64) as u32,
-            flags: (whole >> 96) as u16,
-            next: (whole >> 112) as u16,
+            address: low,
+            length: high as u32,
+            flags: (high >> 32) as u16,
+            next: (high >> 48) as u16,
         })
     }
 

@@ -6,7 +6,8 @@ use crate::{
     cursor::{Cursor, length},
     head::{Head, PLAIN},
     header::LENGTH,
-    ring::{Lie, Memory, Open, Part},
+    map::Map,
+    ring::{Lie, Open, Part},
 };
 
 /// Frames of one guest before it is the next one's turn.
@@ -71,7 +72,7 @@ impl Stage {
     }
 
     /// Reads of each frame the header, which has so many bytes, and the beginning.
-    pub fn read(&mut self, memory: &Memory, header: usize) {
+    pub fn read(&mut self, memory: &Map, header: usize) {
         for frame in &mut self.frames[..self.count] {
             frame.fate = Fate::Done;
             let parts = &self.parts[frame.parts.clone()];
@@ -116,7 +117,7 @@ impl Staged {
     }
 
     /// Reads as much of the frame as anybody can want to judge. What was read before stays as it is.
-    pub fn read_on(&mut self, memory: &Memory, parts: &[Part]) {
+    pub fn read_on(&mut self, memory: &Map, parts: &[Part]) {
         let known = self.head.bytes().len();
         let mut cursor = self.cursor(memory, parts, known);
         let room = self.head.fill(0, usize::MAX, self.length);
@@ -124,7 +125,7 @@ impl Staged {
     }
 
     /// The frame from this byte on.
-    pub fn cursor<'a>(&self, memory: &'a Memory, parts: &'a [Part], from: usize) -> Cursor<'a> {
+    pub fn cursor<'a>(&self, memory: &'a Map, parts: &'a [Part], from: usize) -> Cursor<'a> {
         let mut cursor = Cursor::new(memory, parts);
         cursor.skip(self.skip + from);
         cursor

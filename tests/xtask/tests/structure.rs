@@ -68,6 +68,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/switch/src/batch.rs", "batched map updates, which aya does not have"),
     ("dataplane/vhost-user/src/bell.rs", "calls that the kernel makes for us (io_submit)"),
     ("dataplane/vhost-user/src/fault.rs", "memory that a front end takes back while it is in use"),
+    ("dataplane/vhost-user/src/map.rs", "slices of a guest's memory, found without a call"),
     ("ebpf/src/bytes.rs", "packet access, before and behind the packet buffer"),
     ("ebpf/src/frame.rs", "packet access in the kernel"),
     ("ebpf/src/maps.rs", "map access in the kernel"),

@@ -61,6 +61,13 @@ impl Card {
 }
 
 impl Sending<'_> {
+    /// Wakes a switch that sleeps.
+    pub fn wake(&mut self) {
+        if let Self::Rings(sender) = self {
+            sender.wake();
+        }
+    }
+
     /// Sends a few frames with the ports that come next, as far as there is room; how many.
     pub fn send(&mut self, most: u64, mut ports: impl FnMut() -> (u16, u16)) -> Result<u64, Error> {
         match self {
@@ -86,6 +93,13 @@ impl Sending<'_> {
 }
 
 impl Receiving<'_> {
+    /// Wakes a switch that waits for room.
+    pub fn wake(&mut self) {
+        if let Self::Rings(receiver) = self {
+            receiver.wake();
+        }
+    }
+
     /// Everything that has come.
     pub fn receive(&mut self, mut each: impl FnMut(Arrived)) -> Result<(), Error> {
         match self {

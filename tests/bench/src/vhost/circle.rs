@@ -190,8 +190,14 @@ impl Turn<'_> {
                 return Ok(false);
             }
             let most = room.min(self.window.saturating_sub(under_way)).min(BURST);
+            let before = (self.reading.sent, self.reading.received);
             self.reading.sent += self.sending.send(most, || self.flows.next())?;
             self.receive()?;
+            if before == (self.reading.sent, self.reading.received) {
+                // Nothing goes on: only now somebody can be asleep.
+                self.sending.wake();
+                self.receiving.wake();
+            }
         }
         Ok(true)
     }

@@ -15,7 +15,7 @@ mod testpmd;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use self::{
     circle::{BULK, Load, ORDINARY},
@@ -49,9 +49,25 @@ pub struct Options {
     /// How long a reading takes, ms
     #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     reading: u64,
+    /// Only these rows
+    #[arg(long)]
+    only: Option<Part>,
     /// Write JSON to this file too, `-` for JSON instead of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Frames of 64 and 1,500 bytes
+    Frames,
+    /// Super-packets
+    Bulk,
+    /// Super-packets of a guest on a tap port
+    Tap,
+    /// Guests with DPDK's driver
+    Dpdk,
 }
 
 /// Ordinary frames, with the share of testpmd that should be reached, and how many times Open
@@ -71,10 +87,17 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
     let interrupt = Interrupt::listen()?;
     let mut others = Others::watch()?;
     let bench = Bench { options, interrupt };
-    let mut rows = bench.ordinary()?;
-    rows.extend(bench.bulk()?);
-    rows.extend(bench.over_taps()?);
-    rows.extend(bench.driven()?);
+    let mut rows = Vec::new();
+    for part in Part::value_variants() {
+        if options.only.is_none_or(|only| only == *part) {
+            rows.extend(match part {
+                Part::Frames => bench.ordinary()?,
+                Part::Bulk => bench.bulk()?,
+                Part::Tap => bench.over_taps()?,
+                Part::Dpdk => bench.driven()?,
+            });
+        }
+    }
     others.mark()?;
     Report::new(rows, others.cores())?.show(options.json.as_deref())
 }

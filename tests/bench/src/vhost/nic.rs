@@ -155,9 +155,13 @@ impl<'m> View<'m> {
         ring.next += 1;
     }
 
-    /// Says how many are available, and kicks a device that does not look.
+    /// Says how many are available.
     fn publish(&self, ring: &Ring) {
         self.available.store(ring.next.0, INDEX, Ordering::Release).expect(OWN);
+    }
+
+    /// Kicks a device that does not look.
+    fn kick(&self, ring: &Ring) {
         fence(Ordering::SeqCst);
         if self.used.load::<u16>(0, Ordering::Relaxed).expect(OWN) & POLLS == 0 {
             ring.queue.insist();
@@ -212,6 +216,11 @@ impl Sender<'_> {
     pub fn flush(&mut self) {
         self.view.publish(self.ring);
     }
+
+    /// Wakes who sleeps.
+    pub fn wake(&mut self) {
+        self.view.kick(self.ring);
+    }
 }
 
 /// A queue to receive by.
@@ -252,6 +261,11 @@ impl Arrived {
 }
 
 impl Receiver<'_> {
+    /// Wakes who sleeps.
+    pub fn wake(&mut self) {
+        self.view.kick(self.ring);
+    }
+
     /// Everything that has come; every buffer is given back.
     pub fn receive(&mut self, mut each: impl FnMut(Arrived)) {
         let mut left = self.view.back(self.ring);

@@ -32,7 +32,9 @@ pub fn start(layout: Layout) -> anyhow::Result<Peer> {
 
 /// Its command with two devices of a kind, and the core that it does its work on.
 fn command(name: &str, core: usize, devices: [String; 2]) -> Command {
-    let mut command = Command::new("dpdk-testpmd");
+    // What it says is read while it runs.
+    let mut command = Command::new("stdbuf");
+    command.args(["-oL", "dpdk-testpmd"]);
     command.args(["--no-huge", "-m", MEMORY, "--no-pci", "--file-prefix", name]);
     // The main one only waits.
     command.args(["--lcores", &format!("0@{GENERATOR},1@{core}"), "--main-lcore", "0"]);
