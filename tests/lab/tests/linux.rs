@@ -6,6 +6,7 @@ use std::{env, path::PathBuf};
 
 use portcullis_lab::{
     probe::Probe,
+    process::wait_for,
     small::Small,
     vm::{self, Vm},
     world::Nic,
@@ -58,7 +59,8 @@ fn a_stock_kernel_gets_an_address_serves_and_is_firewalled() {
     guest.ended().unwrap();
     let again = [&["--restore", &snapshot][..], &same].concat();
     let mut guest = Vm::spawn(&small.host, "r1", &again).unwrap();
-    assert!(reaches("r3", Probe::Smb) && reaches("r2", Probe::Http), "what it was goes on");
+    wait_for("what it was to go on", 60, || reaches("r3", Probe::Smb)).unwrap();
+    assert!(reaches("r2", Probe::Http));
     assert!(!reaches("r2", Probe::Smb));
     guest.tell("off").unwrap();
     assert_eq!(guest.ended().unwrap(), Some(0));

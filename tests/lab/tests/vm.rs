@@ -55,6 +55,14 @@ fn guests_in_our_monitor_are_guests_like_others() {
         second.fails("ping 10.1.0.11").unwrap();
         first.order("silent off").unwrap();
         second.works("ping 10.1.0.11").unwrap();
+        // What one of them was is written down, and goes on in another monitor.
+        let directory = tempfile::tempdir().unwrap();
+        let snapshot = directory.path().join("r2").to_string_lossy().into_owned();
+        small.host.portcullis(&["guest", "snapshot", "r2", &snapshot, "--end"]).unwrap();
+        second.ended().unwrap();
+        let mut second = Vm::start_with(&small.host, "r2", &["--restore", &snapshot]).unwrap();
+        second.works("http fd01::11").unwrap();
+        assert!(Probe::Ping.reaches(small.space("r3"), "10.1.0.12".parse().unwrap()).unwrap());
         first.tell("off").unwrap();
         assert_eq!(first.ended().unwrap(), Some(0));
         assert!(small.host.status().unwrap().port("r1").is_none(), "its port goes with it");

@@ -84,7 +84,9 @@ impl QueueData {
 impl Transport {
     /// Does no more work until it is to [go on](Self::go_on).
     pub fn stand_still(&mut self) {
-        self.still = true;
+        if std::mem::replace(&mut self.still, true) {
+            return;
+        }
         let rings = self.device.stop();
         if rings.is_empty() && self.works() {
             // What it did when it failed, nobody knows.

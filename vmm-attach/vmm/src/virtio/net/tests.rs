@@ -187,6 +187,8 @@ fn another_card_goes_on_with_as_many_pairs() {
     let (_lab, space, taps) = tap();
     let mut driver = Driver::new(&taps, WIDE, 5);
     assert_eq!(driver.order(&[4, 0, 2, 0]), 0);
+    // Who is paused and written down is told to stand still more than once.
+    driver.transport.stand_still();
     driver.transport.stand_still();
     let state = driver.transport.save();
     let narrow = Box::new(Net::new(vec![taps[0].try_clone().unwrap()], MAC, 1500).unwrap());
