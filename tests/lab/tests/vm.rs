@@ -84,9 +84,9 @@ fn a_guest_is_served_by_the_engine_and_finds_the_next_one() {
         small.host.portcullis(&["guest", "pause", "r2"]).unwrap();
         tap.fails("ping 10.1.0.12").unwrap();
         small.host.portcullis(&["guest", "resume", "r2"]).unwrap();
-        tap.works("ping 10.1.0.12").unwrap();
-        small.host.kill_engine().unwrap();
         let to = "10.1.0.12".parse().unwrap();
+        wait_for("the guest to go on", 20, || tap.tries(Probe::Ping, to).unwrap()).unwrap();
+        small.host.kill_engine().unwrap();
         let answers = || tap.tries(Probe::Ping, to).unwrap();
         wait_for("a new engine and its guest", 20, answers).unwrap();
         rings.works("http 10.1.0.11").unwrap();

@@ -223,7 +223,6 @@ struct Link {
 impl Link {
     /// Until `stop` is written to.
     fn keep(&mut self, stop: &StopFd) {
-        self.serve(self.bases());
         loop {
             let cut = self.connection.as_ref().is_none_or(Connection::is_cut);
             if cut {
@@ -302,6 +301,8 @@ impl Keeper {
     fn start(mut link: Link) -> io::Result<Self> {
         let stop = Arc::new(StopFd::new()?);
         let ended = Arc::clone(&stop);
+        // Now: who is told that the guest goes on may send it something at once.
+        link.serve(link.bases());
         let keep = move || {
             link.keep(&ended);
             link
