@@ -132,7 +132,7 @@ fn check(name: &str, command: Command) -> Result<Outcome> {
 }
 
 /// Test programs, in two lanes: those of the lab mostly wait, so everything else, which mostly
-/// computes, goes beside them; and so do the lints.
+/// computes, goes beside them, and the lints behind that.
 fn programs(options: &Options, report: &mut Report) -> Result<()> {
     let programs = match suite::build() {
         Ok(programs) => programs,
@@ -146,18 +146,16 @@ fn programs(options: &Options, report: &mut Report) -> Result<()> {
     if !lab.is_empty() {
         guest::make()?;
     }
-    let (lab, others, lints) = thread::scope(|scope| {
+    let (lab, others) = thread::scope(|scope| {
         let lab = scope.spawn(|| all(&lab, options));
-        let lints = scope.spawn(|| lints(options));
         let others = all(&others, options).and_then(|mut rows| {
             rows.extend(examples(options)?);
             rows.extend(on_kernels(options, programs.clone())?);
+            rows.extend(lints(options)?);
             Ok(rows)
         });
-        const SAID: &str = "a lane that panicked has said so";
-        (lab.join().expect(SAID), others, lints.join().expect(SAID))
+        (lab.join().expect("a lane that panicked has said so"), others)
     });
-    report.rows.extend(lints?);
     report.rows.extend(others?);
     report.rows.extend(lab?);
     Ok(())
