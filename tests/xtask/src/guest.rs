@@ -1,4 +1,5 @@
-//! The guest of the tests that start QEMU: Debian's stock kernel, and an archive with one program.
+//! Guests of tests with Debian's stock kernel: the kernel, and an archive to begin with. The one that
+//! the tests start QEMU for has a single program.
 
 use std::{
     fs,
@@ -25,14 +26,19 @@ pub fn directory() -> PathBuf {
 
 /// Makes it.
 pub fn make() -> Result<()> {
-    let directory = directory();
-    fs::create_dir_all(&directory).context("a directory for QEMU's guest")?;
     let kernel = Kernel::all()?.into_iter().next().context("a kernel for QEMU's guest")?;
-    copy(&kernel.image, &directory.join("vmlinuz"))?;
     let agent = place::root().join(AGENT);
-    initramfs::write(&kernel.modules, &directory.join("initrd"), For::Alone(&agent))
+    write(&kernel, For::Alone(&agent), &directory())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Writes a kernel and an archive for it into a directory.
+pub fn write(kernel: &Kernel, whose: For<'_>, directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).context("a directory for a guest")?;
+    copy(&kernel.image, &directory.join("vmlinuz"))?;
+    initramfs::write(&kernel.modules, &directory.join("initrd"), whose)
+}
+
+/// Copies a file.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(drop).with_context(|| format!("copying {}", from.display()))
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    disk,
+    disk, guest,
     initramfs::{self, For},
     kernel::Kernel,
     outcome::Outcome,
@@ -118,14 +118,8 @@ pub fn programs(
 
 /// What a guest with this kernel is made of.
 fn linux(kernel: &Kernel, directory: &Path) -> Result<()> {
-    fs::create_dir(directory).context("a directory for the Linux guest")?;
-    initramfs::write(&kernel.modules, &directory.join("initrd"), For::Guest)?;
-    let serve = place::root().join("tests/lab/linux/serve");
-    for (file, name) in [(&kernel.image, "vmlinuz"), (&serve, "serve")] {
-        let copied = fs::copy(file, directory.join(name));
-        copied.with_context(|| format!("copying {}", file.display()))?;
-    }
-    Ok(())
+    guest::write(kernel, For::Guest, directory)?;
+    guest::copy(&place::root().join("tests/lab/linux/serve"), &directory.join("serve"))
 }
 
 /// The same place below `tree`, its directory made.
