@@ -19,6 +19,7 @@ use crate::{
     error::{Chain, Error, Result, is_refusal},
     maps::{self, name},
     status::{Notice, Origin, ProgramStatus},
+    version::Version,
 };
 
 /// Programs of the object, and where each stands in the tail-call table.
@@ -62,14 +63,19 @@ pub struct Code {
 }
 
 impl Code {
-    /// Finds or loads the programs of this build, over the tables pinned at `bpffs`, which are
+    /// Finds or loads the programs of a version, over the tables pinned at `bpffs`, which are
     /// made where they are missing.
-    pub fn ready(bpffs: &Bpffs, flows: u32, notices: &mut Vec<Notice>) -> Result<Self> {
+    pub fn ready(
+        bpffs: &Bpffs,
+        version: &Version<'_>,
+        flows: u32,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Self> {
         if bpffs::remove(&bpffs.version().join(UNFINISHED))? > 0 {
             notices.push(Notice::HalfLoaded);
         }
         maps::check_sizes(&bpffs.maps())?;
-        let dir = bpffs.code(fnv1a(portcullis_programs::OBJECT));
+        let dir = bpffs.code(fnv1a(version.object));
         let others = bpffs.all_code()?.iter().any(|d| *d != dir);
         let origin = match (dir.exists(), others) {
             (true, _) => Origin::Reused,
@@ -77,7 +83,7 @@ impl Code {
             (false, false) => Origin::Loaded,
         };
         if origin != Origin::Reused {
-            load(bpffs, flows, &dir)?;
+            load(bpffs, version.object, flows, &dir)?;
         }
         let pinned = maps::pinned_entries(&bpffs.maps(), name::FLOWS)?.unwrap_or(flows);
         if pinned != flows {
@@ -131,10 +137,10 @@ fn pinned_xdp(dir: &Path, name: &str) -> Result<Xdp> {
 }
 
 /// Loads the object and pins its programs in `dir`, all or none.
-fn load(bpffs: &Bpffs, flows: u32, dir: &Path) -> Result<()> {
+fn load(bpffs: &Bpffs, object: &[u8], flows: u32, dir: &Path) -> Result<()> {
     let unfinished = bpffs.version().join(UNFINISHED);
     fs::create_dir_all(&unfinished).map_err(|e| Error::file("create", &unfinished, e))?;
-    let loaded = load_into(bpffs, flows, &unfinished);
+    let loaded = load_into(bpffs, object, flows, &unfinished);
     if loaded.is_err() {
         bpffs::remove(&unfinished)?;
         return loaded;
@@ -142,7 +148,7 @@ fn load(bpffs: &Bpffs, flows: u32, dir: &Path) -> Result<()> {
     fs::rename(&unfinished, dir).map_err(|e| Error::file("create", dir, e))
 }
 
-fn load_into(bpffs: &Bpffs, flows: u32, dir: &Path) -> Result<()> {
+fn load_into(bpffs: &Bpffs, object: &[u8], flows: u32, dir: &Path) -> Result<()> {
     let maps = bpffs.maps();
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
@@ -151,7 +157,7 @@ fn load_into(bpffs: &Bpffs, flows: u32, dir: &Path) -> Result<()> {
     }
     loader.map_pin_path(name::TAILS, dir.join(name::TAILS));
     loader.map_max_entries(name::FLOWS, flows);
-    let mut object = loader.load(portcullis_programs::OBJECT).map_err(load_error)?;
+    let mut object = loader.load(object).map_err(load_error)?;
     let tails =
         object.take_map(name::TAILS).ok_or_else(|| Error::Incomplete { part: name::TAILS })?;
     let mut tails = ProgramArray::try_from(tails).map_err(Error::map("open", name::TAILS))?;

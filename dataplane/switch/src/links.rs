@@ -1,7 +1,7 @@
 //! Programs at the ingress of interfaces: tcx links, pinned, or clsact filters, which outlive
 //! their maker by themselves. Replacing a program leaves no gap in either.
 
-use std::{cell::RefCell, collections::BTreeMap, fs};
+use std::{cell::RefCell, collections::BTreeMap, fs, path::Path};
 
 use aya::{
     programs::{
@@ -16,6 +16,7 @@ use portcullis_ports::link;
 use crate::{
     bpffs::{self, Bpffs},
     error::{Chain, Error, Result, is_refusal},
+    linger,
     status::{Hook, Notice},
 };
 
@@ -190,11 +191,13 @@ impl Links {
         Ok(running)
     }
 
-    /// Takes the program off a port. Nothing being there is fine.
+    /// Takes the program off a port: when it returns it is gone. Nothing being there is fine.
     pub fn detach(&self, port: &str) -> Result<()> {
-        self.held.borrow_mut().remove(port);
         let path = self.bpffs.link(port);
-        if path.is_dir() && link::find(port)?.is_some() {
+        if !path.is_dir() {
+            return self.detach_tcx(port, &path);
+        }
+        if link::find(port)?.is_some() {
             let detached = our_filter(port)?.detach();
             if let Err(e) = detached
                 && !matches!(&e, ProgramError::NetlinkError(n)
@@ -204,6 +207,23 @@ impl Links {
             }
         }
         bpffs::remove(&path).map(drop)
+    }
+
+    fn detach_tcx(&self, port: &str, path: &Path) -> Result<()> {
+        let held = self.held.borrow_mut().remove(port);
+        let link = match held {
+            Some(link) => Some(link),
+            None if path.exists() => Some(
+                PinnedLink::from_pin(path)
+                    .map_err(|e| link_error(format!("open the link of {port}"), e))?,
+            ),
+            None => None,
+        };
+        let Some(link) = link.map(FdLink::from) else { return Ok(()) };
+        let runs = link.info().map_err(|e| link_error(format!("look at the link of {port}"), e))?;
+        drop(link);
+        bpffs::remove(path)?;
+        linger::wait(|| is_attached(port, runs.program_id()))
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
     gates::Gates,
     grace, lanes,
     legs::LegDevice,
-    links::{Links, hook_of_kernel},
+    links::Links,
     loaded::{Loaded, Slots},
     maps::{Maps, name},
     numbers::{self, Numbers},
@@ -43,12 +43,13 @@ use crate::{
     place::{Candidate, Leg, Place, place, table_index},
     slot::{self, OpenPort, Tables},
     spec::{Config, PortKind, PortSpec},
-    status::{Closed, Hook, PortStatus, RemoveReport, StartReport},
+    status::{Closed, PortStatus, RemoveReport, StartReport},
     taken::Pass,
     traffic,
     tune::Looks,
     undo::Made,
     uplink,
+    version::Version,
     writer::{Writer, bytes},
     xdp::XdpLinks,
 };
@@ -116,18 +117,18 @@ impl Switch {
     /// Starts the switch, or takes over one whose process is gone: what filters goes on filtering,
     /// by the programs of this build. Ports stay closed until [`Switch::install`].
     pub fn start(config: Config) -> Result<(Self, StartReport)> {
-        Self::start_with(config, hook_of_kernel())
+        Self::start_with(config, &Version::default())
     }
 
-    /// As [`Switch::start`], with the given way of attaching programs.
-    pub fn start_with(config: Config, hook: Hook) -> Result<(Self, StartReport)> {
+    /// As [`Switch::start`], in another version.
+    pub fn start_with(config: Config, version: &Version<'_>) -> Result<(Self, StartReport)> {
         let bpffs = Bpffs::of(&config.run_dir);
         bpffs.mount()?;
         let mut notices = Vec::new();
-        let mut code = Code::ready(&bpffs, config.flows, &mut notices)?;
+        let mut code = Code::ready(&bpffs, version, config.flows, &mut notices)?;
         let mut maps = Maps::open(&bpffs.maps())?;
         set_clock(&mut maps, &code)?;
-        let links = Links::new(bpffs.clone(), hook);
+        let links = Links::new(bpffs.clone(), version.hook);
         let filtered = links.take_over(&mut code.ingress, &mut notices)?;
         let lanes = XdpLinks::new(bpffs.lanes(), "fast lane");
         lanes.take_over(&mut code.lane)?;
@@ -138,7 +139,8 @@ impl Switch {
         // next.
         grace::wait()?;
         let generation = maps.generation()?;
-        let report = StartReport { programs: code.origin, hook, generation, filtered, notices };
+        let (programs, hook) = (code.origin, version.hook);
+        let report = StartReport { programs, hook, generation, filtered, notices };
         let alias = alias_of(&config.instance);
         let state = State { generation, ..State::default() };
         let counted = [RULES as usize; SLOTS as usize];
@@ -347,14 +349,15 @@ impl Switch {
     /// it was.
     pub(crate) fn give_back(&self, port: &str, ours: bool) -> Result<()> {
         self.release(port)?;
-        self.lanes.close(port)?;
-        self.gates.links.close(port)?;
         if ours {
+            // Nothing is in front of an interface that is gone.
             if let Some(link) = link::find(port)?.filter(|l| l.is_ours(&self.alias)) {
                 link::delete(link.index)?;
             }
+            self.lanes.close(port)?;
             return self.links.detach(port);
         }
+        self.gates.links.close(port)?;
         uplink::give_back(&self.bpffs, port)?;
         self.links.detach(port)
     }

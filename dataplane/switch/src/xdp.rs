@@ -14,6 +14,7 @@ use portcullis_ports::link;
 use crate::{
     bpffs,
     error::{Chain, Error, Result},
+    linger,
     links::link_error,
 };
 
@@ -56,9 +57,18 @@ impl XdpLinks {
         Ok(())
     }
 
-    /// Takes it away. None being there is fine.
+    /// Takes it away: when it returns it is gone. None being there is fine.
     pub fn close(&self, port: &str) -> Result<()> {
-        bpffs::remove(&self.pin(port)).map(drop)
+        let pin = self.pin(port);
+        if !pin.exists() {
+            return Ok(());
+        }
+        let failed = |e| link_error(format!("look at the {} of {port}", self.what), e);
+        let link = FdLink::from(PinnedLink::from_pin(&pin).map_err(failed)?);
+        let runs = link.info().map_err(failed)?.program_id();
+        drop(link);
+        bpffs::remove(&pin)?;
+        linger::wait(|| Ok(in_front(port)? == Some(runs)))
     }
 
     /// Makes the program take over everywhere; links of interfaces that are gone are forgotten.
@@ -84,8 +94,7 @@ impl XdpLinks {
         let failed = |e| link_error(action(), e);
         let pinned = FdLink::from(PinnedLink::from_pin(&path).map_err(failed)?);
         let runs = pinned.info().map_err(failed)?.program_id();
-        let there = link::find(port)?.and_then(|link| link.xdp);
-        if there.is_none_or(|xdp| xdp.program != runs) {
+        if in_front(port)? != Some(runs) {
             // The interface of the link is gone; there may be another one of its name.
             bpffs::remove(&path)?;
             return Ok(false);
@@ -98,4 +107,9 @@ impl XdpLinks {
         }
         Ok(true)
     }
+}
+
+/// The XDP program in front of an interface of that name.
+fn in_front(port: &str) -> Result<Option<u32>> {
+    Ok(link::find(port)?.and_then(|link| link.xdp).map(|xdp| xdp.program))
 }

@@ -49,14 +49,20 @@ impl Way {
 impl Hammer {
     /// From inside a guest, on an interface that may not exist yet.
     pub fn on_nic(space: &Space, interface: &str, frames: Vec<Vec<u8>>) -> Self {
+        Self::at_pace(PACE, space, interface, frames)
+    }
+
+    /// The same with another time between two rounds: where traffic that must not be lost waits in
+    /// the same short queue.
+    pub fn at_pace(pace: Duration, space: &Space, interface: &str, frames: Vec<Vec<u8>>) -> Self {
         let (space, interface) = (space.clone(), interface.to_owned());
-        Self::start(frames, move || Ok(Way::Nic(Injector::new(&space, &interface)?)))
+        Self::start(pace, frames, move || Ok(Way::Nic(Injector::new(&space, &interface)?)))
     }
 
     /// Through a tap that may not exist yet.
     pub fn on_tap(host: &Space, tap: &str, frames: Vec<Vec<u8>>) -> Self {
         let (host, tap) = (host.clone(), tap.to_owned());
-        Self::start(frames, move || {
+        Self::start(PACE, frames, move || {
             host.enter(|| {
                 // To open a tap that is not there would make one.
                 nix::net::if_::if_nametoindex(tap.as_str())
@@ -66,7 +72,11 @@ impl Hammer {
         })
     }
 
-    fn start(frames: Vec<Vec<u8>>, open: impl Fn() -> Result<Way> + Send + 'static) -> Self {
+    fn start(
+        pace: Duration,
+        frames: Vec<Vec<u8>>,
+        open: impl Fn() -> Result<Way> + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (sent, tried) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let thread = thread::spawn({
@@ -83,7 +93,7 @@ impl Hammer {
                             sent.fetch_add(way.send(frame).into(), Ordering::Relaxed);
                         }
                     }
-                    thread::sleep(PACE);
+                    thread::sleep(pace);
                 }
             }
         });

@@ -18,6 +18,7 @@ pub mod host;
 pub mod inject;
 pub mod lab;
 pub mod liar;
+pub mod other_build;
 pub mod patience;
 pub mod probe;
 pub mod process;

@@ -2,9 +2,12 @@
 
 mod bed;
 mod denied;
+mod full;
 mod ports;
 mod restart;
 mod rules;
+mod site;
 mod sweep;
 mod told;
 mod validate;
+mod versions;

@@ -5,7 +5,7 @@ use portcullis_ports::{
     link, tap,
     veth::{Peer, create},
 };
-use portcullis_switch::{Closed, Error, Gate, Hook, PortKind, PortSpec, Switch};
+use portcullis_switch::{Closed, Error, Gate, Hook, PortKind, PortSpec, Switch, Version};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::bed::{Bed, class, dropped, image, ip, is_silent, namespace, reaches, socket, veth};
@@ -25,12 +25,13 @@ fn what_a_rule_allows_passes_and_nothing_else() {
 #[test]
 fn clsact_does_the_same() {
     Bed::new().run(|bed| {
-        let (mut switch, report) = Switch::start_with(bed.config.clone(), Hook::Clsact).unwrap();
+        let clsact = Version { hook: Hook::Clsact, ..Version::default() };
+        let (mut switch, report) = Switch::start_with(bed.config.clone(), &clsact).unwrap();
         assert_eq!(report.hook, Hook::Clsact);
         switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
         allowed_and_denied(bed, &switch);
         drop(switch);
-        let (mut switch, report) = Switch::start_with(bed.config.clone(), Hook::Clsact).unwrap();
+        let (mut switch, report) = Switch::start_with(bed.config.clone(), &clsact).unwrap();
         assert_eq!(report.filtered.len(), 3 + 3, "{report:?}");
         switch.install(image(ALLOWED), &bed.specs(), &[]).unwrap();
         allowed_and_denied(bed, &switch);

@@ -4,7 +4,6 @@
 
 mod devices;
 mod full;
-mod other_build;
 mod siege;
 mod steps;
 mod store;

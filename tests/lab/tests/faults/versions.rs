@@ -5,12 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portcullis_lab::{host::Host, inject::Fault, patience::is_long, small::Small};
-
-use crate::{
-    other_build,
-    siege::{GUESTS, RUNNING, Siege, start_under},
+use portcullis_lab::{
+    host::Host,
+    inject::Fault,
+    other_build::{self, HOOKS},
+    patience::is_long,
+    small::Small,
 };
+
+use crate::siege::{GUESTS, RUNNING, Siege, start_under};
 
 /// Everything pinned, of the one layout that there is.
 fn pins(host: &Host) -> PathBuf {
@@ -18,12 +21,16 @@ fn pins(host: &Host) -> PathBuf {
     pins.map(|entry| entry.unwrap().path()).next().unwrap()
 }
 
-/// The kernel's hash over the instructions of the filter that is in force, and its number.
-fn filter(host: &Host) -> (String, u64) {
+/// Of the filter, the lane and the gates that are in force: the kernel's hash over the instructions,
+/// and the program's number.
+fn hooks(host: &Host) -> Vec<(String, u64)> {
     let status = host.status().unwrap().0;
     let programs = status["programs"].as_array().unwrap();
-    let ingress = programs.iter().find(|program| program["name"] == "ingress").unwrap();
-    (ingress["tag"].as_str().unwrap().to_owned(), ingress["id"].as_u64().unwrap())
+    let one = |name: &&str| {
+        let program = programs.iter().find(|program| program["name"] == **name).unwrap();
+        (program["tag"].as_str().unwrap().to_owned(), program["id"].as_u64().unwrap())
+    };
+    HOOKS.iter().map(one).collect()
 }
 
 /// Ends the daemon and starts that of another version.
@@ -39,15 +46,17 @@ fn an_upgrade_and_a_downgrade_lose_nothing() {
     let mut siege = Siege::new("plV");
     let ours = siege.host().program().to_path_buf();
     let other = siege.small.lab.dir().join("portcullis-other");
-    other_build::harmless(&ours, &other);
-    let mut before = filter(siege.host());
-    let first = before.0.clone();
+    other_build::write(&ours, &other, other_build::harmless).unwrap();
+    let mut before = hooks(siege.host());
+    let first = before.clone();
     for round in 0..if is_long() { 20 } else { 4 } {
         let program = if round % 2 == 0 { &other } else { &ours };
         change(&mut siege, program);
-        let now = filter(siege.host());
-        assert!(now.0 != before.0 && now.1 != before.1, "{now:?} after {before:?}");
-        assert_eq!(now.0 == first, round % 2 == 1, "it is the first version again");
+        let now = hooks(siege.host());
+        for ((now, before), first) in now.iter().zip(&before).zip(&first) {
+            assert!(now.0 != before.0 && now.1 != before.1, "{now:?} after {before:?}");
+            assert_eq!(now.0 == first.0, round % 2 == 1, "it is the first version again");
+        }
         before = now;
         assert_eq!(siege.apply(round % 2 == 0), 0);
         siege.reached += 1;
@@ -60,15 +69,15 @@ fn a_version_that_the_verifier_refuses_leaves_the_old_one_in_force() {
     let mut siege = Siege::new("plW");
     let ours = siege.host().program().to_path_buf();
     let broken = siege.small.lab.dir().join("portcullis-broken");
-    other_build::refused(&ours, &broken);
-    let before = filter(siege.host());
+    other_build::write(&ours, &broken, |build| other_build::refused(build, "ingress")).unwrap();
+    let before = hooks(siege.host());
     siege.host().kill_daemon().unwrap();
     siege.small.host.run_program(broken);
     let output = siege.host().run(&["up"]).unwrap();
     assert_eq!(output.code(), 2, "{output:?}");
     assert!(output.stderr.contains("whatever ran before still runs"), "{output:?}");
     change(&mut siege, &ours);
-    assert_eq!(filter(siege.host()), before, "the same programs, left alone");
+    assert_eq!(hooks(siege.host()), before, "the same programs, left alone");
     siege.reached += 2;
     siege.end();
 }
