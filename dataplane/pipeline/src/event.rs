@@ -7,6 +7,7 @@ use crate::{
     packet::Packet,
     policy::Judged,
     reason::DropReason,
+    route::Moment,
     tables::{TICKS_PER_SECOND, Tables},
     wire::ethernet,
 };
@@ -104,6 +105,27 @@ pub fn limited<T: Tables>(t: &T, q: &mut Packet, reason: DropReason) {
     if logs && (!often || limit::is_news(t, q.ingress, q.now, reason)) {
         t.tell(q, 0, note(event_verdict::DENIED, reason as u16));
     }
+}
+
+/// Would the log hear of a refusal for this reason, as [`limited`] tells it? What it would not hear of is
+/// counted as that.
+#[inline(always)]
+pub fn hears<T: Tables>(t: &T, m: &Moment, port: u32, reason: DropReason) -> bool {
+    if !t.generation_entry(m.slot).is_some_and(|s| s.flags & generation_flag::LOGS != 0) {
+        return false;
+    }
+    let (Some(entry), Some(word)) = (t.rule(m.slot, 0), t.event_budget(m.slot, 0)) else {
+        return false;
+    };
+    let often = reason != DropReason::LimitNew;
+    let budget = Budget(word.get()).next(m.generation, m.now);
+    if budget.count() <= entry.log_per_s as u64 {
+        return !often || limit::would_be_news(t, port, m.now, reason);
+    }
+    if !often || limit::is_news(t, port, m.now, reason) {
+        word.set(budget.0);
+    }
+    false
 }
 
 /// Hands an event about a packet over, if its rule is logged and has not had its share of this

@@ -1,11 +1,13 @@
 //! The gate of an uplink: what can never be allowed, dropped by an XDP hook before the frame
 //! becomes a packet buffer. Frames of VLANs that no network of the uplink has, sources that cannot
-//! come from there, ends in a denied set, headers that mean nothing.
+//! come from there, ends in a denied set, headers that mean nothing. And floods: packets in the middle
+//! of connections that nobody knows, and whatever a limit of the uplink that is used up would refuse.
 //!
 //! What the gate drops [`crate::decide()`] would drop, for the same reason: it asks the same
-//! functions in the same order, as far as they depend on nothing but the frame and the generation.
-//! Everything else it leaves to `decide`, and it changes nothing but counters. So a port is as
-//! closed without it; what it does is cheaper.
+//! functions in the same order, as far as they need no more than the frame, the generation and the
+//! connections. Of a limit it looks whether there is anything left, and takes nothing. Everything
+//! else it leaves to `decide`, and it changes nothing but counters. So a port is as closed without
+//! it; what it does is cheaper.
 //!
 //! And it sends datagrams of known connections straight to their guests, as the fast lane of a guest
 //! would ([`crate::lane`]). Not TCP: the kernel puts its segments together behind the driver (GRO), and
@@ -20,6 +22,7 @@ use crate::{
     frame::Frame,
     lane::{self, NOT_HERE},
     layout::{FlowEntry, NetworkEntry, port_flag, port_kind},
+    limit, link,
     outcome::Outcome,
     packet::Scratch,
     parse::{self, Fragment, Ip, Kind},
@@ -95,22 +98,24 @@ fn judge<F: Frame, T: Tables>(
     if network.uplink_port != ingress {
         return Err(DropReason::UnknownVlan);
     }
+    let i = ingress_of(m, ingress, id, network, &header);
+    let at = if header.tagged { ethernet::LEN + ethernet::TAG_LEN } else { ethernet::LEN };
     let v6 = header.ethertype == ethernet::IPV6;
     if !v6 && header.ethertype != ethernet::IPV4 {
-        // What ARP claims is for the whole way; nothing else comes from outside.
-        return if header.ethertype == ethernet::ARP {
-            Ok(NOT_HERE)
-        } else {
-            Err(DropReason::EtherType)
-        };
+        // Nothing else comes from outside.
+        if header.ethertype != ethernet::ARP {
+            return Err(DropReason::EtherType);
+        }
+        link::read_arp(f, at, &i, &mut scratch.claim)?;
+        // Who may say so is for the whole way.
+        limit::foresee(t, &m, ingress, DropReason::LimitNeighbour)?;
+        return Ok(NOT_HERE);
     }
-    let at = if header.tagged { ethernet::LEN + ethernet::TAG_LEN } else { ethernet::LEN };
     scratch.ip = parse::ip(f, at, v6, false)?;
-    let i = ingress_of(m, ingress, id, network, &header);
     let fits = f.length() - ethernet::LEN <= port.mtu;
     // A tag has to come off, and bandwidth is held against its limit by the whole way.
     let straight = !header.tagged && fits && port.flags & port_flag::LIMIT_OUT == 0;
-    judge_ip(f, t, &i, t.forget(&mut scratch.ip), straight)
+    judge_ip(f, t, &i, at, t.forget(scratch), straight)
 }
 
 #[inline(always)]
@@ -124,36 +129,48 @@ const fn ingress_of<'a>(
     Ingress { m, port, kind: port_kind::UPLINK, id, network, src: header.src, dst: header.dst }
 }
 
-/// `straight`: may the frame leave as it came?
+/// `at`: where the IP header is; `straight`: may the frame leave as it came?
 #[inline(always)]
 fn judge_ip<F: Frame, T: Tables>(
     f: &F,
     t: &T,
     i: &Ingress<'_>,
-    ip: &Ip,
+    at: u32,
+    scratch: &mut Scratch,
     straight: bool,
 ) -> Result<u32, DropReason> {
+    let Scratch { ip, claim, .. } = scratch;
     let group = i.dst.is_group();
     let martian = !ip.src.is_unicast() || (!group && !ip.dst.is_unicast());
     let mut alone = ip.fragment == Fragment::Later;
+    let mut meets = Meets::Nobody;
     if !alone {
         let tr = parse::transport(f, ip)?;
         match tr.kind {
             Kind::Membership => return Err(DropReason::Absorbed),
-            Kind::Discovery => return Ok(NOT_HERE),
+            Kind::Discovery => {
+                link::read_discovery(f, at, i, (ip, &tr), claim)?;
+                limit::foresee(t, &i.m, i.port, DropReason::LimitNeighbour)?;
+                return Ok(NOT_HERE);
+            }
             Kind::Flow if martian => return Err(DropReason::Martian),
             Kind::Flow => {
                 let d = flow::key(ip.src, ip.dst, tr.sport(), tr.dport(), ip.protocol(), i.id);
-                if let Some(e) = t.flow(&d.key)
-                    && has_way(i, &d, e)
-                {
+                if let Some(e) = t.flow(&d.key) {
                     // Its ends were asked about when it got its way.
+                    let way = has_way(i, &d, e);
                     let steady = straight && !group && ip.fragment == Fragment::Whole;
-                    if !steady || tr.event != Event::Datagram || !lane::is_complete(f, t, ip) {
+                    let goes = way && steady && tr.event == Event::Datagram;
+                    if goes && lane::is_complete(f, t, ip) {
+                        let from = query::from(i.m.generation, i.id, i.port);
+                        return Ok(lane::way_of(t, &i.m, from, i.dst.0, &d, e, &tr));
+                    }
+                    if way {
                         return Ok(NOT_HERE);
                     }
-                    let from = query::from(i.m.generation, i.id, i.port);
-                    return Ok(lane::way_of(t, &i.m, from, i.dst.0, &d, e, &tr));
+                    meets = Meets::Somebody;
+                } else if !tr.event.starts() {
+                    meets = Meets::NobodyBelated;
                 }
             }
             Kind::Error => alone = true,
@@ -164,7 +181,25 @@ fn judge_ip<F: Frame, T: Tables>(
         return Err(DropReason::Martian);
     }
     admit_ends(t, i, ip)?;
+    if group {
+        limit::foresee(t, &i.m, i.port, DropReason::LimitBroadcast)?;
+    } else if meets == Meets::NobodyBelated {
+        return Err(DropReason::NoConnection);
+    } else if meets == Meets::Nobody && !alone {
+        limit::foresee(t, &i.m, i.port, DropReason::LimitNew)?;
+    }
     Ok(NOT_HERE)
+}
+
+/// Whom a packet finds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meets {
+    /// No connection, and it may open one or need none.
+    Nobody,
+    /// No connection, and it cannot open one.
+    NobodyBelated,
+    /// A connection.
+    Somebody,
 }
 
 /// Has the connection a way from here in this generation?

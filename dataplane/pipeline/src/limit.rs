@@ -13,6 +13,7 @@ use crate::{
     layout::{FlowEntry, FlowSide, PORTS, PortLimits, PortState, Rate, port_flag},
     packet::Packet,
     reason::DropReason,
+    route::Moment,
     tables::{TICKS_PER_SECOND, Tables},
     word::Word,
 };
@@ -46,21 +47,35 @@ impl Rate {
         if self.cost == 0 {
             return true;
         }
-        let now = now << FRACTION;
-        let done = word.get();
-        // Below zero it is a very large number: the port was idle. A word that is too far ahead is
-        // of long ago: the clock has wrapped since.
-        let ahead = done.wrapping_sub(now);
-        if ahead > self.burst && ahead <= self.burst.wrapping_mul(BURSTS) {
+        let ahead = ahead(word, now);
+        if self.is_past(ahead) {
             return false;
         }
         if ahead <= self.burst {
             word.add_shared(self.cost * amount);
         } else {
-            word.set(now.wrapping_add(self.cost * amount));
+            word.set((now << FRACTION).wrapping_add(self.cost * amount));
         }
         true
     }
+
+    /// Would it refuse one more? Takes nothing.
+    #[inline(always)]
+    pub fn is_used_up(&self, word: &Word, now: u64) -> bool {
+        self.cost != 0 && self.is_past(ahead(word, now))
+    }
+
+    /// Is this too far ahead? What is even further is of long ago: the clock has wrapped since.
+    #[inline(always)]
+    const fn is_past(&self, ahead: u64) -> bool {
+        ahead > self.burst && ahead <= self.burst.wrapping_mul(BURSTS)
+    }
+}
+
+/// How far a word is ahead of now. Below zero it is a very large number: the port was idle.
+#[inline(always)]
+fn ahead(word: &Word, now: u64) -> u64 {
+    word.get().wrapping_sub(now << FRACTION)
 }
 
 /// How many there are: what was taken less what was given back. Between the two words another
@@ -103,6 +118,29 @@ pub fn asks<T: Tables>(t: &T, slot: u32, port: u32, now: u64) -> Result<(), Drop
         Ok(())
     } else {
         Err(DropReason::LimitNeighbour)
+    }
+}
+
+/// Refuses what a limit of the sender's port would refuse for `reason`, unless the log would hear of
+/// it. Takes nothing: for who looks before [`crate::decide()`] does.
+#[inline(always)]
+pub fn foresee<T: Tables>(
+    t: &T,
+    m: &Moment,
+    port: u32,
+    reason: DropReason,
+) -> Result<(), DropReason> {
+    let (Some(l), Some(s)) = of(t, m.slot, port) else { return Ok(()) };
+    let (rate, word) = match reason {
+        DropReason::LimitNew => (&l.new, &s.new),
+        DropReason::LimitBroadcast => (&l.broadcast, &s.broadcast),
+        DropReason::LimitNeighbour => (&l.neighbours, &s.neighbours),
+        _ => return Ok(()),
+    };
+    if rate.is_used_up(word, m.now) && !event::hears(t, m, port, reason) {
+        Err(reason)
+    } else {
+        Ok(())
     }
 }
 
@@ -200,6 +238,12 @@ pub fn is_news<T: Tables>(t: &T, port: u32, now: u64, reason: DropReason) -> boo
         s.told.set(telling);
     }
     telling != told
+}
+
+/// Would it be so? Nobody is told yet.
+#[inline(always)]
+pub fn would_be_news<T: Tables>(t: &T, port: u32, now: u64, reason: DropReason) -> bool {
+    t.port_state(port).is_some_and(|s| with_told(s.told.get(), now, reason) != s.told.get())
 }
 
 /// [`PortState::told`] after something is told of now: the second for each reason, in a part of the word.

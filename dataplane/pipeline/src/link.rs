@@ -127,7 +127,19 @@ pub fn arp<F: Frame, T: Tables>(
     i: &Ingress<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
-    let Some(b) = f.fixed::<{ ethernet::LEN }, 28>() else { return Err(DropReason::Truncated) };
+    read_arp(f, ethernet::LEN, i, &mut scratch.claim)?;
+    t.judge_claim(scratch)
+}
+
+/// Reads what the ARP packet at `at` claims, and checks that it may be one.
+#[inline(always)]
+pub fn read_arp<F: Frame>(
+    f: &F,
+    at: u32,
+    i: &Ingress<'_>,
+    claim: &mut Claim,
+) -> Result<(), DropReason> {
+    let Some(b) = f.load::<28>(at) else { return Err(DropReason::Truncated) };
     if [b[0], b[1], b[2], b[3], b[4], b[5]] != arp::PREAMBLE {
         return Err(DropReason::BadArp);
     }
@@ -141,8 +153,8 @@ pub fn arp<F: Frame, T: Tables>(
     };
     let sender = Addr::v4([b[14], b[15], b[16], b[17]]);
     let target = Addr::v4([b[24], b[25], b[26], b[27]]);
-    scratch.claim.set(i, sender, target, flags);
-    t.judge_claim(scratch)
+    claim.set(i, sender, target, flags);
+    Ok(())
 }
 
 /// Judges a router or neighbour discovery packet.
@@ -155,39 +167,54 @@ pub fn discovery<F: Frame, T: Tables>(
     tr: &Transport,
     scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
+    if read_discovery(f, ethernet::LEN, i, (ip, tr), &mut scratch.claim)? {
+        return t.judge_claim(scratch);
+    }
+    scratch.outcome = Outcome::notice(i.asks(notice::ADVERTISEMENT));
+    Ok(())
+}
+
+/// Reads what a neighbour discovery packet claims whose IPv6 header is at `at`, and checks that it may
+/// be one. False: it claims nothing, but asks for a router, and may.
+#[inline(always)]
+pub fn read_discovery<F: Frame>(
+    f: &F,
+    at: u32,
+    i: &Ingress<'_>,
+    (ip, tr): (&Ip, &Transport),
+    claim: &mut Claim,
+) -> Result<bool, DropReason> {
     let kind = (tr.icmp() >> 8) as u8;
     if kind == icmpv6::ROUTER_ADVERTISEMENT || kind == icmpv6::REDIRECT {
         return Err(DropReason::NotForGuests);
     }
     // RFC 4861, sections 6.1 and 7.1; RFC 6980 forbids fragments, and nothing needs extensions.
-    if ip.ttl != 255 || tr.icmp() & 0xff != 0 || ip.l4 != ethernet::LEN + ipv6::LEN {
+    if ip.ttl != 255 || tr.icmp() & 0xff != 0 || ip.l4 != at + ipv6::LEN {
         return Err(DropReason::BadTransport);
     }
     if kind == icmpv6::ROUTER_SOLICITATION {
         if i.kind != port_kind::GUEST || i.network.gateway_v6.is_unspecified() {
             return Err(DropReason::Unanswered);
         }
-        scratch.outcome = Outcome::notice(i.asks(notice::ADVERTISEMENT));
-        return Ok(());
+        return Ok(false);
     }
-    const TARGET: u32 = ethernet::LEN + ipv6::LEN + 8;
     if ip.rest < icmpv6::NEIGHBOUR_LEN {
         return Err(DropReason::BadTransport);
     }
-    let Some(b) = f.fixed::<TARGET, 16>() else { return Err(DropReason::Truncated) };
+    let Some(b) = f.load::<16>(at + ipv6::LEN + 8) else { return Err(DropReason::Truncated) };
     let target = Addr::v6(b);
     if target.is_multicast() {
         return Err(DropReason::BadTransport);
     }
-    let has_link = link_option(f, i, ip, kind)?;
+    let has_link = link_option(f, at, i, ip, kind)?;
     if kind == icmpv6::ADVERTISEMENT {
-        scratch.claim.set(i, target, ip.dst, claim_flag::V6 | claim_flag::ANSWER);
+        claim.set(i, target, ip.dst, claim_flag::V6 | claim_flag::ANSWER);
     } else if !has_link && !ip.src.is_unspecified() && !is_bare_unicast(ip) {
         return Err(DropReason::BadTransport);
     } else {
-        scratch.claim.set(i, ip.src, target, claim_flag::V6);
+        claim.set(i, ip.src, target, claim_flag::V6);
     }
-    t.judge_claim(scratch)
+    Ok(true)
 }
 
 /// Without the option, and with no other one, a unicast question can be answered all the same
@@ -200,15 +227,21 @@ fn is_bare_unicast(ip: &Ip) -> bool {
 /// The link-layer address option, if the message has one: it must be the sender's own MAC.
 /// Messages with more than one option are for nobody here.
 #[inline(always)]
-fn link_option<F: Frame>(f: &F, i: &Ingress<'_>, ip: &Ip, kind: u8) -> Result<bool, DropReason> {
-    const AT: u32 = ethernet::LEN + ipv6::LEN + icmpv6::NEIGHBOUR_LEN;
+fn link_option<F: Frame>(
+    f: &F,
+    at: u32,
+    i: &Ingress<'_>,
+    ip: &Ip,
+    kind: u8,
+) -> Result<bool, DropReason> {
+    let at = at + ipv6::LEN + icmpv6::NEIGHBOUR_LEN;
     if ip.rest == icmpv6::NEIGHBOUR_LEN {
         return Ok(false);
     }
     if ip.rest < icmpv6::NEIGHBOUR_LEN + icmpv6::LINK_OPTION_LEN {
         return Err(DropReason::BadTransport);
     }
-    let Some(b) = f.fixed::<AT, 8>() else { return Err(DropReason::Truncated) };
+    let Some(b) = f.load::<8>(at) else { return Err(DropReason::Truncated) };
     let option =
         if kind == icmpv6::SOLICITATION { icmpv6::OPTION_SOURCE } else { icmpv6::OPTION_TARGET };
     if b[0] != option || b[1] != 1 {

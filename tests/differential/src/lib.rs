@@ -14,6 +14,8 @@ mod denied;
 mod expect;
 mod fact;
 mod fill;
+#[cfg(test)]
+mod floods;
 mod frames;
 #[cfg(test)]
 mod fuzz;

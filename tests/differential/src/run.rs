@@ -45,6 +45,8 @@ pub struct Report {
     pub lane: u64,
     /// Of them, packets that the gate of an uplink drops.
     pub gate: u64,
+    /// And why.
+    pub gate_reasons: Vec<DropReason>,
     /// Of them, packets that it sends straight to a guest.
     pub straight: u64,
     /// Of them, packets that the kernel refuses as test frames.
@@ -232,6 +234,9 @@ impl Bed<'_> {
         ensure!(lane == NOT_HERE || as_decided, "by the lane to {lane}, but {verdict:?}");
         match gate {
             Err(reason) => {
+                if !report.gate_reasons.contains(&reason) {
+                    report.gate_reasons.push(reason);
+                }
                 ensure!(verdict == Verdict::Drop(reason), "the gate: {reason}, but {verdict:?}");
             }
             Ok(NOT_HERE) => {

@@ -33,6 +33,15 @@ fn nothing_differs() {
     assert!(report.verdicts.iter().all(|v| *v > plan.packets / 500), "{report}");
     assert!(report.passing > plan.packets / 100, "{report}");
     assert!(report.gate > plan.packets / 200, "{report}");
+    for reason in [
+        DropReason::UnknownVlan,
+        DropReason::SpoofedAddress,
+        DropReason::DeniedSet,
+        DropReason::NoConnection,
+    ] {
+        let gate = &report.gate_reasons;
+        assert!(gate.contains(&reason), "the gate drops nothing for {reason}: {gate:?}");
+    }
     assert!(report.by_subport > plan.packets / 200, "{report}");
     assert!(report.reasons.len() >= 25, "{:?}", report.reasons);
     assert!(report.notices.iter().all(|n| *n > plan.packets / 5_000), "{report}");

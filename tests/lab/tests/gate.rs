@@ -1,12 +1,12 @@
 //! The gate of an uplink: an XDP program that drops what can never be allowed. Whatever it is
 //! attached to, and however, what passes and what is dropped for which reason is the same.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use portcullis_lab::{
     Lab,
     capture::{Capture, Injector},
-    frame::{BROADCAST, Mac, Udp, holds, parse_mac, strange},
+    frame::{BROADCAST, Mac, Udp, arp, holds, parse_mac, strange},
     host::Host,
     process::wait_for,
     sums,
@@ -263,6 +263,98 @@ fn what_goes_straight_is_counted_and_cut_like_everything_else() {
         assert_eq!(bed.gate()["sent"], straight);
     }
     assert_eq!(counted[0], counted[1], "filter and gate");
+}
+
+/// Frames of each flood: with every other source, and of limits of a few in a second.
+const FLOOD: u64 = 400;
+const LIMITS: &str = "uplink-limits: { new: 20/s, broadcast: 20/s, neighbours: 20/s }";
+
+/// Floods from where they may come from, each with its name and a frame by its number.
+fn floods(bed: &Bed) -> Vec<(&'static str, Box<dyn Fn(u64) -> Vec<u8>>)> {
+    let to = bed.to("w1", "203.0.113.150");
+    let from = move |n: u64| Udp { from: [198, 18, (n >> 8) as u8, n as u8].into(), ..to };
+    let everybody = move |n| Udp { to_mac: BROADCAST, to: [255; 4].into(), ..from(n) };
+    let neighbour = |n: u64| [198, 51, 100, 100 + (n % 100) as u8].into();
+    vec![
+        ("limit-new", Box::new(move |n| from(n).syn())),
+        ("no-connection", Box::new(move |n| acknowledgement(from(n).syn()))),
+        ("limit-broadcast", Box::new(move |n| everybody(n).frame(b"EVERYBODY"))),
+        (
+            "limit-neighbour",
+            Box::new(move |n| {
+                let claims = (STRANGER, neighbour(n));
+                arp(1, STRANGER, BROADCAST, claims, ([0; 6], [198, 51, 100, 11].into()))
+            }),
+        ),
+    ]
+}
+
+/// A SYN as a segment of a connection in which it was long ago.
+fn acknowledgement(mut syn: Vec<u8>) -> Vec<u8> {
+    // Its flags (RFC 9293, section 3.1).
+    syn[14 + 20 + 13] = 0x10;
+    syn
+}
+
+/// What floods an uplink stays at its gate, except for what the limits admit; a connection that there
+/// was before goes on.
+#[test]
+fn a_flood_stays_at_the_gate() {
+    for (tag, xdp) in [("pfo", "off"), ("pfn", "native"), ("pfg", "generic")] {
+        let bed = Bed::new(tag);
+        let limited = POLICY.replace("kind: external }", &format!("kind: external, {LIMITS} }}"));
+        bed.host.apply(&bed.lab.file("limited.yaml", &limited).unwrap()).unwrap();
+        let wire = Wire::new(bed.host.space(), UPLINK).unwrap();
+        bed.attach(&["--untagged", "wan"], xdp);
+        let known = bed.to("w1", "203.0.113.150");
+        wire.send(&known.frame(b"KNOWN")).unwrap();
+        let n = |value: &Value| value.as_u64().unwrap_or(0);
+        let mut refused = 0;
+        for (reason, frame) in floods(&bed) {
+            let (before, begun) = (bed.counted(), Instant::now());
+            (0..FLOOD).for_each(|number| wire.send(&frame(number)).unwrap());
+            let mark = format!("DURING {reason}").into_bytes();
+            (0..FRAMES).for_each(|_| wire.send(&known.frame(&mark)).unwrap());
+            let came = || n(&bed.counted()["in_packets"]) - n(&before["in_packets"]);
+            wait_for("all frames", 10, || came() >= FLOOD + FRAMES).unwrap();
+            let seconds = 1 + begun.elapsed().as_secs();
+            let after = bed.counted();
+            let dropped = n(&after["reasons"][reason]) - n(&before["reasons"][reason]);
+            let admitted = if reason == "no-connection" { 0 } else { 20 * (seconds + 1) + 1 };
+            assert!(dropped <= FLOOD, "{reason}: {dropped} of {FLOOD}: {after}");
+            assert!(dropped + admitted >= FLOOD, "{reason}: {dropped} in {seconds} s: {after}");
+            refused += dropped;
+            let (_, capture) = &bed.guests["w1"];
+            let got = || capture.frames().iter().filter(|seen| holds(&seen.head, &mark)).count();
+            wait_for("the connection", 10, || got() as u64 == FRAMES).unwrap();
+        }
+        let at_the_gate = if xdp == "off" { 0 } else { refused };
+        assert_eq!(bed.gate()["dropped"], at_the_gate, "{xdp}: {}", bed.counted());
+    }
+}
+
+/// Somebody who wants to be told of what limits refuse is told, gate or not.
+#[test]
+fn a_limit_that_the_gate_foresees_is_told_of() {
+    let bed = Bed::new("pfl");
+    let limited = POLICY.replace("kind: external }", &format!("kind: external, {LIMITS} }}"));
+    // What is admitted is allowed then, and leaves the log to what is not.
+    let limited = limited.replace("for: udp", "for: [udp, tcp]");
+    let limited = format!("log-denied: 5/s\n{limited}");
+    bed.host.apply(&bed.lab.file("limited.yaml", &limited).unwrap()).unwrap();
+    let wire = Wire::new(bed.host.space(), UPLINK).unwrap();
+    bed.attach(&["--untagged", "wan"], "native");
+    for (reason, frame) in floods(&bed) {
+        (0..FLOOD).for_each(|number| wire.send(&frame(number)).unwrap());
+        let told = || -> usize {
+            let all = bed.host.portcullis(&["events"]).unwrap_or_default();
+            all.lines().filter(|line| line.contains(reason)).count()
+        };
+        if reason != "no-connection" {
+            wait_for("an event", 10, || told() > 0).unwrap();
+        }
+    }
+    assert!(bed.gate()["dropped"].as_u64() > Some(FLOOD), "{}", bed.gate());
 }
 
 /// The other end of a cable, with an interface `eth0`.

@@ -27,9 +27,11 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
     command::require_all()?;
     let interrupt = Interrupt::listen()?;
     let mut others = Others::watch()?;
-    let policy = policy()?;
+    let policy = policy("limits: none")?;
     let mut rows = alone::rows(&policy, options.rounds, &interrupt)?;
     rows.extend(flood::rows(&policy, options.rounds, &interrupt)?);
+    let limited = self::policy("uplink-limits: { new: 1000/s }")?;
+    rows.extend(flood::limited(&limited, options.rounds, &interrupt)?);
     rows.extend(straight::rows(&policy, options.rounds, &interrupt)?);
     others.mark()?;
     Report::new(rows, others.cores())?.show(options.json.as_deref())
@@ -48,11 +50,11 @@ fn ends() -> Ends {
     Ends { client, server }
 }
 
-/// One guest in a network of the outside, and the denied prefixes.
-fn policy() -> anyhow::Result<Policy> {
+/// One guest in a network of the outside with these limits, and the denied prefixes.
+fn policy(limits: &str) -> anyhow::Result<Policy> {
     let text = format!(
         "networks:\n  front: {{ vlan: 77, subnets: [10.77.0.0/24, \"fd00:77::/64\"], \
-         kind: external, limits: none }}\nguests:\n{}rules:\n{}",
+         kind: external, {limits} }}\nguests:\n{}rules:\n{}",
         workload::guest(SERVER, "front", ends().server),
         workload::allow("measured", "", "world", SERVER),
     );
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn only_the_denied_are_denied() {
-        let denied = policy().unwrap().image.denied.clone();
+        let denied = policy("limits: none").unwrap().image.denied.clone();
         assert_eq!(denied.ranges(), prefixes::PREFIXES as usize);
         for end in [ends().client, ends().server] {
             assert!(!denied.contains(Addr::from(std::net::IpAddr::from(end.ip))));
@@ -80,6 +82,8 @@ mod tests {
         for n in 0..1_000 {
             let address = prefixes::address(n * 7_919);
             assert!(denied.contains(Addr::from(std::net::IpAddr::from(address))), "{address}");
+            let other = prefixes::other_address(n * 7_919);
+            assert!(!denied.contains(Addr::from(std::net::IpAddr::from(other))), "{other}");
         }
     }
 }

@@ -16,6 +16,8 @@ const V4: u32 = PREFIXES - V6;
 const FIRST: u32 = 0x1000_0000;
 const PAIR: u32 = 512;
 const SINGLE: u32 = 256 + 7;
+/// Where nothing is denied: half of a /8.
+const OTHERS: u32 = 0x0b00_0000;
 /// And those of IPv6, every second /48.
 const FIRST_V6: u128 = 0x2600 << 112;
 const STRIDE_V6: u128 = 1 << 81;
@@ -39,6 +41,11 @@ pub fn address(number: u32) -> Ipv4Addr {
     let pair = number.wrapping_mul(2_654_435_761) % (V4 / 2);
     let base = FIRST + pair * PAIR;
     Ipv4Addr::from(if number.is_multiple_of(2) { base + number % 256 } else { base + SINGLE })
+}
+
+/// One that is not denied, another one for each number below a few millions.
+pub fn other_address(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(OTHERS + number % (1 << 23))
 }
 
 /// A denied address of IPv6.
