@@ -50,12 +50,15 @@ const PORT_DROPS_MAX: u32 = 65_536;
 /// Neighbours behind uplinks.
 const NEIGHBOURS_MAX: u32 = 16_384;
 
+/// Of the arrays that hold what a policy says: the loader reads them back at each change.
+const MAPPED: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
+
 #[map]
 static GENERATION: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static GENERATIONS: Array<GenerationEntry> = Array::with_max_entries(SLOTS, 0);
 #[map(name = "PORTS")]
-static PORT_TABLE: Array<PortEntry> = Array::with_max_entries(SLOTS * PORTS, 0);
+static PORT_TABLE: Array<PortEntry> = Array::with_max_entries(SLOTS * PORTS, MAPPED);
 #[map]
 static PORT_STATE: Array<PortState> = Array::with_max_entries(PORTS, 0);
 #[map]
@@ -65,11 +68,11 @@ static PORT_RETURNS: Array<PortReturns> = Array::with_max_entries(PORTS, 0);
 static SUBPORTS: HashMap<SubportKey, u32> =
     HashMap::with_max_entries(SLOTS * PORTS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 #[map(name = "NETWORKS")]
-static NETWORK_TABLE: Array<NetworkEntry> = Array::with_max_entries(SLOTS * NETWORKS, 0);
+static NETWORK_TABLE: Array<NetworkEntry> = Array::with_max_entries(SLOTS * NETWORKS, MAPPED);
 #[map]
-static VLANS: Array<u32> = Array::with_max_entries(SLOTS * VLANS_MAX, 0);
+static VLANS: Array<u32> = Array::with_max_entries(SLOTS * VLANS_MAX, MAPPED);
 #[map]
-static MEMBERS: Array<Members> = Array::with_max_entries(SLOTS * NETWORKS, 0);
+static MEMBERS: Array<Members> = Array::with_max_entries(SLOTS * NETWORKS, MAPPED);
 #[map]
 static NOTICES: HashMap<NoticeKey, NoticeEntry> =
     HashMap::with_max_entries(NOTICES_MAX, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
@@ -85,15 +88,15 @@ static PREFIXES: LpmTrie<PrefixKey, PrefixEntry> =
 static DENIED: HashMap<u32, DeniedChunk> =
     HashMap::with_max_entries(DENIED_BANKS * DENIED_CHUNKS, aya_ebpf::bindings::BPF_F_NO_PREALLOC);
 #[map]
-static SERVICES: Array<ServiceTable> = Array::with_max_entries(SLOTS * SERVICE_TABLES, 0);
+static SERVICES: Array<ServiceTable> = Array::with_max_entries(SLOTS * SERVICE_TABLES, MAPPED);
 #[map]
-static SOURCES: Array<ServiceTable> = Array::with_max_entries(SLOTS * SOURCE_TABLES, 0);
+static SOURCES: Array<ServiceTable> = Array::with_max_entries(SLOTS * SOURCE_TABLES, MAPPED);
 #[map]
-static ROWS: Array<Chunk> = Array::with_max_entries(SLOTS * ROW_CHUNKS, 0);
+static ROWS: Array<Chunk> = Array::with_max_entries(SLOTS * ROW_CHUNKS, MAPPED);
 #[map]
-static CELLS: Array<Chunk> = Array::with_max_entries(SLOTS * CELL_CHUNKS, 0);
+static CELLS: Array<Chunk> = Array::with_max_entries(SLOTS * CELL_CHUNKS, MAPPED);
 #[map(name = "RULES")]
-static RULE_TABLE: Array<RuleEntry> = Array::with_max_entries(SLOTS * RULES, 0);
+static RULE_TABLE: Array<RuleEntry> = Array::with_max_entries(SLOTS * RULES, MAPPED);
 #[map]
 static FLOWS: HashMap<FlowKey, FlowEntry> = HashMap::with_max_entries(FLOWS_MAX, 0);
 #[map]

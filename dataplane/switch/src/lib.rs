@@ -46,6 +46,7 @@ mod undo;
 mod uplink;
 mod validate;
 mod version;
+mod window;
 mod writer;
 mod xdp;
 

@@ -66,6 +66,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("dataplane/ports/src/tap.rs", "tap ioctls"),
     ("dataplane/sandbox/src/lib.rs", "how the allocator behaves"),
     ("dataplane/switch/src/batch.rs", "batched map updates, which aya does not have"),
+    ("dataplane/switch/src/window.rs", "arrays of the kernel's in memory, which aya does not have"),
     ("dataplane/vhost-user/src/bell.rs", "calls that the kernel makes for us (io_submit)"),
     ("dataplane/vhost-user/src/fault.rs", "memory that a front end takes back while it is in use"),
     ("dataplane/vhost-user/src/map.rs", "slices of a guest's memory, found without a call"),
