@@ -13,7 +13,20 @@ use portcullis_pipeline::{
     tables::Inserted,
 };
 
-type Place = OnceCell<(FlowKey, FlowEntry)>;
+use crate::memory;
+
+/// Room for a connection: two lines of the cache, which the processor fetches as a pair.
+#[derive(Default)]
+#[repr(align(128))]
+struct Place(OnceCell<Flow>);
+const _: () = assert!(size_of::<Place>() == 128);
+
+/// A connection. All that tells whose it is, is in the first line.
+#[repr(C)]
+struct Flow {
+    key: FlowKey,
+    entry: FlowEntry,
+}
 
 /// Connections by key.
 pub struct Flows {
@@ -21,18 +34,39 @@ pub struct Flows {
     hasher: DefaultHashBuilder,
     count: Cell<usize>,
     capacity: usize,
+    /// Where the next one to be looked up probably is.
+    expected: Cell<Expected>,
 }
+
+/// A place in the table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected(usize);
 
 impl Flows {
     /// Room for `capacity` connections; twice as many places, so that chains stay short.
     pub fn new(capacity: usize) -> Self {
         let places = (2 * capacity.max(1)).next_power_of_two();
         Self {
-            places: (0..places).map(|_| OnceCell::new()).collect(),
+            places: memory::row(places, Place::default),
             hasher: DefaultHashBuilder::default(),
             count: Cell::new(0),
             capacity,
+            expected: Cell::default(),
         }
+    }
+
+    /// Has what is known of a connection fetched; where it probably is.
+    #[inline(always)]
+    pub fn fetch(&self, key: &FlowKey) -> Expected {
+        let at = self.home(key) & (self.places.len() - 1);
+        memory::fetch((&raw const self.places[at]).cast(), size_of::<Place>());
+        Expected(at)
+    }
+
+    /// The next one that is looked up is probably there.
+    #[inline(always)]
+    pub fn expect(&self, expected: Expected) {
+        self.expected.set(expected);
     }
 
     /// Where a key belongs, before the table's size is known.
@@ -56,6 +90,7 @@ impl Flows {
     }
 
     /// The entry of a key.
+    #[inline(always)]
     pub fn get(&self, key: &FlowKey) -> Option<&FlowEntry> {
         // Stored one by one a moment ago. Loaded as one word, which the compiler would do, they had
         // to wait until all that was stored before, other guests' frames too, has left for the cache.
@@ -66,10 +101,19 @@ impl Flows {
             scope: black_box(key.scope),
             ..*key
         };
-        for place in self.chain(&key) {
-            match place.get() {
+        let expected = self.places.get(self.expected.get().0).and_then(|place| place.0.get());
+        match expected {
+            Some(flow) if flow.key == key => Some(&flow.entry),
+            _ => self.find(&key),
+        }
+    }
+
+    /// The entry of a key, wherever it is.
+    fn find(&self, key: &FlowKey) -> Option<&FlowEntry> {
+        for place in self.chain(key) {
+            match place.0.get() {
                 None => return None,
-                Some((k, entry)) if *k == key => return Some(entry),
+                Some(flow) if flow.key == *key => return Some(&flow.entry),
                 Some(_) => {}
             }
         }
@@ -79,12 +123,12 @@ impl Flows {
     /// Adds an entry unless the key is there. The words of `entry` are copied.
     pub fn insert(&self, key: &FlowKey, entry: FlowEntry) -> Inserted {
         for place in self.chain(key) {
-            match place.get() {
-                Some((k, _)) if k == key => return Inserted::Exists,
+            match place.0.get() {
+                Some(flow) if flow.key == *key => return Inserted::Exists,
                 Some(_) => {}
                 None if self.count.get() == self.capacity => return Inserted::Full,
                 None => {
-                    let _ = place.set((*key, entry));
+                    let _ = place.0.set(Flow { key: *key, entry });
                     self.count.set(self.count.get() + 1);
                     return Inserted::New;
                 }
@@ -105,7 +149,8 @@ impl Flows {
         let mask = self.places.len() - 1;
         for step in 0..count {
             let at = from.wrapping_add(step) & mask;
-            while self.places[at].get().is_some_and(|(key, entry)| !keep(key, entry)) {
+            let mut goes = |flow: &Flow| !keep(&flow.key, &flow.entry);
+            while self.places[at].0.get().is_some_and(&mut goes) {
                 self.take(at);
             }
         }
@@ -116,16 +161,16 @@ impl Flows {
     /// The Art of Computer Programming, volume 3, section 6.4, algorithm R).
     fn take(&mut self, at: usize) {
         let mask = self.places.len() - 1;
-        self.places[at].take();
+        self.places[at].0.take();
         self.count.set(self.count.get() - 1);
         let mut hole = at;
         let mut next = (at + 1) & mask;
-        while let Some((key, _)) = self.places[next].get() {
-            let home = self.home(key) & mask;
+        while let Some(flow) = self.places[next].0.get() {
+            let home = self.home(&flow.key) & mask;
             // Is the hole on the way from its home to where it is?
             if next.wrapping_sub(home) & mask >= next.wrapping_sub(hole) & mask {
-                if let Some(moved) = self.places[next].take() {
-                    let _ = self.places[hole].set(moved);
+                if let Some(moved) = self.places[next].0.take() {
+                    let _ = self.places[hole].0.set(moved);
                 }
                 hole = next;
             }
@@ -133,21 +178,9 @@ impl Flows {
         }
     }
 
-    /// Keeps the entries that `keep` wants. Rebuilds the table: for the sweeper, between packets.
-    pub fn retain(&mut self, mut keep: impl FnMut(&FlowKey, &FlowEntry) -> bool) {
-        let fresh = (0..self.places.len()).map(|_| OnceCell::new()).collect();
-        let old = std::mem::replace(&mut self.places, fresh);
-        self.count.set(0);
-        for (key, entry) in old.into_iter().filter_map(OnceCell::into_inner) {
-            if keep(&key, &entry) {
-                self.insert(&key, entry);
-            }
-        }
-    }
-
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&FlowKey, &FlowEntry)> {
-        self.places.iter().filter_map(|p| p.get()).map(|(k, e)| (k, e))
+        self.places.iter().filter_map(|place| place.0.get()).map(|flow| (&flow.key, &flow.entry))
     }
 
     /// How many there are.
@@ -163,7 +196,10 @@ impl Flows {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use portcullis_pipeline::{addr::Addr, layout::FlowSide, word::Word};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -211,18 +247,58 @@ mod tests {
         assert_eq!(flows.insert(&key(3), entry(7)), Inserted::New);
     }
 
-    #[test]
-    fn what_is_not_kept_is_gone_and_the_rest_is_found() {
-        let mut flows = Flows::new(64);
-        for port in 0..64 {
-            flows.insert(&key(port), entry(port.into()));
+    /// What is done to a table.
+    #[derive(Clone, Copy, Debug)]
+    enum Deed {
+        Insert(u16),
+        /// Looks at so many places and takes out what is divisible by the second number.
+        Sweep(usize, u64),
+    }
+
+    fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+        let insert = (0_u16..120).prop_map(Deed::Insert);
+        let sweep = (0_usize..40, 2_u64..6).prop_map(|(count, of)| Deed::Sweep(count, of));
+        proptest::collection::vec(prop_oneof![8 => insert, 1 => sweep], 1..300)
+    }
+
+    proptest! {
+        /// Whatever is put in and swept out, however long the chains: all that is there is found,
+        /// with what was put in, and nothing else.
+        #[test]
+        fn it_is_the_map_that_it_stands_for(capacity in 1_usize..100, deeds in deeds()) {
+            let mut flows = Flows::new(capacity);
+            let (mut model, mut from) = (HashMap::new(), 0);
+            for (time, deed) in (0_u64..).zip(deeds) {
+                match deed {
+                    Deed::Insert(port) => {
+                        let expected = match model.len() {
+                            _ if model.contains_key(&port) => Inserted::Exists,
+                            full if full == capacity => Inserted::Full,
+                            _ => Inserted::New,
+                        };
+                        prop_assert_eq!(flows.insert(&key(port), entry(time)), expected);
+                        if expected == Inserted::New {
+                            model.insert(port, time);
+                        }
+                    }
+                    Deed::Sweep(count, of) => {
+                        from = flows.sweep(from, count, |key, entry| {
+                            let goes = entry.judged.get().is_multiple_of(of);
+                            if goes {
+                                assert_eq!(model.remove(&key.a_port), Some(entry.judged.get()));
+                            }
+                            !goes
+                        });
+                    }
+                }
+                prop_assert_eq!(flows.len(), model.len());
+                for port in 0..120 {
+                    let found = flows.get(&key(port)).map(|entry| entry.judged.get());
+                    prop_assert_eq!(found, model.get(&port).copied());
+                }
+            }
+            let all: HashMap<_, _> = flows.iter().map(|(k, e)| (k.a_port, e.judged.get())).collect();
+            prop_assert_eq!(all, model);
         }
-        flows.retain(|_, e| e.judged.get() % 2 == 0);
-        assert_eq!(flows.len(), 32);
-        assert_eq!(flows.iter().count(), 32);
-        for port in 0..64 {
-            assert_eq!(flows.get(&key(port)).is_some(), port % 2 == 0);
-        }
-        assert_eq!(flows.insert(&key(1), entry(5)), Inserted::New);
     }
 }

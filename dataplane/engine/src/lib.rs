@@ -8,6 +8,9 @@ mod buffer;
 mod datagrams;
 mod events;
 mod flows;
+mod guess;
+pub mod memory;
+mod numbered;
 mod prefixes;
 mod tables;
 
@@ -21,7 +24,8 @@ use portcullis_pipeline::{
 
 pub use crate::{
     buffer::Buffer,
-    flows::Flows,
+    flows::{Expected, Flows},
+    numbered::Numbered,
     prefixes::Prefixes,
     tables::{Slot, Tables, words},
 };
@@ -37,6 +41,19 @@ impl Engine {
     /// An engine over these tables.
     pub const fn new(tables: Tables) -> Self {
         Self { tables, scratch: Scratch::NEW }
+    }
+
+    /// Has fetched what will be asked for when a frame is judged, soon: before others are. Where
+    /// that is, for [`Engine::expect`].
+    #[inline(always)]
+    pub fn fetch<F: Frame>(&self, frame: &F) -> Expected {
+        guess::key(frame).map_or_else(Expected::default, |key| self.tables.flows.fetch(&key))
+    }
+
+    /// It is the turn of the frame for which this was fetched.
+    #[inline(always)]
+    pub fn expect(&self, expected: Expected) {
+        self.tables.flows.expect(expected);
     }
 
     /// Decides about a frame from port `ingress`; the verdict before answers and copies.

@@ -22,7 +22,9 @@ use portcullis_pipeline::{
     word::Word,
 };
 
-use crate::{datagrams::Datagrams, events::Events, flows::Flows, prefixes::Prefixes};
+use crate::{
+    datagrams::Datagrams, events::Events, flows::Flows, numbered::Numbered, prefixes::Prefixes,
+};
 
 /// Events that wait for the log: about as many as the kernel's ring holds.
 const EVENTS: usize = EVENT_RING as usize / size_of::<EventEntry>();
@@ -34,11 +36,11 @@ pub struct Slot {
     /// Shape of the dense tables; `None`: the slot holds no generation.
     pub shape: Option<GenerationEntry>,
     /// By interface index, or number of a subport.
-    pub ports: HashMap<u32, PortEntry>,
+    pub ports: Numbered<PortEntry>,
     /// Numbers of subports by interface index of the trunk and VLAN id.
     pub subports: HashMap<(u32, u16), u32>,
     /// By network id.
-    pub networks: HashMap<u32, NetworkEntry>,
+    pub networks: Numbered<NetworkEntry>,
     /// Network id by VLAN id.
     pub vlans: HashMap<u16, u32>,
     /// Interface indexes by network id, numbers of subports last.
@@ -329,7 +331,7 @@ impl portcullis_pipeline::Tables for Tables {
     }
 
     fn port(&self, slot: u32, ifindex: u32) -> Option<&PortEntry> {
-        self.slot(slot).ports.get(&ifindex)
+        self.slot(slot).ports.get(ifindex)
     }
 
     fn subport(&self, slot: u32, device: u32, vlan: u16) -> u32 {
@@ -337,7 +339,7 @@ impl portcullis_pipeline::Tables for Tables {
     }
 
     fn network(&self, slot: u32, id: u32) -> Option<&NetworkEntry> {
-        self.slot(slot).networks.get(&id)
+        self.slot(slot).networks.get(id)
     }
 
     fn vlan(&self, slot: u32, vlan: u16) -> u32 {

@@ -61,6 +61,7 @@ const LOADER: &str = "portcullis-switch";
 
 /// Files that may hold `unsafe`, each with what it isolates.
 const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("dataplane/engine/src/memory.rs", "advice to the kernel and the processor about memory"),
     ("dataplane/pipeline/src/word.rs", "words of table entries that several CPUs write"),
     ("dataplane/ports/src/ethtool.rs", "the ioctl that asks a NIC's driver"),
     ("dataplane/ports/src/tap.rs", "tap ioctls"),
