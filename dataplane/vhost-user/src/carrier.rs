@@ -13,8 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hashbrown::HashMap;
-use portcullis_engine::{Buffer, Engine, Slot, Tables};
+use portcullis_engine::{Buffer, Engine, Numbered, Slot, Tables};
 use portcullis_pipeline::{
     Tables as _,
     layout::{port_flag, port_kind},
@@ -54,9 +53,9 @@ pub struct Carrier {
     pub engine: Engine,
     /// The ports.
     pub ports: Vec<Port>,
-    by_index: HashMap<u32, usize>,
-    /// Where ports with a [`Seat`] stand, by network and MAC.
-    pub neighbours: HashMap<(u32, u64), usize>,
+    by_index: Numbered<usize>,
+    /// Where ports with a [`Seat`] stand, by what [`neighbour`] makes of network and MAC.
+    pub neighbours: Numbered<usize>,
     /// The packets' clock.
     pub clock: Clock,
     /// What rings and taps wake.
@@ -72,6 +71,11 @@ pub struct Carrier {
     /// Faults that were looked into.
     faults: u64,
     ending: bool,
+}
+
+/// The number of who has a MAC (48 bits) in a network.
+pub const fn neighbour(network: u32, mac: u64) -> u64 {
+    (network as u64) << 48 | mac
 }
 
 /// The way to the thread.
@@ -95,8 +99,8 @@ impl Carrier {
         Self {
             engine: Engine::new(Tables::new(flows, ERRORS_PER_SECOND)),
             ports: Vec::new(),
-            by_index: HashMap::new(),
-            neighbours: HashMap::new(),
+            by_index: Numbered::default(),
+            neighbours: Numbered::default(),
             clock: Clock::default(),
             epoll,
             stage: Stage::new(),
@@ -186,7 +190,7 @@ impl Carrier {
         if self.stage.take(&mut ring)? == 0 {
             return Ok(false);
         }
-        self.forward(at, ring.memory);
+        self.forward(at, &mut ring);
         for frame in self.stage.frames() {
             ring.give(frame.chain, 0)?;
         }
@@ -271,7 +275,7 @@ impl Carrier {
 
     /// Where a port stands.
     pub fn at(&self, ifindex: u32) -> Option<usize> {
-        self.by_index.get(&ifindex).copied()
+        self.by_index.get(ifindex).copied()
     }
 
     /// Takes a port in.
@@ -312,7 +316,7 @@ impl Carrier {
         const ELSEWHERE: u16 =
             port_flag::LIMIT_IN | port_flag::LIMIT_OUT | port_flag::SHARES | port_flag::TRUNK;
         self.by_index = self.ports.iter().map(|port| port.ifindex).zip(0..).collect();
-        self.neighbours.clear();
+        self.neighbours = Numbered::default();
         let tables = &self.engine.tables;
         let slot = tables.generation() & 1;
         for (at, port) in self.ports.iter_mut().enumerate() {
@@ -321,7 +325,7 @@ impl Carrier {
                 .filter(|entry| entry.kind == port_kind::GUEST && entry.flags & ELSEWHERE == 0);
             port.seat = entry.and_then(|entry| {
                 let network = tables.network(slot, entry.network)?;
-                self.neighbours.insert((entry.network, entry.mac), at);
+                self.neighbours.insert(neighbour(entry.network, entry.mac), at);
                 Some(Seat { network: entry.network, gateway: network.gateway_mac })
             });
         }

@@ -9,13 +9,13 @@ use portcullis_pipeline::{
 };
 
 use crate::{
-    carrier::Carrier,
+    carrier::{Carrier, neighbour},
     delivery::Frame,
     head::Head,
     header::{Header, LENGTH},
     map::Map,
     port::{FRAME_MAX, RECEIVE, Seat},
-    ring::Part,
+    ring::{Open, Part},
     stage::{Fate, Stage, Staged},
 };
 
@@ -23,11 +23,16 @@ use crate::{
 type Buffers<'a> = (&'a Map, &'a [Part]);
 
 impl Carrier {
-    /// Forwards the frames in hand, which lie in `memory` and come from the port at `at`.
-    pub(crate) fn forward(&mut self, at: usize, memory: &Map) {
+    /// Forwards the frames in hand, which come from this ring of the port at `at`.
+    pub(crate) fn forward(&mut self, at: usize, ring: &mut Open<'_>) {
         let Some(features) = self.ports[at].features else { return };
+        let memory = ring.memory;
         let mut stage = std::mem::take(&mut self.stage);
         stage.read(memory, features.header());
+        ring.foresee();
+        for frame in stage.frames() {
+            frame.expected = self.engine.fetch(&frame.head);
+        }
         for number in 0..stage.frames().len() {
             let (frame, parts) = stage.frame(number);
             let fate = self.fate(at, frame, (memory, parts));
@@ -74,7 +79,7 @@ impl Carrier {
         let b = head.load::<6>(0)?;
         let mac = u64::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]]);
         if mac != seat.gateway {
-            return self.neighbours.get(&(seat.network, mac)).copied();
+            return self.neighbours.get(neighbour(seat.network, mac)).copied();
         }
         let to = if v6 { Addr::v6(head.load::<16>(38)?) } else { Addr::v4(head.load::<4>(30)?) };
         let tables = &self.engine.tables;
@@ -99,6 +104,7 @@ impl Carrier {
         };
         frame.head.set_segment_size(header.segment_size());
         let ingress = self.ports[at].ifindex;
+        self.engine.expect(frame.expected);
         match self.engine.decide(&mut frame.head, ingress) {
             Verdict::Forward(port) => {
                 let is_likely = self.ports[likely].ifindex == port;

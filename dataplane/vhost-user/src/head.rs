@@ -41,6 +41,10 @@ impl Head {
 
     /// Its header of so many bytes, in the longest form.
     pub fn header(&self, bytes: usize) -> [u8; LENGTH] {
+        if bytes == LENGTH {
+            // At once: what was copied in pieces cannot be loaded as a whole at once.
+            return *self.room.first_chunk().expect("room for a header");
+        }
         let mut header = [0; LENGTH];
         header[..bytes].copy_from_slice(&self.room[LENGTH - bytes..LENGTH]);
         header

@@ -14,6 +14,7 @@ mod client;
 mod clock;
 mod cursor;
 mod delivery;
+mod descriptor;
 mod dirty;
 mod door;
 mod enable;

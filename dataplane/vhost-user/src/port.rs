@@ -226,7 +226,9 @@ impl Port {
                 Delivered::NoRoom => self.losses.no_room += 1,
             }
         }
-        ring.publish()
+        ring.publish()?;
+        ring.foresee();
+        Ok(())
     }
 
     /// Asks to be kicked where there is something to wait for. What came before that is found by

@@ -14,13 +14,18 @@ use std::{
     },
 };
 
-use virtio_bindings::virtio_ring::{
-    VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
-    VRING_USED_F_NO_NOTIFY,
-};
+use portcullis_engine::memory;
+use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY};
 use vm_memory::{Bytes, GuestMemoryMmap, VolatileSlice};
 
-use crate::{bell::Bell, dirty::Log, fault::Watch, flight::Flight, map::Map};
+use crate::{
+    bell::Bell,
+    descriptor::{DESCRIPTOR, Descriptor},
+    dirty::Log,
+    fault::Watch,
+    flight::Flight,
+    map::Map,
+};
 
 /// The memory of a guest, as its front end has shared it.
 pub type Memory = GuestMemoryMmap<()>;
@@ -29,8 +34,8 @@ pub type Memory = GuestMemoryMmap<()>;
 pub const SIZE_MAX: u16 = 1024;
 /// Chains whose beginnings are read at once: a burst of frames.
 const AHEAD: usize = 32;
-/// Bytes of a descriptor.
-const DESCRIPTOR: usize = 16;
+/// Bytes of each that are fetched then: two lines, a short frame with its header.
+const FETCHED: usize = 128;
 /// Bytes in front of the entries of the available and of the used ring: flags and index.
 const HEAD: usize = 4;
 /// Offset of the index in both.
@@ -328,7 +333,35 @@ impl<'r> Open<'r> {
             *first = Descriptor::read(&self.table, *head, shape.size.into())?;
         }
         ahead.to = count;
+        self.fetch_ahead();
         Ok(())
+    }
+
+    /// Has the next buffers fetched, if there are any, while something else is to be done. A lie is
+    /// found when it is their turn.
+    pub fn foresee(&mut self) {
+        if self.state.ahead.from == self.state.ahead.to {
+            let _ = self.look_ahead();
+        }
+    }
+
+    /// Has the beginnings of the buffers fetched whose descriptors are read, and the entries by which
+    /// they will be given back: all are with another core, and come side by side.
+    fn fetch_ahead(&self) {
+        let Ahead { chains, to, .. } = &self.state.ahead;
+        let from = HEAD + usize::from(self.state.next_used.0 & (self.state.shape.size - 1)) * USED;
+        if let Ok(used) = self.used.offset(from) {
+            memory::fetch_to_write(used.ptr_guard().as_ptr(), (to * USED).min(used.len()));
+        }
+        for (_, first) in &chains[..*to] {
+            let bytes = (first.length() as usize).min(FETCHED);
+            let Some(slice) = self.memory.slice(first.address(), bytes) else { continue };
+            let at = slice.ptr_guard().as_ptr();
+            match self.state.direction {
+                Direction::Read => memory::fetch(at, bytes),
+                Direction::Write => memory::fetch_to_write(at, bytes),
+            }
+        }
     }
 
     /// Takes the next chain: its parts are added to `parts`, its number comes back. `None`: there
@@ -360,11 +393,10 @@ impl<'r> Open<'r> {
         }
         let Ahead { chains, from, to } = &self.state.ahead;
         let Some((head, entry)) = chains[..*to].get(*from) else { return Ok(None) };
-        let more = entry.is(VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT);
-        if more || (entry.length as usize) < bytes || !self.is_right(entry) {
+        let (head, address, length) = (*head, entry.address(), entry.length());
+        if !entry.is_alone() || (length as usize) < bytes || !self.is_right(entry) {
             return Ok(None);
         }
-        let (head, Descriptor { address, length, .. }) = (*head, *entry);
         let slice = self.memory.slice(address, length as usize);
         let slice = slice.ok_or(Lie::Buffer { address, length })?;
         if let Some(flight) = self.flight() {
@@ -378,7 +410,7 @@ impl<'r> Open<'r> {
     /// Is it for the queue's direction?
     #[inline(always)]
     fn is_right(&self, entry: &Descriptor) -> bool {
-        entry.is(VRING_DESC_F_WRITE) == (self.state.direction == Direction::Write)
+        entry.is_written() == (self.state.direction == Direction::Write)
     }
 
     /// The last `count` chains were not needed: they are the next ones again.
@@ -398,7 +430,7 @@ impl<'r> Open<'r> {
     /// Goes along a chain that begins with this descriptor.
     #[inline]
     fn walk(&self, first: Descriptor, parts: &mut Vec<Part>) -> Result<(), Lie> {
-        if first.is(VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT) {
+        if !first.is_alone() {
             return self.walk_on(first, parts);
         }
         parts.push(self.part(&first)?);
@@ -409,19 +441,19 @@ impl<'r> Open<'r> {
         let (mut table, mut size) = (self.table, u32::from(self.state.shape.size));
         let (mut entry, mut indirect) = (first, false);
         for _ in 0..SIZE_MAX {
-            let mut index = entry.next;
-            if entry.is(VRING_DESC_F_INDIRECT) {
-                let length = entry.length;
+            let mut index = entry.next();
+            if entry.is_indirect() {
+                let length = entry.length();
                 let strange = length == 0 || !(length as usize).is_multiple_of(DESCRIPTOR);
                 let allowed = self.state.shape.indirect;
-                if !allowed || indirect || entry.is(VRING_DESC_F_NEXT) || strange {
+                if !allowed || indirect || entry.has_next() || strange {
                     return Err(Lie::Indirect { length });
                 }
                 (table, size) = (self.bytes(&entry)?, length / DESCRIPTOR as u32);
                 (index, indirect) = (0, true);
             } else {
                 parts.push(self.part(&entry)?);
-                if !entry.is(VRING_DESC_F_NEXT) {
+                if !entry.has_next() {
                     return Ok(());
                 }
             }
@@ -435,11 +467,11 @@ impl<'r> Open<'r> {
             return Err(Lie::Direction);
         }
         self.bytes(entry)?;
-        Ok(Part { address: entry.address, length: entry.length })
+        Ok(Part { address: entry.address(), length: entry.length() })
     }
 
     fn bytes(&self, entry: &Descriptor) -> Result<VolatileSlice<'_>, Lie> {
-        let Descriptor { address, length, .. } = *entry;
+        let (address, length) = (entry.address(), entry.length());
         self.memory.slice(address, length as usize).ok_or(Lie::Buffer { address, length })
     }
 
@@ -522,49 +554,6 @@ impl<'r> Open<'r> {
         let stored = self.used.store(flags, 0, Ordering::Relaxed);
         stored.map_err(|_| Lie::Ring { address: shape.used })?;
         self.wrote_used()
-    }
-}
-
-/// A descriptor, as it was at one moment.
-#[derive(Clone, Copy)]
-struct Descriptor {
-    address: u64,
-    length: u32,
-    flags: u16,
-    next: u16,
-}
-
-impl Descriptor {
-    const NONE: Self = Self { address: 0, length: 0, flags: 0, next: 0 };
-
-    fn read(table: &VolatileSlice<'_>, index: u16, size: u32) -> Result<Self, Lie> {
-        let lie = Lie::Descriptor { index, size };
-        if u32::from(index) >= size {
-            return Err(lie);
-        }
-        let at = usize::from(index) * DESCRIPTOR;
-        let half = |at: usize| table.load::<u64>(at, Ordering::Relaxed);
-        let (low, high) = match (half(at), half(at + 8)) {
-            (Ok(low), Ok(high)) => (u64::from_le(low), u64::from_le(high)),
-            // Elsewhere, and nobody has said that it must be aligned there.
-            _ => {
-                let mut bytes = [0; DESCRIPTOR];
-                table.subslice(at, DESCRIPTOR).map_err(|_| lie)?.copy_to(&mut bytes[..]);
-                let whole = u128::from_le_bytes(bytes);
-                (whole as u64, (whole >> 64) as u64)
-            }
-        };
-        Ok(Self {
-            address: low,
-            length: high as u32,
-            flags: (high >> 32) as u16,
-            next: (high >> 48) as u16,
-        })
-    }
-
-    /// Has it one of these flags?
-    const fn is(&self, flag: u32) -> bool {
-        self.flags as u32 & flag != 0
     }
 }
 

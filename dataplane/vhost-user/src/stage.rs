@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use portcullis_engine::Expected;
+
 use crate::{
     cursor::{Cursor, length},
     head::{Head, PLAIN},
@@ -33,6 +35,8 @@ pub struct Staged {
     pub length: usize,
     /// The beginning of the frame.
     pub head: Head,
+    /// Where its connection probably is.
+    pub expected: Expected,
     /// See [`Fate`].
     pub fate: Fate,
 }
@@ -40,7 +44,15 @@ pub struct Staged {
 impl Default for Staged {
     fn default() -> Self {
         let head = Head::default();
-        Self { chain: 0, parts: 0..0, skip: 0, length: 0, head, fate: Fate::Done }
+        Self {
+            chain: 0,
+            parts: 0..0,
+            skip: 0,
+            length: 0,
+            head,
+            expected: Expected::default(),
+            fate: Fate::Done,
+        }
     }
 }
 

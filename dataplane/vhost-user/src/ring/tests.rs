@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
 use virtio_queue::{
     Queue, QueueT,
     desc::{RawDescriptor, split::Descriptor as Split},
@@ -131,6 +132,7 @@ proptest! {
     #[test]
     fn chains_are_what_they_are_to_another_device(
         chains in proptest::collection::vec(proptest::collection::vec(0_u32..5000, 1..4), 1..5),
+        foresees: bool,
     ) {
         let memory = memory();
         offer(&memory, &chains, 0);
@@ -139,6 +141,9 @@ proptest! {
         let mut other: Queue = MockSplitQueue::new(&*memory, SIZE).create_queue().unwrap();
         while let Some(chain) = other.pop_descriptor_chain(&*memory) {
             let mut parts = Vec::new();
+            if foresees {
+                ring.foresee();
+            }
             prop_assert_eq!(ring.take(&mut parts), Ok(Some(chain.head_index())));
             let expected: Vec<_> =
                 chain.map(|d| Part { address: d.addr().0, length: d.len() }).collect();
@@ -156,6 +161,7 @@ proptest! {
         heads in proptest::collection::vec(0_u16..20, SIZE as usize),
         index in prop_oneof![0_u16..20, any::<u16>()],
         write: bool,
+        foresees: bool,
     ) {
         let memory = memory();
         let direction = if write { Direction::Write } else { Direction::Read };
@@ -172,6 +178,9 @@ proptest! {
         let map = Map::new(Arc::clone(&memory));
         let mut open = ring.open().unwrap();
         for _ in 0..=SIZE {
+            if foresees {
+                open.foresee();
+            }
             match open.take(&mut parts) {
                 Ok(Some(head)) => open.give(head, 0).unwrap(),
                 Ok(None) | Err(_) => break,
