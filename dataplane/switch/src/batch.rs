@@ -70,8 +70,8 @@ pub fn read(map: BorrowedFd<'_>, sizes: Sizes, cursor: Cursor, most: usize) -> i
 }
 
 fn read_once(map: BorrowedFd<'_>, sizes: Sizes, cursor: Cursor, room: usize) -> io::Result<Piece> {
-    let mut keys = vec![0_u8; sizes.key * room];
-    let mut values = vec![0_u8; sizes.value * room];
+    let mut keys: Vec<u8> = Vec::with_capacity(sizes.key * room);
+    let mut values: Vec<u8> = Vec::with_capacity(sizes.value * room);
     let start = cursor.0.unwrap_or(0);
     let mut end = 0_u32;
     let mut attr = Attr {
@@ -95,8 +95,11 @@ fn read_once(map: BorrowedFd<'_>, sizes: Sizes, cursor: Cursor, room: usize) -> 
         _ if io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT) => None,
         _ => return Err(io::Error::last_os_error()),
     };
-    keys.truncate(sizes.key * attr.count as usize);
-    values.truncate(sizes.value * attr.count as usize);
+    // SAFETY: the kernel has written so many, which is at most what there was room for.
+    unsafe {
+        keys.set_len(sizes.key * attr.count as usize);
+        values.set_len(sizes.value * attr.count as usize);
+    }
     Ok(Piece { keys, values, next })
 }
 

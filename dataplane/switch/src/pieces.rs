@@ -18,8 +18,8 @@ use crate::{
     window,
 };
 
-/// About as many bytes of values are read by one call.
-const PIECE_BYTES: usize = 1 << 20;
+/// About as many bytes of values are read by one call: few enough for memory that is there already.
+const PIECE_BYTES: usize = 1 << 16;
 
 /// `count` elements of an array from index `first`, one after the other.
 pub fn elements(
