@@ -285,7 +285,7 @@ fn configure(space: &Space, addresses: &[String], gateways: &[String]) -> Result
         space.ip(&format!("addr add {address}/{length} dev eth0{more}"))?;
     }
     for gateway in gateways {
-        space.ip(&format!("route add default via {gateway} dev eth0"))?;
+        space.ip(&format!("route replace default via {gateway} dev eth0"))?;
     }
     Ok(())
 }

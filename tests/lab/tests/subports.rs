@@ -193,7 +193,7 @@ fn every_leg_talks(tag: &str, nic: Nic) {
     }
     // Offloads are kept in both directions, also with a hop on the way (from r1 by the gateway).
     let (fw, bare, b1) = (bed.space("fw"), bed.space("bare"), bed.space("b1"));
-    bare.ip("route add default via fd02::1 dev eth0.20").unwrap();
+    bare.ip("route replace default via fd02::1 dev eth0.20").unwrap();
     for (from, to, at, address) in [
         (fw, b1, "eth0", "10.2.0.11"),
         (b1, fw, "eth0.20", "10.2.0.2"),
