@@ -4,8 +4,8 @@ use std::{error::Error, net::IpAddr, path::PathBuf, sync::Arc};
 
 use portcullis_image::Image;
 use portcullis_switch::{
-    self as switch, Config, Event, EventCounts, Flow, Installed, LaneChange, PortSpec, PortStatus,
-    RemoveReport, StartReport, SweepReport, Switch, SwitchStatus, peer::Peer as _,
+    self as switch, Config, Counters, Event, EventCounts, Flow, Installed, LaneChange, PortSpec,
+    PortStatus, RemoveReport, StartReport, SweepReport, Switch, SwitchStatus, peer::Peer as _,
 };
 use portcullis_vhost_user::Client;
 
@@ -49,11 +49,11 @@ pub trait DataPlane {
     /// The kernel did not tell.
     fn lost(&self) -> Result<Vec<String>, Self::Error>;
 
-    /// What has passed the guests' ports and uplinks.
+    /// What has passed the ports, those that are gone among them.
     ///
     /// # Errors
     /// The kernel did not tell.
-    fn port_traffic(&self) -> Result<Vec<PortStatus>, Self::Error>;
+    fn counters(&mut self) -> Result<Counters, Self::Error>;
 
     /// What was told about connections of logged rules since the last call.
     fn events(&mut self) -> Vec<Event>;
@@ -167,8 +167,8 @@ impl DataPlane for Switch {
         Switch::lost(self)
     }
 
-    fn port_traffic(&self) -> Result<Vec<PortStatus>, switch::Error> {
-        Switch::port_traffic(self)
+    fn counters(&mut self) -> Result<Counters, switch::Error> {
+        Switch::counters(self)
     }
 
     fn events(&mut self) -> Vec<Event> {

@@ -1,7 +1,10 @@
 //! What the daemon keeps in its store: the applied policy and on which terms, the ports, the
 //! settings.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portcullis_store::{
     Error, Store, Transaction,
@@ -13,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{SourceFile, Usage},
     daemon::{
+        ledger::Mark,
         trial::{Standing, Trial},
-        usage::Mark,
     },
 };
 
@@ -24,7 +27,7 @@ const SETTINGS: &str = "settings";
 const PORTS: &str = "ports/";
 /// By guest and network.
 const USAGE: &str = "usage/";
-/// By port.
+/// By the name that a port had.
 const USAGE_MARKS: &str = "usage-marks/";
 
 /// The policy that was applied last.
@@ -191,7 +194,7 @@ impl<S: Store> State<S> {
         Ok(record::list::<Usage>(&self.store, USAGE)?.into_iter().map(|(_, u)| u).collect())
     }
 
-    /// Up to where the counters of each port are in it.
+    /// Up to where the counters of the ports are in it, by the name that each had first.
     ///
     /// # Errors
     /// The store's.
@@ -201,8 +204,8 @@ impl<S: Store> State<S> {
         Ok(marks.into_iter().map(|(key, mark)| (name(&key), mark)).collect())
     }
 
-    /// Remembers what guests have used together with the marks of their ports: in one step, as far
-    /// as one takes so much.
+    /// Remembers what guests have used together with the marks of their ports, and forgets those
+    /// marks that are `old`: in one step, as far as one takes so much.
     ///
     /// # Errors
     /// The store's.
@@ -210,19 +213,24 @@ impl<S: Store> State<S> {
         &mut self,
         usage: impl Iterator<Item = &'a Usage>,
         marks: impl Iterator<Item = (&'a String, &'a Mark)>,
+        old: &BTreeSet<String>,
     ) -> Result<(), Error> {
-        let mut sealed = Vec::new();
+        let mark_key = |port: &String| format!("{USAGE_MARKS}{port}");
+        let mut sealed: Vec<_> = old.iter().map(|port| (None, mark_key(port))).collect();
         for one in usage {
             let key = format!("{USAGE}{}/{}", one.guest, one.network);
-            sealed.push((record::seal(&key, one)?, key));
+            sealed.push((Some(record::seal(&key, one)?), key));
         }
         for (port, mark) in marks {
-            let key = format!("{USAGE_MARKS}{port}");
-            sealed.push((record::seal(&key, mark)?, key));
+            let key = mark_key(port);
+            sealed.push((Some(record::seal(&key, mark)?), key));
         }
         for some in sealed.chunks(portcullis_store::TRANSACTION_MAX) {
-            let put = |t: Transaction, (value, key): &(Vec<u8>, String)| t.put(key, value.clone());
-            self.store.commit(&some.iter().fold(Transaction::new(), put))?;
+            let step = |t: Transaction, (value, key): &(Option<Vec<u8>>, String)| match value {
+                Some(value) => t.put(key, value.clone()),
+                None => t.delete(key),
+            };
+            self.store.commit(&some.iter().fold(Transaction::new(), step))?;
         }
         Ok(())
     }

@@ -38,9 +38,11 @@ pub fn send<F: Frame, T: Tables>(
     };
     let tagged = network.flags & network_flag::UPLINK_TAGGED != 0;
     let vlan = if p.half & conntrack::UPLINK != 0 && tagged { network.vlan } else { 0 };
+    let same_mac = p.half >> conntrack::MAC_SHIFT == p.link_dst;
     let far = if !p.stays_among_guests() {
         far::OUTSIDE
-    } else if p.is_readdressed() {
+    } else if same_mac || p.is_readdressed() {
+        // Not addressed to the gateway.
         far::NETWORK
     } else {
         far::ROUTED
@@ -50,7 +52,7 @@ pub fn send<F: Frame, T: Tables>(
     } else {
         *o = Outcome::forward(p.egress(), vlan, far);
     }
-    if p.half >> conntrack::MAC_SHIFT == p.link_dst {
+    if same_mac {
         return Ok(());
     }
     if p.is_readdressed() {

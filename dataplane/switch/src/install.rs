@@ -28,8 +28,7 @@ use crate::{
     slot::{self, Tables},
     spec::PortSpec,
     status::{Closed, Installed, Validation},
-    switch::{Port, State, build, mac_of, place_all, retire_others},
-    traffic,
+    switch::{Port, State, build, mac_of, place_all},
     undo::Made,
     validate::{Wanted, validate},
     writer::{Writer, check_fits},
@@ -124,7 +123,7 @@ impl Switch {
         let host_addrs = host_addrs.to_vec();
         let tables = Arc::new(build(&image, &legs, &ports, &host_addrs, &known));
         self.maps.most.check(&tables)?;
-        retire_others(&mut self.maps, &known, &tables.subports)?;
+        self.retire_others(&known, &tables.subports)?;
         Ok(Next { found, image, host_addrs, ports, legs, tables })
     }
 
@@ -143,7 +142,7 @@ impl Switch {
                 None => {
                     let leg = legs::make(wanted, &self.alias)?;
                     made.interfaces.push(leg.port.clone());
-                    traffic::retire(&mut self.maps, leg.ifindex)?;
+                    self.retire(leg.ifindex)?;
                     new = true;
                     leg
                 }
@@ -218,7 +217,7 @@ impl Switch {
         let device = device::ensure(spec, marks, mac, taken, found)?;
         if device.made {
             made.interfaces.push(spec.name.clone());
-            traffic::retire(&mut self.maps, device.link.index)?;
+            self.retire(device.link.index)?;
         } else if !spec.kind.is_ours() && !self.links.ports()?.contains(&spec.name) {
             made.uplinks.push(spec.name.clone());
         }

@@ -9,6 +9,7 @@ mod batch;
 mod bpffs;
 mod clock;
 mod code;
+mod counters;
 mod denied;
 mod device;
 mod error;
@@ -50,6 +51,7 @@ mod window;
 mod writer;
 mod xdp;
 
+pub use counters::Counters;
 pub use error::{Error, Result};
 pub use events::guest_of;
 pub use numbers::Numbers;

@@ -75,16 +75,6 @@ impl Switch {
         Ok(self.state.ports.iter().filter(lost).map(|p| p.spec.name.clone()).collect())
     }
 
-    /// The ports with what has passed them, host legs last.
-    pub fn port_traffic(&self) -> Result<Vec<PortStatus>> {
-        let counted = Counted::read(&self.maps, &self.told())?;
-        let mut ports = self.port_statuses();
-        for port in ports.iter_mut().filter(|p| p.ifindex != 0) {
-            port.traffic = Some(counted.of(port.ifindex));
-        }
-        Ok(ports)
-    }
-
     /// What has passed an interface by the networks that it carries no more.
     fn past_of(&self, port: &PortStatus, counted: &Counted) -> Option<Traffic> {
         let past = numbers::past(&self.state.tables.subports, port.ifindex);

@@ -92,15 +92,15 @@ impl Switch {
         self.commit_other_half(generation)
     }
 
-    /// What has happened in the other half.
+    /// What has happened in the other half, as far as it says.
     pub(crate) fn told(&self) -> Told {
-        let Some(peer) = &self.peer else { return Told::default() };
-        let mut peer = peer.borrow_mut();
-        if peer.is_there().unwrap_or(false) {
-            peer.tell().unwrap_or_default()
-        } else {
-            Told::default()
-        }
+        self.hear().unwrap_or_default()
+    }
+
+    /// The same; `None`: it says nothing.
+    pub(crate) fn hear(&self) -> Option<Told> {
+        let mut peer = self.peer.as_ref()?.borrow_mut();
+        if peer.is_there().unwrap_or(false) { peer.tell() } else { None }
     }
 
     /// What a port that is served there is besides a port.

@@ -43,9 +43,8 @@ use crate::{
     place::{Candidate, Leg, Place, place, table_index},
     slot::{self, OpenPort, Tables},
     spec::{Config, PortKind, PortSpec},
-    status::{Closed, PortStatus, RemoveReport, StartReport},
+    status::{Closed, PortStatus, RemoveReport, StartReport, Traffic},
     taken::Pass,
-    traffic,
     tune::Looks,
     undo::Made,
     uplink,
@@ -107,6 +106,8 @@ pub struct Switch {
     pub(crate) sweep_from: Cursor,
     /// The pass that the sweeper is in the middle of.
     pub(crate) pass: Option<Pass>,
+    /// What counters said whose place another number got, by place; until somebody asks.
+    pub(crate) retired: Vec<(u32, Traffic)>,
     /// When routers were last advertised.
     pub(crate) announced: Option<Instant>,
     /// The way to the other half, for whoever has one.
@@ -164,6 +165,7 @@ impl Switch {
             counted,
             sweep_from,
             pass: None,
+            retired: Vec::new(),
             announced: None,
             peer: None,
         };
@@ -262,7 +264,7 @@ impl Switch {
         let host_addrs = &self.state.host_addrs;
         let tables = build(&image, &self.state.legs, &self.state.ports, host_addrs, &known);
         self.maps.most.check(&tables)?;
-        retire_others(&mut self.maps, &known, &tables.subports)?;
+        self.retire_others(&known, &tables.subports)?;
         let generation = self.state.generation;
         let loaded = self.loaded.take(generation);
         let mut writer = Writer::new(&mut self.maps, generation);
@@ -415,11 +417,6 @@ pub(crate) fn place_all(
     for port in ports.iter_mut().filter(|p| usable(p)) {
         port.place = places.next().expect("one for each candidate");
     }
-}
-
-/// A subport that gets its number now has no past: what stood at its place belonged to another.
-pub(crate) fn retire_others(maps: &mut Maps, known: &Numbers, wanted: &Numbers) -> Result<()> {
-    numbers::new(known, wanted).try_for_each(|number| traffic::retire(maps, number))
 }
 
 /// The tables of these ports. `known`: the numbers that subports have already; those of networks that

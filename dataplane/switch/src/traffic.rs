@@ -54,7 +54,7 @@ impl Counted {
     fn add(&mut self, told: &Told) {
         let ports = told.ports.iter().map(|port| (table_index(port.ifindex), &port.traffic));
         for (place, words) in ports.chain([(PORTS, &told.gone)]) {
-            let traffic = sum(words.as_bytes());
+            let traffic = of_words(words);
             if traffic != Traffic::default() {
                 let own = self.0.remove(&place).unwrap_or_default();
                 self.0.insert(place, own.plus(&traffic));
@@ -71,6 +71,11 @@ impl Counted {
     /// Of a port.
     pub(crate) fn of(&self, ifindex: u32) -> Traffic {
         self.0.get(&table_index(ifindex)).cloned().unwrap_or_default()
+    }
+
+    /// By place.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, &Traffic)> {
+        self.0.iter().map(|(place, traffic)| (*place, traffic))
     }
 
     /// Of all ports that there ever were.
@@ -91,12 +96,12 @@ fn element(maps: &Maps, at: u32) -> Result<Traffic> {
     Ok(sum(of_each.as_flattened().as_bytes()))
 }
 
-/// A new interface has no past: what stood at its place belonged to one that is gone.
-pub(crate) fn retire(maps: &mut Maps, ifindex: u32) -> Result<()> {
+/// Adds what stands at the place of a number to what is gone, and says what that was.
+pub(crate) fn retire(maps: &mut Maps, ifindex: u32) -> Result<Option<Traffic>> {
     let place = table_index(ifindex);
     let past = element(maps, place)?;
     if past == Traffic::default() {
-        return Ok(());
+        return Ok(None);
     }
     let gone = element(maps, PORTS)?.plus(&past);
     for (at, traffic) in [(PORTS, gone), (place, Traffic::default())] {
@@ -107,7 +112,7 @@ pub(crate) fn retire(maps: &mut Maps, ifindex: u32) -> Result<()> {
     for reason in DropReason::ALL {
         retire_drops(maps, place, *reason as u32)?;
     }
-    Ok(())
+    Ok(Some(past))
 }
 
 fn retire_drops(maps: &mut Maps, place: u32, reason: u32) -> Result<()> {
@@ -134,6 +139,11 @@ fn spread<V: aya::Pod + Default>(processors: usize, value: V) -> Result<PerCpuVa
     let mut each: Vec<V> = (0..processors).map(|_| V::default()).collect();
     each[0] = value;
     PerCpuValues::try_from(each).map_err(|e| Error::file("write", "per-processor values", e))
+}
+
+/// As the other half tells it.
+pub(crate) fn of_words(words: &[u64]) -> Traffic {
+    sum(words.as_bytes())
 }
 
 /// One word a processor.

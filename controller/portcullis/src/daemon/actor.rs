@@ -21,10 +21,10 @@ use super::{
     clock::Now,
     failure::{host_failure, switch_failure},
     journal::Journal,
+    ledger::Ledger,
     log::log,
     ready::Ready,
     trial::Standing,
-    usage::Ledger,
     waiting::Waiting,
 };
 use crate::{

@@ -9,6 +9,7 @@ pub mod cuts;
 pub mod failure;
 pub mod journal;
 mod lapse;
+pub mod ledger;
 pub mod log;
 mod orders;
 pub mod ready;
@@ -18,7 +19,7 @@ pub mod server;
 mod strangers;
 pub mod trial;
 mod upkeep;
-pub mod usage;
+mod usage;
 mod waiting;
 
 use std::{future::Future, sync::mpsc, thread, time::Duration};

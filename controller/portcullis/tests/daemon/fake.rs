@@ -10,8 +10,8 @@ use std::{
 use portcullis::dataplane::{DataPlane, Launcher};
 use portcullis_image::Image;
 use portcullis_switch::{
-    Closed, Config, Event, EventCounts, Flow, FlowStatus, Hook, Installed, LaneChange, Origin,
-    PortKind, PortSpec, PortStatus, RemoveReport, StartReport, SweepReport, SwitchStatus,
+    Closed, Config, Counters, Event, EventCounts, Flow, FlowStatus, Hook, Installed, LaneChange,
+    Origin, PortKind, PortSpec, PortStatus, RemoveReport, StartReport, SweepReport, SwitchStatus,
 };
 
 /// The kernel: outlives every daemon.
@@ -206,10 +206,11 @@ impl DataPlane for FakePlane {
         Ok(lost.map(|port| port.name.clone()).collect())
     }
 
-    fn port_traffic(&self) -> Result<Vec<PortStatus>, FakeError> {
-        self.0.works("port_traffic")?;
+    fn counters(&mut self) -> Result<Counters, FakeError> {
+        self.0.works("counters")?;
         let kernel = self.0.kernel();
-        Ok(kernel.ports.values().map(|spec| Self::port(&kernel, spec)).collect())
+        let ports = kernel.ports.values().map(|spec| Self::port(&kernel, spec)).collect();
+        Ok(Counters { ports, ..Counters::default() })
     }
 
     fn events(&mut self) -> Vec<Event> {

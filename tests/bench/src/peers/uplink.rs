@@ -62,7 +62,7 @@ impl Uplink {
     pub fn traffic(&mut self) -> Result<Traffic, Error> {
         let Running { switch, namespace, .. } = &mut self.running;
         let Some(switch) = switch else { return Ok(Traffic::default()) };
-        let ports = namespace.run(move || Ok(switch.port_traffic()?))?;
+        let ports = namespace.run(move || Ok(switch.counters()?.ports))?;
         let own = ports.into_iter().find(|port| port.name == UPLINK);
         Ok(own.and_then(|port| port.traffic).unwrap_or_default())
     }

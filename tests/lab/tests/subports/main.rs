@@ -1,6 +1,8 @@
 //! Guests whose one interface is a trunk, with VLAN interfaces on top of a veth and of a tap.
 //! Each network of the trunk is a port by itself, and nothing gets from one to another but by policy.
 
+mod usage;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
