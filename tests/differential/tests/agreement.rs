@@ -42,6 +42,7 @@ fn nothing_differs() {
         let gate = &report.gate_reasons;
         assert!(gate.contains(&reason), "the gate drops nothing for {reason}: {gate:?}");
     }
+    assert!(report.straight > plan.packets / 1_000, "{report}");
     assert!(report.by_subport > plan.packets / 200, "{report}");
     assert!(report.reasons.len() >= 25, "{:?}", report.reasons);
     assert!(report.notices.iter().all(|n| *n > plan.packets / 5_000), "{report}");

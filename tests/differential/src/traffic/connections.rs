@@ -271,7 +271,7 @@ impl Traffic<'_> {
 }
 
 /// What a service asked for becomes on the wire: its own, protocol number, ports.
-fn service(
+pub(super) fn service(
     (protocol, number): (Protocol, u16),
     v4: bool,
     sport: u16,

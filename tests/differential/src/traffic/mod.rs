@@ -3,6 +3,7 @@
 
 mod connections;
 mod neighbours;
+mod visits;
 
 use std::net::IpAddr;
 
@@ -31,6 +32,8 @@ pub struct Traffic<'a> {
     world: &'a World,
     connections: Connections,
     tried: Vec<Tried>,
+    /// Connections from behind the uplink, as they were opened.
+    visits: Vec<Fact>,
     /// Makes every fresh connection one of its own.
     serial: u16,
     /// Fragments that are still to be sent, in any order.
@@ -46,6 +49,7 @@ impl<'a> Traffic<'a> {
             world,
             connections,
             tried: Vec::new(),
+            visits: Vec::new(),
             serial: 0,
             pieces: Vec::new(),
         }
@@ -56,7 +60,7 @@ impl<'a> Traffic<'a> {
         let mut sent = match self.r.below(20) {
             _ if !self.pieces.is_empty() && self.r.once_in(2) => self.next_piece(),
             0..=6 => self.open(),
-            7..=13 => self.go_on(),
+            7..=12 => self.go_on(),
             14 => self.error(),
             15 | 16 if !self.world.shared.is_empty() && self.r.once_in(3) => self.announce(),
             15 => self.arp(),
@@ -64,7 +68,7 @@ impl<'a> Traffic<'a> {
             17 => self.broadcast(),
             18 if self.r.once_in(4) => self.bare(),
             18 => self.question(),
-            _ => self.go_on(),
+            _ => self.visit(),
         };
         self.tag(&mut sent);
         if self.r.once_in(8) {
