@@ -21,6 +21,7 @@ use portcullis_lab::{
     process,
     small::neighbour,
     sums,
+    tap::Wire,
     world::{Guest, Nic, attach},
 };
 
@@ -206,6 +207,40 @@ fn rules_and_neighbours_of_ipv6_know_it_too() {
     assert_eq!(parse_mac(&told), Some(FRONT6_MAC));
     // Each address has a holder of its own router.
     assert_eq!(f.holder("front"), None);
+}
+
+/// The other one of the pair is at another host: whoever announces the address from there, by its own
+/// MAC, has it until somebody here does.
+#[test]
+fn a_holder_may_be_behind_the_uplink() {
+    let f = Field::new("shu");
+    f.host.portcullis(&["detach", &f.guests[TWO].port]).unwrap();
+    let wire = Wire::new(f.host.space(), "up0").unwrap();
+    f.host.portcullis(&["attach", "uplink", "up0", "--untagged", "red"]).unwrap();
+    f.announce(ONE, f.mac(ONE));
+    f.ask(b"HERE");
+    assert_eq!(f.arrives(ONE, b"HERE"), f.mac(ONE));
+    let (to_mac, to) = (f.mac(NEAR), f.guests[NEAR].addresses[0]);
+    let answer = Udp { from_mac: FRONT_MAC, to_mac, from: FRONT.into(), to, port: 4001, ttl: 64 };
+    let from_there = || wire.send(&answer.frame(b"FROM-THERE")).unwrap();
+    assert_eq!(f.counts("spoofed-address", from_there), 1, "it is here");
+    // It goes there, also while a connection of before runs.
+    let claim = (FRONT_MAC, FRONT);
+    wire.send(&frame::arp(1, FRONT_MAC, BROADCAST, claim, claim)).unwrap();
+    process::wait_for("the holder to be away", 5, || f.holder("front").is_none()).unwrap();
+    f.ask(b"THERE");
+    let left = wire.seen.wait_for(|seen| holds(&seen.head, b"THERE")).expect("it leaves");
+    assert_eq!(left.head[0..6], FRONT_MAC);
+    assert!(!f.seen[ONE].saw(|seen| holds(&seen.head, b"THERE")));
+    assert_eq!(f.counts("not-holder", || f.speak(ONE, f.mac(ONE))), 1);
+    let heard = Capture::start(f.space(NEAR), "eth0").unwrap();
+    from_there();
+    assert!(heard.wait_for(|seen| holds(&seen.head, b"FROM-THERE")).is_some());
+    // And back.
+    f.announce(ONE, FRONT_MAC);
+    f.ask(b"AGAIN");
+    assert_eq!(f.arrives(ONE, b"AGAIN"), FRONT_MAC);
+    assert_eq!(f.counts("spoofed-address", from_there), 1, "it is here again");
 }
 
 /// keepalived; its field ends what is left of it.
