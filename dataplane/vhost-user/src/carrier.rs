@@ -10,7 +10,6 @@ use std::{
         atomic::{Ordering, fence},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
 };
 
 use portcullis_engine::{Buffer, Engine, Numbered, Slot, Tables};
@@ -21,9 +20,10 @@ use portcullis_pipeline::{
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, monotonic_ns},
     delivery::Chains,
     fault,
+    features::Features,
     header::LENGTH,
     mailbox::Mailbox,
     port::{FRAME_MAX, Port, RECEIVE, SEND, Seat},
@@ -31,8 +31,8 @@ use crate::{
     stage::{BURST, Stage},
 };
 
-/// How long it goes on looking after the last frame.
-const LINGER: Duration = Duration::from_micros(30);
+/// How long it goes on looking after the last frame, ns.
+const LINGER_NS: u64 = 30_000;
 /// Rounds without work between two looks at the clock and at the taps.
 const ROUNDS: u32 = 16;
 /// Events that are taken at once.
@@ -41,9 +41,9 @@ const EVENTS: usize = 32;
 const MAILBOX: u64 = u64::MAX;
 /// How long it sleeps at most: idle connections are swept by then.
 const SLEEP_MS: i32 = 1000;
-/// Places of the connection table that are looked at in one go, and how often.
+/// Places of the connection table that are looked at in one go, and how often, ns.
 const SWEEP: usize = 4096;
-const SWEEP_EVERY: Duration = Duration::from_millis(100);
+const SWEEP_EVERY_NS: u64 = 100_000_000;
 /// ICMP errors in a second, as the kernel's half has them for each processor.
 const ERRORS_PER_SECOND: u64 = 500;
 
@@ -67,7 +67,10 @@ pub struct Carrier {
     /// A frame for a tap, with its header.
     pub(crate) copy: Vec<u8>,
     sweep_from: usize,
-    swept: Instant,
+    /// When that was, by the monotonic clock, ns.
+    swept_ns: u64,
+    /// What that clock said after the last round with work.
+    busy_ns: u64,
     /// Faults that were looked into.
     faults: u64,
     ending: bool,
@@ -108,14 +111,15 @@ impl Carrier {
             answer: Buffer::default(),
             copy: vec![0; LENGTH + FRAME_MAX],
             sweep_from: 0,
-            swept: Instant::now(),
+            swept_ns: monotonic_ns(),
+            busy_ns: 0,
             faults: 0,
             ending: false,
         }
     }
 
     fn run(mut self, mailbox: &Mailbox<Self>) {
-        let (mut busy_at, mut rounds, mut listening) = (Instant::now(), 0_u32, false);
+        let (mut rounds, mut listening) = (0_u32, false);
         while !self.ending {
             for errand in mailbox.take() {
                 errand(&mut self);
@@ -127,7 +131,6 @@ impl Carrier {
                     listening = false;
                 }
                 rounds = 0;
-                busy_at = Instant::now();
                 continue;
             }
             rounds += 1;
@@ -135,7 +138,7 @@ impl Carrier {
                 std::hint::spin_loop();
                 continue;
             }
-            if busy_at.elapsed() < LINGER {
+            if monotonic_ns() - self.busy_ns < LINGER_NS {
                 self.wait(0);
                 continue;
             }
@@ -147,8 +150,7 @@ impl Carrier {
             }
             self.wait(SLEEP_MS);
             self.stop_lost();
-            self.engine.tables.set_now(self.clock.now());
-            self.sweep();
+            self.sweep(monotonic_ns());
         }
     }
 
@@ -162,9 +164,11 @@ impl Carrier {
         if any {
             self.call();
             self.stop_lost();
-            self.engine.tables.set_now(self.clock.now());
-            if self.swept.elapsed() > SWEEP_EVERY {
-                self.sweep();
+            let now_ns = monotonic_ns();
+            self.busy_ns = now_ns;
+            self.engine.tables.set_now(self.clock.at(now_ns));
+            if now_ns - self.swept_ns > SWEEP_EVERY_NS {
+                self.sweep(now_ns);
                 self.wait(0);
             }
         }
@@ -187,7 +191,8 @@ impl Carrier {
 
     fn carry(&mut self, at: usize, ring: &mut Ring) -> Result<bool, Lie> {
         let mut ring = ring.open()?;
-        if self.stage.take(&mut ring)? == 0 {
+        let header = self.ports[at].features.map_or(0, Features::header);
+        if self.stage.take(&mut ring, header)? == 0 {
             return Ok(false);
         }
         self.forward(at, &mut ring);
@@ -268,8 +273,9 @@ impl Carrier {
         }
     }
 
-    fn sweep(&mut self) {
-        self.swept = Instant::now();
+    fn sweep(&mut self, now_ns: u64) {
+        self.swept_ns = now_ns;
+        self.engine.tables.set_now(self.clock.at(now_ns));
         self.sweep_from = self.engine.tables.sweep(self.sweep_from, SWEEP);
     }
 

@@ -23,7 +23,8 @@ impl Clock {
         self.at(monotonic_ns())
     }
 
-    fn at(&self, now_ns: u64) -> u64 {
+    /// Ticks when the monotonic clock says `now_ns`.
+    pub fn at(&self, now_ns: u64) -> u64 {
         let since = now_ns.saturating_sub(self.at_ns);
         self.ticks + since / (SECOND_NS / TICKS_PER_SECOND)
     }

@@ -25,19 +25,28 @@ type Buffers<'a> = (&'a Map, &'a [Part]);
 impl Carrier {
     /// Forwards the frames in hand, which come from this ring of the port at `at`.
     pub(crate) fn forward(&mut self, at: usize, ring: &mut Open<'_>) {
-        let Some(features) = self.ports[at].features else { return };
+        if self.ports[at].features.is_none() {
+            return;
+        }
         let memory = ring.memory;
         let mut stage = std::mem::take(&mut self.stage);
-        stage.read(memory, features.header());
-        ring.foresee();
         for frame in stage.frames() {
             frame.expected = self.engine.fetch(&frame.head);
         }
+        ring.foresee();
         for number in 0..stage.frames().len() {
+            // A few lines at a time: more than the processor can wait for would stop it.
+            ring.fetch();
             let (frame, parts) = stage.frame(number);
             let fate = self.fate(at, frame, (memory, parts));
             frame.fate = fate;
+            if let Fate::To(to) = fate
+                && let Some(ring) = &mut self.ports[to].rings[RECEIVE]
+            {
+                ring.fetch();
+            }
         }
+        while ring.fetch() {}
         self.hand_over(&mut stage, memory);
         self.stage = stage;
     }

@@ -8,6 +8,7 @@
 //!
 //! [`engine`] is the process, [`Client`] the switch's way to it.
 
+mod ahead;
 mod bell;
 mod carrier;
 mod client;

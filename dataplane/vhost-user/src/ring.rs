@@ -19,6 +19,7 @@ use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_N
 use vm_memory::{Bytes, GuestMemoryMmap, VolatileSlice};
 
 use crate::{
+    ahead::{AHEAD, Ahead},
     bell::Bell,
     descriptor::{DESCRIPTOR, Descriptor},
     dirty::Log,
@@ -32,10 +33,6 @@ pub type Memory = GuestMemoryMmap<()>;
 
 /// Most descriptors of a queue, also of one chain.
 pub const SIZE_MAX: u16 = 1024;
-/// Chains whose beginnings are read at once: a burst of frames.
-const AHEAD: usize = 32;
-/// Bytes of each that are fetched then: two lines, a short frame with its header.
-const FETCHED: usize = 128;
 /// Bytes in front of the entries of the available and of the used ring: flags and index.
 const HEAD: usize = 4;
 /// Offset of the index in both.
@@ -170,18 +167,6 @@ pub struct Notes {
     pub log: Option<Log>,
 }
 
-/// The next chains: numbers and first descriptors, read for a burst at once. The processor waits
-/// for the lines of another core side by side, and the driver's index is looked at once for all.
-struct Ahead {
-    chains: [(u16, Descriptor); AHEAD],
-    from: usize,
-    to: usize,
-}
-
-impl Ahead {
-    const EMPTY: Self = Self { chains: [(0, Descriptor::NONE); AHEAD], from: 0, to: 0 };
-}
-
 impl Ring {
     /// A queue whose driver has used `base` chains so far.
     pub fn new(
@@ -243,6 +228,12 @@ impl Ring {
     /// Was something given back since its driver was asked whether it wants a call?
     pub fn is_to_ask(&self) -> bool {
         self.state.next_used != self.state.asked
+    }
+
+    /// As [`Open::fetch`].
+    #[inline(always)]
+    pub fn fetch(&mut self) -> bool {
+        self.state.ahead.fetch(&self.memory, self.state.direction)
     }
 
     /// Finds its parts in the memory: once for a burst.
@@ -319,64 +310,60 @@ impl<'r> Open<'r> {
 
     /// Reads the beginnings of the chains that wait, as many as there is room for.
     fn look_ahead(&mut self) -> Result<(), Lie> {
-        let count = usize::from(self.waiting()?).min(AHEAD);
-        let State { shape, next_available, ahead, .. } = &mut *self.state;
-        let lost = |_| Lie::Ring { address: shape.available };
-        let chains = &mut ahead.chains[..count];
-        (ahead.from, ahead.to) = (0, 0);
-        for (number, (head, _)) in (0..).zip(chains.iter_mut()) {
-            let place = (*next_available + Wrapping(number)).0 & (shape.size - 1);
-            let at = HEAD + usize::from(place) * 2;
-            *head = self.available.load::<u16>(at, Ordering::Relaxed).map_err(lost)?;
+        let waiting = usize::from(self.waiting()?);
+        let Self { table, available, used, state, .. } = self;
+        let State { shape, next_available, next_used, ahead, .. } = &mut **state;
+        let known = ahead.known();
+        let next = *next_available + Wrapping(known as u16);
+        let head = |number| {
+            let place = (next + Wrapping(number)).0 & (shape.size - 1);
+            let head = available.load(HEAD + usize::from(place) * 2, Ordering::Relaxed);
+            head.map_err(|_| Lie::Ring { address: shape.available })
+        };
+        let descriptor = |head| Descriptor::read(table, head, shape.size.into());
+        let count = ahead.extend(waiting.saturating_sub(known), head, descriptor)?;
+        // The entries by which they will be given back.
+        let behind = next_used.0.wrapping_add(known as u16) & (shape.size - 1);
+        if let Ok(used) = used.offset(HEAD + usize::from(behind) * USED) {
+            memory::fetch_to_write(used.ptr_guard().as_ptr(), (count * USED).min(used.len()));
         }
-        for (head, first) in chains {
-            *first = Descriptor::read(&self.table, *head, shape.size.into())?;
-        }
-        ahead.to = count;
-        self.fetch_ahead();
         Ok(())
     }
 
-    /// Has the next buffers fetched, if there are any, while something else is to be done. A lie is
-    /// found when it is their turn.
+    /// The next chain, if its beginning is known or one waits.
+    #[inline(always)]
+    fn next(&mut self) -> Result<Option<(u16, Descriptor)>, Lie> {
+        if self.state.ahead.known() == 0 {
+            self.look_ahead()?;
+            // All are with another core, and come side by side.
+            while self.fetch() {}
+        }
+        Ok(self.state.ahead.next())
+    }
+
+    /// Reads the beginnings of the next chains, if there are any, while something else is to be done:
+    /// they can be [fetched](Self::fetch). A lie is found when it is their turn.
     pub fn foresee(&mut self) {
-        if self.state.ahead.from == self.state.ahead.to {
+        if self.state.ahead.known() < AHEAD {
             let _ = self.look_ahead();
         }
     }
 
-    /// Has the beginnings of the buffers fetched whose descriptors are read, and the entries by which
-    /// they will be given back: all are with another core, and come side by side.
-    fn fetch_ahead(&self) {
-        let Ahead { chains, to, .. } = &self.state.ahead;
-        let from = HEAD + usize::from(self.state.next_used.0 & (self.state.shape.size - 1)) * USED;
-        if let Ok(used) = self.used.offset(from) {
-            memory::fetch_to_write(used.ptr_guard().as_ptr(), (to * USED).min(used.len()));
-        }
-        for (_, first) in &chains[..*to] {
-            let bytes = (first.length() as usize).min(FETCHED);
-            let Some(slice) = self.memory.slice(first.address(), bytes) else { continue };
-            let at = slice.ptr_guard().as_ptr();
-            match self.state.direction {
-                Direction::Read => memory::fetch(at, bytes),
-                Direction::Write => memory::fetch_to_write(at, bytes),
-            }
-        }
+    /// Has the next buffer fetched that is foreseen and was not fetched yet. False: there is none.
+    #[inline(always)]
+    pub fn fetch(&mut self) -> bool {
+        self.state.ahead.fetch(self.memory, self.state.direction)
     }
 
     /// Takes the next chain: its parts are added to `parts`, its number comes back. `None`: there
     /// is none.
     pub fn take(&mut self, parts: &mut Vec<Part>) -> Result<Option<u16>, Lie> {
-        if self.state.ahead.from == self.state.ahead.to {
-            self.look_ahead()?;
-        }
-        let Ahead { chains, from, to } = &self.state.ahead;
-        let Some((head, first)) = chains[..*to].get(*from).copied() else { return Ok(None) };
+        let Some((head, first)) = self.next()? else { return Ok(None) };
         self.walk(first, parts)?;
         if let Some(flight) = self.flight() {
             flight.take(head);
         }
-        self.state.ahead.from += 1;
+        self.state.ahead.advance();
         self.state.next_available += 1;
         Ok(Some(head))
     }
@@ -388,13 +375,9 @@ impl<'r> Open<'r> {
         &mut self,
         bytes: usize,
     ) -> Result<Option<(u16, Part, VolatileSlice<'r>)>, Lie> {
-        if self.state.ahead.from == self.state.ahead.to {
-            self.look_ahead()?;
-        }
-        let Ahead { chains, from, to } = &self.state.ahead;
-        let Some((head, entry)) = chains[..*to].get(*from) else { return Ok(None) };
-        let (head, address, length) = (*head, entry.address(), entry.length());
-        if !entry.is_alone() || (length as usize) < bytes || !self.is_right(entry) {
+        let Some((head, entry)) = self.next()? else { return Ok(None) };
+        let (address, length) = (entry.address(), entry.length());
+        if !entry.is_alone() || (length as usize) < bytes || !self.is_right(&entry) {
             return Ok(None);
         }
         let slice = self.memory.slice(address, length as usize);
@@ -402,7 +385,7 @@ impl<'r> Open<'r> {
         if let Some(flight) = self.flight() {
             flight.take(head);
         }
-        self.state.ahead.from += 1;
+        self.state.ahead.advance();
         self.state.next_available += 1;
         Ok(Some((head, Part { address, length }, slice)))
     }
@@ -415,13 +398,8 @@ impl<'r> Open<'r> {
 
     /// The last `count` chains were not needed: they are the next ones again.
     pub fn put_back(&mut self, count: u16) {
-        let State { next_available, ahead, .. } = &mut *self.state;
-        *next_available -= count;
-        match ahead.from.checked_sub(count.into()) {
-            Some(from) => ahead.from = from,
-            // They are read once more.
-            None => (ahead.from, ahead.to) = (0, 0),
-        }
+        self.state.next_available -= count;
+        self.state.ahead.put_back(count);
         if let Some(flight) = self.flight() {
             flight.put_back(count);
         }

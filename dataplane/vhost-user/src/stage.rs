@@ -70,29 +70,33 @@ impl Stage {
         Self { frames: (0..BURST).map(|_| Staged::default()).collect(), ..Self::default() }
     }
 
-    /// Takes what waits in a queue, up to a burst; how many frames.
-    pub fn take(&mut self, ring: &mut Open<'_>) -> Result<usize, Lie> {
+    /// Takes what waits in a queue, up to a burst, and of each frame the header, which has so many
+    /// bytes, and the beginning; how many frames.
+    pub fn take(&mut self, ring: &mut Open<'_>, header: usize) -> Result<usize, Lie> {
         self.count = 0;
         self.parts.clear();
         for frame in &mut self.frames {
+            frame.fate = Fate::Done;
+            frame.skip = header;
             let from = self.parts.len();
-            let Some(chain) = ring.take(&mut self.parts)? else { break };
-            (frame.chain, frame.parts) = (chain, from..self.parts.len());
+            if let Some((chain, part, slice)) = ring.take_one(0)? {
+                self.parts.push(part);
+                frame.chain = chain;
+                frame.length = (part.length as usize).saturating_sub(header);
+                slice.copy_to(frame.head.fill(header, PLAIN, frame.length));
+            } else if let Some(chain) = ring.take(&mut self.parts)? {
+                let parts = &self.parts[from..];
+                frame.chain = chain;
+                frame.length = length(parts).saturating_sub(header);
+                let room = frame.head.fill(header, PLAIN, frame.length);
+                Cursor::new(ring.memory, parts).read(room);
+            } else {
+                break;
+            }
+            frame.parts = from..self.parts.len();
             self.count += 1;
         }
         Ok(self.count)
-    }
-
-    /// Reads of each frame the header, which has so many bytes, and the beginning.
-    pub fn read(&mut self, memory: &Map, header: usize) {
-        for frame in &mut self.frames[..self.count] {
-            frame.fate = Fate::Done;
-            let parts = &self.parts[frame.parts.clone()];
-            frame.skip = header;
-            frame.length = length(parts).saturating_sub(header);
-            let room = frame.head.fill(header, PLAIN, frame.length);
-            Cursor::new(memory, parts).read(room);
-        }
     }
 
     /// The frames.
