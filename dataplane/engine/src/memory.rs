@@ -50,14 +50,14 @@ pub fn fetch_to_write(at: *const u8, bytes: usize) {
 
 /// An address in every line that holds one of these bytes.
 #[inline(always)]
-fn lines(at: *const u8, bytes: usize) -> impl Iterator<Item = *const u8> {
+fn lines(at: *const u8, bytes: usize) -> impl Iterator<Item = usize> {
     let first = at.addr() & !(LINE - 1);
-    (first..at.addr() + bytes).step_by(LINE).map(move |line| at.with_addr(line))
+    (first..at.addr() + bytes).step_by(LINE)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn fetch_line(at: *const u8) {
+fn fetch_line(at: usize) {
     // SAFETY: a hint; it is allowed at every address, also where there is no memory.
     unsafe {
         std::arch::asm!("prefetcht0 [{}]", in(reg) at, options(nomem, nostack, preserves_flags));
@@ -66,7 +66,7 @@ fn fetch_line(at: *const u8) {
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn fetch_line_to_write(at: *const u8) {
+fn fetch_line_to_write(at: usize) {
     // SAFETY: as above. Processors that do not know it do nothing (Intel SDM, volume 2, PREFETCHW).
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) at, options(nomem, nostack, preserves_flags));
@@ -75,11 +75,11 @@ fn fetch_line_to_write(at: *const u8) {
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn fetch_line(_at: *const u8) {}
+fn fetch_line(_at: usize) {}
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn fetch_line_to_write(_at: *const u8) {}
+fn fetch_line_to_write(_at: usize) {}
 
 #[cfg(test)]
 mod tests {
@@ -100,8 +100,7 @@ mod tests {
     #[test]
     fn every_line_is_fetched_once() {
         let at = |address| std::ptr::without_provenance::<u8>(address);
-        let of =
-            |address, bytes| lines(at(address), bytes).map(<*const u8>::addr).collect::<Vec<_>>();
+        let of = |address, bytes| lines(at(address), bytes).collect::<Vec<_>>();
         assert_eq!(of(128, 64), [128]);
         assert_eq!(of(127, 2), [64, 128]);
         assert_eq!(of(130, 190), [128, 192, 256]);
