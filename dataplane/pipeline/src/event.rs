@@ -111,7 +111,8 @@ pub fn limited<T: Tables>(t: &T, q: &mut Packet, reason: DropReason) {
 /// counted as that.
 #[inline(always)]
 pub fn hears<T: Tables>(t: &T, m: &Moment, port: u32, reason: DropReason) -> bool {
-    if !t.generation_entry(m.slot).is_some_and(|s| s.flags & generation_flag::LOGS != 0) {
+    let Some(shape) = t.generation_entry(m.slot) else { return false };
+    if shape.flags & generation_flag::LOGS == 0 {
         return false;
     }
     let (Some(entry), Some(word)) = (t.rule(m.slot, 0), t.event_budget(m.slot, 0)) else {

@@ -269,8 +269,11 @@ fn what_goes_straight_is_counted_and_cut_like_everything_else() {
 const FLOOD: u64 = 400;
 const LIMITS: &str = "uplink-limits: { new: 20/s, broadcast: 20/s, neighbours: 20/s }";
 
-/// Floods from where they may come from, each with its name and a frame by its number.
-fn floods(bed: &Bed) -> Vec<(&'static str, Box<dyn Fn(u64) -> Vec<u8>>)> {
+/// A flood: its name, and a frame by its number.
+type Flood = (&'static str, Box<dyn Fn(u64) -> Vec<u8>>);
+
+/// Floods from where they may come from.
+fn floods(bed: &Bed) -> Vec<Flood> {
     let to = bed.to("w1", "203.0.113.150");
     let from = move |n: u64| Udp { from: [198, 18, (n >> 8) as u8, n as u8].into(), ..to };
     let everybody = move |n| Udp { to_mac: BROADCAST, to: [255; 4].into(), ..from(n) };
