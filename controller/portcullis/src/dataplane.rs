@@ -25,6 +25,9 @@ pub trait DataPlane {
         host: &[IpAddr],
     ) -> Result<Installed, Self::Error>;
 
+    /// Puts in order what a change has left, when nobody waits for an answer.
+    fn tidy(&mut self);
+
     /// Makes a port, or takes over the one that exists.
     ///
     /// # Errors
@@ -149,6 +152,10 @@ impl DataPlane for Switch {
         host: &[IpAddr],
     ) -> Result<Installed, switch::Error> {
         Switch::install(self, image, specs, host)
+    }
+
+    fn tidy(&mut self) {
+        Switch::tidy(self);
     }
 
     fn attach(&mut self, spec: &PortSpec) -> Result<PortStatus, switch::Error> {

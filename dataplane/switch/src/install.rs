@@ -256,7 +256,7 @@ impl Switch {
         let now = Moment::read(&self.code.clock, &self.maps.settings()?)?;
         let bank = self.banks.settle(&mut self.maps, &next.image.denied)?;
         let mut writer = Writer::new(&mut self.maps, generation);
-        writer.zero_rule_hits((*counted).max(rules))?;
+        writer.zero_rule_hits(*counted)?;
         *counted = rules;
         let rules = slot::rules(&next.image, |unix_s| now.tick_of(unix_s));
         let held = self.loaded.take(generation);
@@ -276,9 +276,22 @@ impl Switch {
         let validation = validation?;
         let (image, tables) = (Arc::clone(&next.image), Arc::clone(&next.tables));
         self.loaded.put(generation, Some(Loaded { image, tables, rules }));
+        self.past = held;
         self.flip(generation)?;
         self.banks.put_in_force(bank);
         Ok(validation)
+    }
+
+    /// Does what the next change would have to do first, and nobody waits for now: zeroes the counters
+    /// of the rules of before, and gives their memory back.
+    pub fn tidy(&mut self) {
+        self.past = None;
+        let other = self.state.generation.wrapping_add(1);
+        let counted = &mut self.counted[(other & 1) as usize];
+        // What cannot be zeroed now, the next change tries again.
+        if Writer::new(&mut self.maps, other).zero_rule_hits(*counted).is_ok() {
+            *counted = 0;
+        }
     }
 
     /// Writes a slot that holds this, as far as anybody knows, and compares what it holds then.

@@ -103,6 +103,8 @@ pub struct Switch {
     pub(crate) events: Events,
     /// Rule counters that may be other than zero, by slot.
     pub(crate) counted: [usize; SLOTS as usize],
+    /// What a slot held before the last change, to be dropped when nobody waits.
+    pub(crate) past: Option<Loaded>,
     pub(crate) sweep_from: Cursor,
     /// The pass that the sweeper is in the middle of.
     pub(crate) pass: Option<Pass>,
@@ -163,6 +165,7 @@ impl Switch {
             banks,
             events,
             counted,
+            past: None,
             sweep_from,
             pass: None,
             retired: Vec::new(),

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     api::{self, EventQuery, Failure, Info, Removed, Response, SourceFile, Started, code},
-    dataplane::Launcher,
+    dataplane::{DataPlane, Launcher},
     error::Error,
     state::{AppliedPolicy, State},
 };
@@ -175,6 +175,8 @@ pub struct Actor<L: Launcher, S> {
     pub(super) waiting: Waiting,
     pub(super) standing: Standing<Arc<AppliedPolicy>>,
     pub(super) in_force: Option<InForce>,
+    /// What was in force before, to be dropped when nobody waits for an answer.
+    pub(super) past: Option<InForce>,
     pub(super) host: Vec<IpAddr>,
     pub(super) problems: BTreeMap<Topic, String>,
     pub(super) journal: Journal,
@@ -221,6 +223,7 @@ impl<L: Launcher, S: Store> Actor<L, S> {
             waiting: Waiting::new(pace.host),
             standing,
             in_force: None,
+            past: None,
             host: Vec::new(),
             problems: BTreeMap::new(),
             journal: Journal::default(),
@@ -270,6 +273,8 @@ impl<L: Launcher, S: Store> Actor<L, S> {
                 },
                 Ok(Message::Job(Job { order, reply })) => {
                     let _ = reply.send(self.answer(order));
+                    self.past = None;
+                    self.plane.tidy();
                 }
                 Ok(Message::Known(reply)) => drop(reply.send(self.standing.policy.clone())),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {

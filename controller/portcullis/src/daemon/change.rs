@@ -171,11 +171,12 @@ impl<L: Launcher, S: Store> Actor<L, S> {
         if ready.as_ref().is_none_or(|r| r.known_unix_s == r.at_unix_s) {
             self.problems.remove(&Topic::Ends);
         }
-        self.in_force = standing.policy.clone().zip(ready).map(|(policy, ready)| InForce {
+        let next = standing.policy.clone().zip(ready).map(|(policy, ready)| InForce {
             policy,
             ready,
             clock: Now::read(),
         });
+        self.past = std::mem::replace(&mut self.in_force, next);
         self.standing = standing;
     }
 

@@ -164,6 +164,8 @@ impl DataPlane for FakePlane {
         Ok(Installed { generation, ports, removed: vec![], validation })
     }
 
+    fn tidy(&mut self) {}
+
     fn attach(&mut self, spec: &PortSpec) -> Result<PortStatus, FakeError> {
         self.0.works("attach")?;
         let mut kernel = self.0.kernel();
