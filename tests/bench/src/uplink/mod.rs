@@ -30,7 +30,7 @@ pub fn bench(options: &Options) -> anyhow::Result<bool> {
     let policy = policy("limits: none")?;
     let mut rows = alone::rows(&policy, options.rounds, &interrupt)?;
     rows.extend(flood::rows(&policy, options.rounds, &interrupt)?);
-    let limited = self::policy("uplink-limits: { new: 1000/s }")?;
+    let limited = self::policy("uplink-limits: { new: 100/s }")?;
     rows.extend(flood::limited(&limited, options.rounds, &interrupt)?);
     rows.extend(straight::rows(&policy, options.rounds, &interrupt)?);
     others.mark()?;
